@@ -1,0 +1,125 @@
+# How every target of the project is declared: one place for flags, one for tests, one for entry tables.
+include(GNUInstallDirs)
+include(CheckCXXCompilerFlag)
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+
+find_package(Threads REQUIRED)
+
+# Flags that all our code shares. No -march=native (the program moves between machines), no -ffast-math
+# (parity would lie), and no contraction, so that scalar references mean one thing on every machine.
+add_library(halftone_flags INTERFACE)
+target_include_directories(halftone_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
+target_compile_features(halftone_flags INTERFACE cxx_std_20)
+target_compile_options(halftone_flags INTERFACE
+  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -ffp-contract=off -fno-math-errno
+  $<$<BOOL:${HALFTONE_WERROR}>:-Werror>)
+target_compile_definitions(halftone_flags INTERFACE
+  HALFTONE_VERSION="${PROJECT_VERSION}" $<$<CONFIG:Debug,RelWithDebInfo>:_GLIBCXX_ASSERTIONS>)
+if(HALFTONE_SANITIZE)
+  target_compile_options(halftone_flags INTERFACE -fsanitize=${HALFTONE_SANITIZE} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all)
+  target_link_options(halftone_flags INTERFACE -fsanitize=${HALFTONE_SANITIZE})
+endif()
+
+# halftone_library(<folder name> [SOURCES ...] [PUBLIC libs...] [PRIVATE libs...])
+# Declares halftone_<name> (alias halftone::<name>) out of the folder's *.cc, without *_test.cc and *_bench.cc,
+# and one test program <name>_test out of its *_test.cc.
+function(halftone_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;EXCLUDE;PUBLIC;PRIVATE;TEST_LIBS" ${ARGN})
+  if(NOT arg_SOURCES)
+    file(GLOB_RECURSE arg_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+    list(FILTER arg_SOURCES EXCLUDE REGEX "_(test|bench|main)\\.cc$")
+    foreach(pattern IN LISTS arg_EXCLUDE)
+      list(FILTER arg_SOURCES EXCLUDE REGEX ${pattern})
+    endforeach()
+  endif()
+  add_library(halftone_${name} STATIC ${arg_SOURCES})
+  add_library(halftone::${name} ALIAS halftone_${name})
+  target_link_libraries(halftone_${name} PUBLIC halftone_flags ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
+  foreach(pattern IN LISTS arg_EXCLUDE)
+    list(FILTER tests EXCLUDE REGEX ${pattern})
+  endforeach()
+  if(tests AND BUILD_TESTING)
+    halftone_test(${name}_test SOURCES ${tests} LIBS halftone::${name} ${arg_TEST_LIBS})
+  endif()
+endfunction()
+
+# halftone_test(<name> SOURCES ... [LIBS ...] [LABELS unit] [TIMEOUT s])
+function(halftone_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LIBS;LABELS" ${ARGN})
+  find_package(GTest REQUIRED)
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 600)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE ${arg_LIBS} halftone_flags GTest::gmock GTest::gtest GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE HALFTONE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                             HALFTONE_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  include(GoogleTest)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 120
+    PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+endfunction()
+
+# collect_entries(<target> SLOT <namespace> TYPE <C++ type> HEADER <header> DIR <folder> [SUFFIX _run])
+# Lists a folder and generates a sorted table of its entry functions: the file name is the function name is the
+# name users type. Files ending in _test, _bench or (without SUFFIX) _run are not entries. A file without its
+# function fails at link.
+#   generated: halftone/<SLOT>/entries[SUFFIX].cc defining  std::span<const Named<TYPE>> halftone::<SLOT>::entries[SUFFIX]()
+function(collect_entries target)
+  cmake_parse_arguments(arg "" "SLOT;TYPE;HEADER;DIR;SUFFIX" "SKIP" ${ARGN})
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${arg_DIR}/*.cc)
+  set(names "")
+  foreach(file IN LISTS files)
+    get_filename_component(name ${file} NAME_WE)
+    if(name MATCHES "_(test|bench)$" OR name IN_LIST arg_SKIP)
+      continue()
+    endif()
+    if(arg_SUFFIX)
+      if(NOT name MATCHES "${arg_SUFFIX}$")
+        continue()
+      endif()
+    elseif(name MATCHES "_run$")
+      continue()
+    endif()
+    list(APPEND names ${name})
+  endforeach()
+  list(SORT names)
+  set(declarations "")
+  set(rows "")
+  foreach(name IN LISTS names)
+    if(arg_SUFFIX)
+      string(REGEX REPLACE "${arg_SUFFIX}$" "" user_name ${name})
+    else()
+      set(user_name ${name})
+    endif()
+    string(APPEND declarations "${arg_TYPE} ${name}();\n")
+    string(APPEND rows "      {\"${user_name}\", ${name}()},\n")
+  endforeach()
+  list(LENGTH names count)
+  string(REPLACE "::" "_" slot_file ${arg_SLOT})
+  set(out ${PROJECT_BINARY_DIR}/generated/entries_${slot_file}${arg_SUFFIX}.cc)
+  file(CONFIGURE OUTPUT ${out} @ONLY CONTENT
+"// Generated by collect_entries() from the files of ${arg_DIR}. Do not edit.
+#include \"${arg_HEADER}\"
+#include \"halftone/base/entries.h\"
+namespace halftone::${arg_SLOT} {
+${declarations}
+std::span<const Named<${arg_TYPE}>> entries${arg_SUFFIX}() {
+  static const std::vector<Named<${arg_TYPE}>> table = {
+${rows}  };
+  return table;
+}
+}  // namespace halftone::${arg_SLOT}
+")
+  target_sources(${target} PRIVATE ${out})
+endfunction()

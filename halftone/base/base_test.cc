@@ -1,0 +1,156 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+
+#include "halftone/base/bytes.h"
+#include "halftone/base/env.h"
+#include "halftone/base/fields.h"
+#include "halftone/base/half.h"
+#include "halftone/base/hash.h"
+#include "halftone/base/json.h"
+#include "halftone/base/rng.h"
+#include "halftone/base/tensor.h"
+#include "halftone/base/threads.h"
+
+namespace halftone {
+namespace {
+
+TEST(Error, IsOneLineWithFactsAndRemedy) {
+  FileError e(Code::bounds, "model.safetensors", "range 0..8 ends past the data", 12, "download it again");
+  e.note("tensor \"a.b\"");
+  EXPECT_EQ(e.line(),
+            "error[E_BOUNDS] model.safetensors: tensor \"a.b\": range 0..8 ends past the data (at byte 12); download it again");
+  EXPECT_EQ(e.exit(), Exit::bad_input);
+}
+
+TEST(Error, QuotedEscapesControlBytesAndCuts) {
+  EXPECT_EQ(quote("a\n\"\x1b"), "\"a\\x0a\\\"\\x1b\"");
+  EXPECT_EQ(quote(std::string(200, 'x')).size(), 120u + 5u);
+}
+
+TEST(Error, NearestNameFindsSlipsOnly) {
+  EXPECT_EQ(nearest_name("dampin", {"block", "damping"}), "damping");
+  EXPECT_EQ(nearest_name("zzzzzz", {"block", "damping"}), std::nullopt);
+}
+
+TEST(Half, RoundTripsEveryFiniteHalf) {
+  for (uint32_t h = 0; h < 65536; ++h) {
+    const auto bits = static_cast<uint16_t>(h);
+    if ((bits & 0x7c00u) == 0x7c00u && (bits & 0x3ffu)) continue;
+    ASSERT_EQ(f32_to_f16(f16_to_f32(bits)), bits) << h;
+  }
+}
+
+TEST(Half, RoundsHalfToEvenAndAgreesWithTheCompiler) {
+  const CounterRng rng(1);
+  for (uint64_t i = 0; i < 200000; ++i) {
+    const float v = std::bit_cast<float>(rng.u32(i));
+    if (std::isnan(v)) continue;
+    const _Float16 h = static_cast<_Float16>(v);
+    ASSERT_EQ(f32_to_f16(v), std::bit_cast<uint16_t>(h)) << v;
+  }
+}
+
+TEST(Json, RefusesWhatShouldNotPass) {
+  const auto code = [](std::string_view text) {
+    try {
+      parse_json(text, "x.json");
+    } catch (const Error& e) {
+      return e.code();
+    }
+    return Code::internal;
+  };
+  EXPECT_EQ(code("{\"a\":1,\"a\":2}"), Code::duplicate);
+  EXPECT_EQ(code("{\"a\":NaN}"), Code::json);
+  EXPECT_EQ(code("{\"a\":1e999}"), Code::json);
+  EXPECT_EQ(code("{} {}"), Code::json);
+  EXPECT_EQ(code("\xEF\xBB\xBF{}"), Code::json);
+  EXPECT_EQ(code("{\"a\":\"\xff\"}"), Code::utf8);
+  EXPECT_EQ(code("\"\\ud800\""), Code::json);
+  EXPECT_EQ(code(std::string(100000, '[')), Code::depth);
+  EXPECT_EQ(canonical(parse_json("{\"b\":[1,{\"z\":0.1,\"y\":null}],\"a\":true}", "x")),
+            "{\"a\":true,\"b\":[1,{\"y\":null,\"z\":0.1}]}");
+}
+
+TEST(ByteReader, NeverReadsPastTheEnd) {
+  const std::string raw = "abcdef";
+  ByteReader reader(std::as_bytes(std::span(raw)), "f");
+  EXPECT_EQ(reader.u32(), 0x64636261u);
+  EXPECT_THROW(reader.u32(), FileError);
+  EXPECT_THROW(checked_mul(1ull << 63, 2, "x"), FileError);
+  EXPECT_THROW(round_up(~0ull, 32, "x"), FileError);
+}
+
+TEST(PythonRandom, EqualsCPython) {
+  PythonRandom raw(0);
+  for (uint32_t want : {3626764237u, 1654615998u, 3255389356u, 3823568514u}) EXPECT_EQ(raw.next32(), want);
+  PythonRandom ints(0);
+  for (int64_t want : {201979, 220500, 21225, 135746, 268055, 254766}) EXPECT_EQ(ints.randint(0, 339420), want);
+}
+
+TEST(CounterRng, EqualsThePublishedPhiloxVector) {
+  // Random123 known-answer test for philox4x32-10 with all-zero counter and key.
+  EXPECT_THAT(CounterRng(0).block(0), testing::ElementsAre(0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u));
+}
+
+TEST(ThreadPool, RunsEveryTaskOnceAndForwardsExceptions) {
+  for (int64_t threads : {1, 2, 3, 5}) {
+    ThreadPool pool(threads);
+    std::vector<std::atomic<int>> hits(1000);
+    for (int round = 0; round < 50; ++round) pool.each(1000, [&](int64_t i) { hits[static_cast<size_t>(i)]++; });
+    for (auto& h : hits) ASSERT_EQ(h.load(), 50);
+    EXPECT_THROW(pool.each(10, [](int64_t i) { if (i == 7) throw InputError("x", "y"); }), InputError);
+    std::atomic<int64_t> covered{0};
+    pool.split(17, [&](int64_t a, int64_t b) { covered += b - a; });
+    EXPECT_EQ(covered.load(), 17);
+  }
+}
+
+struct Options {
+  int64_t block = 128;
+  double damping = 0.01;
+  bool sorted = false;
+  std::string kind = "a";
+};
+void fields(auto& visit, Options& o) {
+  visit("block", o.block, "columns");
+  visit("damping", o.damping, "lambda");
+  visit("sorted", o.sorted, "");
+  visit("kind", o.kind, "");
+}
+
+TEST(Fields, OneListServesReadingWritingAndHelp) {
+  const auto o = read_fields<Options>(parse_json("{\"block\":64,\"damping\":1}", "r"), "rounder gptq");
+  EXPECT_EQ(write_fields(o).dump(), "{\"block\":64,\"damping\":1.0,\"sorted\":false,\"kind\":\"a\"}");
+  try {
+    read_fields<Options>(parse_json("{\"dampin\":1}", "r"), "rounder gptq");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.line(), "error[E_USAGE] rounder gptq: unknown key \"dampin\"; did you mean damping?");
+  }
+  EXPECT_THROW(read_fields<Options>(parse_json("{\"block\":1.5}", "r"), "x"), InputError);
+  EXPECT_EQ(describe_fields<Options>()[1].default_value, "0.01");
+}
+
+TEST(Env, AtomicWriteLeavesOldBytesWhenAnythingFails) {
+  auto env = posix_env();
+  const std::string dir = testing::TempDir() + "halftone_env";
+  env->remove_tree(dir);
+  env->make_directories(dir);
+  const std::string path = join_path(dir, "f");
+  write_atomically(*env, path, "old");
+  for (const char* broken : {"create", "write", "sync", "close", "rename"}) {
+    auto faulty = fault_env(*env, [&](std::string_view operation, const std::string&) { return operation == broken ? ENOSPC : 0; });
+    EXPECT_THROW(write_atomically(*faulty, path, "new"), IoError) << broken;
+    EXPECT_EQ(env->read_text(path, 100), "old");
+    EXPECT_EQ(env->list(dir).size(), 1u) << broken;
+  }
+  EXPECT_THROW(env->open(dir), FileError);
+  EXPECT_THROW(env->open(join_path(dir, "absent")), FileError);
+  env->remove_tree(dir);
+}
+
+}  // namespace
+}  // namespace halftone

@@ -1,0 +1,37 @@
+// A pool that splits work statically, so that the same item always does the same arithmetic at any thread count.
+//
+// Workers spin for a short while after each job and then park: decode issues hundreds of jobs a token, and a futex
+// wake costs 9 us where a spin barrier costs 0.2 us. The caller is worker 0. One job at a time; not reentrant: `run` inside a job
+// executes serially on the calling worker. Exceptions of workers reach the caller of `run` (the one of the lowest index).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace halftone {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int64_t threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int64_t threads() const;
+  // job(worker, workers) on every worker.
+  void run(const std::function<void(int64_t worker, int64_t workers)>& job);
+  // task(i) for i in [0, count): handed out one by one in index order; which worker runs which is not fixed, so a task must
+  // not depend on it.
+  void each(int64_t count, const std::function<void(int64_t i)>& task);
+  // range(begin, end) over [0, count) cut into `threads()` equal contiguous pieces.
+  void split(int64_t count, const std::function<void(int64_t begin, int64_t end)>& range);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+int64_t usable_cores();  // the affinity mask, not the machine
+
+}  // namespace halftone
