@@ -1,0 +1,42 @@
+// A model as it lies on disk: config, ops, tensors under their Hugging Face names, and where the text side is.
+//
+//   Checkpoint c = open_checkpoint("smollm2", context);     // a name, a folder, a .gguf
+//   for (auto& ref : spec::linears(c.spec)) HostTensor W = c.tensors->read(ref.linear().weight.name);
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "halftone/base/context.h"
+#include "halftone/base/json.h"
+#include "halftone/files/tensor_source.h"
+#include "halftone/spec/model_spec.h"
+
+namespace halftone::files {
+struct GgufFile;
+}
+
+namespace halftone::spec {
+
+struct Checkpoint {
+  std::string name;        // as the user wrote it
+  std::string path;        // folder or .gguf that it resolved to
+  Json config;             // Hugging Face config.json, also for GGUF
+  ModelSpec spec;
+  // Dense weights under the spec's names. For a quantized folder only what is stored densely: the
+  // rest is read through pack::PackedModel.
+  std::shared_ptr<const files::TensorSource> tensors;
+  std::shared_ptr<const files::GgufFile> gguf;  // set when the model is a GGUF file: the tokenizer is in its metadata
+  bool quantized = false;  // config.json has quantization_config
+};
+
+// Resolves `model` (a folder, a .gguf, a hub name in the local cache, `smollm2`, `smollm2-fp`), reads headers, assembles the spec and
+// checks that every tensor of the spec is there with its shape. Errors name the file and the remedy.
+Checkpoint open_checkpoint(const std::string& model, const Context& context);
+
+// Presents GGUF tensors under Hugging Face names with their Hugging Face layout (q/k un-permuted, Conv1D as stored there).
+std::shared_ptr<const files::TensorSource> gguf_as_hf(std::shared_ptr<const files::TensorSource> gguf, const std::string& family,
+                                                      const Json& config, const ModelSpec& spec);
+
+}  // namespace halftone::spec
