@@ -17,7 +17,7 @@ add_library(halftone_flags INTERFACE)
 target_include_directories(halftone_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
 target_compile_features(halftone_flags INTERFACE cxx_std_20)
 target_compile_options(halftone_flags INTERFACE
-  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -ffp-contract=off -fno-math-errno
+  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -ffp-contract=off -fno-math-errno
   $<$<BOOL:${HALFTONE_WERROR}>:-Werror>)
 target_compile_definitions(halftone_flags INTERFACE
   HALFTONE_VERSION="${PROJECT_VERSION}" $<$<CONFIG:Debug,RelWithDebInfo>:_GLIBCXX_ASSERTIONS>)

@@ -30,6 +30,8 @@ struct Family {
   std::vector<std::string> architectures;       // config.json "architectures": "LlamaForCausalLM"
   std::vector<std::string> model_types;         // config.json "model_type", when architectures is absent
   std::vector<std::string> gguf_architectures;  // general.architecture
+  // Module prefixes that some checkpoints carry and others drop ("transformer.", "bert."): a tensor is found either way.
+  std::vector<std::string> prefixes;
   // config.json -> ops. FileError naming `path` for every value that is missing or makes no sense.
   std::function<ModelSpec(const Json& config, const std::string& path)> assemble;
   // GGUF metadata -> the config.json it stands for.

@@ -1,0 +1,130 @@
+// The families on real and broken configs, and the fold graph that is derived from them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "halftone/base/env.h"
+#include "halftone/spec/family.h"
+#include "halftone/spec/fold_graph.h"
+
+namespace halftone::spec {
+namespace {
+
+Json tiny_config(const std::string& model) {
+  const std::string path = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + model + "/config.json";
+  return parse_json(posix_env()->read_text(path, 1 << 20), "config.json");
+}
+
+ModelSpec assemble(const Json& config) {
+  ModelSpec spec = family_for(config, "config.json").entry.assemble(config, "config.json");
+  validate(spec, "config.json");
+  return spec;
+}
+
+std::string failure(const Json& config) {
+  try {
+    assemble(config);
+  } catch (const Error& e) {
+    return e.line();
+  }
+  return "accepted";
+}
+
+TEST(Spec, EveryTinyModelAssembles) {
+  for (const char* model : {"llama_mha_tied", "llama_gqa_untied", "llama_head_dim", "llama_biases", "llama_rope_llama3",
+                            "llama_rope_linear", "mistral_window", "gpt2_tiny", "bert_tiny"}) {
+    const ModelSpec spec = assemble(tiny_config(model));
+    EXPECT_EQ(spec.blocks.size(), 2u) << model;
+    EXPECT_GT(parameter_count(spec), 10000) << model;
+  }
+}
+
+TEST(Spec, TheSameRopeIsReadFromOldAndNewConfigs) {
+  const auto dir = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/";
+  for (const auto& [a, b] : {std::pair{"llama_rope_llama3/config.json", "llama_rope_llama3/config_v5.json"},
+                             std::pair{"llama_rope_linear/config.json", "llama_rope_linear/config_classic.json"},
+                             std::pair{"llama_rope_linear/config.json", "llama_rope_linear/config_oldest.json"}}) {
+    const auto spec = [&](const std::string& name) {
+      return assemble(parse_json(posix_env()->read_text(dir + name, 1 << 20), name));
+    };
+    EXPECT_EQ(spec(a), spec(b)) << b;
+  }
+}
+
+TEST(Spec, RolesNameEveryLinearOfABlock) {
+  const ModelSpec spec = assemble(tiny_config("llama_gqa_untied"));
+  std::vector<std::string> roles;
+  for (const LinearRef& ref : linears(spec))
+    if (ref.segment == 0) roles.emplace_back(role_name(ref.linear().role));
+  EXPECT_THAT(roles, testing::ElementsAre("query", "key", "value", "attention_out", "mlp_gate", "mlp_up", "mlp_down"));
+}
+
+const Fold* fold_of(const std::vector<Fold>& folds, const std::string& producer) {
+  const auto it = std::find_if(folds.begin(), folds.end(), [&](const Fold& f) { return f.producer == producer; });
+  return it == folds.end() ? nullptr : &*it;
+}
+
+TEST(FoldGraph, OfLlamaIsDerivedFromTheOps) {
+  const ModelSpec spec = assemble(tiny_config("llama_gqa_untied"));
+  const auto folds = fold_graph(spec);
+  const std::string block = "model.layers.0";
+  const Fold* norm = fold_of(folds, block + ".input_layernorm");
+  ASSERT_NE(norm, nullptr);
+  EXPECT_EQ(norm->consumers.size(), 3u);
+  EXPECT_EQ(fold_of(folds, block + ".post_attention_layernorm")->consumers.size(), 2u);
+  // Query heads that share a kv head share its factors.
+  const Fold* value = fold_of(folds, block + ".self_attn.v_proj");
+  ASSERT_NE(value, nullptr);
+  ASSERT_EQ(value->consumers.size(), 1u);
+  const auto& attention = std::get<Attention>(find_op(spec, block + ".self_attn.attention")->params);
+  const auto& map = value->consumers[0].channel;
+  ASSERT_EQ(static_cast<int64_t>(map.size()), attention.heads * attention.head_dim);
+  const int64_t shared = attention.heads / attention.kv_heads;
+  for (int64_t h = 0; h < attention.heads; ++h)
+    for (int64_t d = 0; d < attention.head_dim; ++d)
+      EXPECT_EQ(map[static_cast<size_t>(h * attention.head_dim + d)], h / shared * attention.head_dim + d);
+  // Only the linear side of the gated product can carry a scale.
+  EXPECT_NE(fold_of(folds, block + ".mlp.up_proj"), nullptr);
+  EXPECT_EQ(fold_of(folds, block + ".mlp.gate_proj"), nullptr);
+  EXPECT_EQ(fold_of(folds, block + ".self_attn.q_proj"), nullptr);
+}
+
+TEST(FoldGraph, OfPostNormBertHasOnlyTheValuePath) {
+  const auto folds = fold_graph(assemble(tiny_config("bert_tiny")));
+  // The norm of a post-norm block also feeds the residual, so no norm folds; v_proj -> dense does.
+  for (const Fold& fold : folds) EXPECT_THAT(fold.producer, testing::EndsWith("self.value"));
+  EXPECT_EQ(folds.size(), 2u);
+}
+
+TEST(FoldGraph, OfFusedQkvHasNone) {
+  for (const Fold& fold : fold_graph(assemble(tiny_config("gpt2_tiny")))) EXPECT_TRUE(fold.producer_is_norm) << fold.producer;
+}
+
+TEST(Config, EachMistakeIsOneClearLine) {
+  const auto with = [](const std::string& key, const Json& value) {
+    Json config = tiny_config("llama_mha_tied");
+    config[key] = value;
+    return failure(config);
+  };
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"}) {
+    for (const Json& bad : {Json(0), Json(-1), Json(int64_t{1} << 31), Json(uint64_t{1} << 63), Json(32.5), Json("32"), Json(true), Json::array()}) {
+      const std::string line = with(key, bad);
+      EXPECT_THAT(line, testing::StartsWith("error[")) << key << bad;
+      EXPECT_THAT(line, testing::HasSubstr("config.json: " + std::string(key))) << line;
+    }
+  }
+  EXPECT_EQ(with("num_hidden_layers", 1000000000),
+            "error[E_VALUE] config.json: num_hidden_layers is 1000000000, wanted 1 to 512");
+  EXPECT_THAT(with("num_key_value_heads", 3), testing::HasSubstr("does not divide"));
+  EXPECT_THAT(with("num_key_value_heads", 64), testing::HasSubstr("num_key_value_heads is 64"));
+  EXPECT_THAT(with("rms_norm_eps", 0), testing::HasSubstr("rms_norm_eps is 0"));
+  EXPECT_THAT(with("hidden_act", "swooosh"), testing::HasSubstr("known activations"));
+  EXPECT_THAT(with("rope_scaling", Json{{"type", "dynamic"}, {"factor", 2.0}}), testing::HasSubstr("known: default, linear, llama3"));
+  EXPECT_THAT(with("rope_scaling", Json{{"type", "linear"}, {"factor", 0}}), testing::HasSubstr("factor is 0"));
+  EXPECT_THAT(with("architectures", Json{"XyzForCausalLM"}), testing::HasSubstr("known: BertModel"));
+  EXPECT_EQ(with("max_position_embeddings", int64_t{1} << 40), "accepted");  // and allocates nothing
+}
+
+}  // namespace
+}  // namespace halftone::spec
