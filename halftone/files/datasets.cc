@@ -1,0 +1,201 @@
+#include "halftone/files/datasets.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "halftone/base/bytes.h"
+#include "halftone/base/error.h"
+#include "halftone/base/json.h"
+
+namespace halftone::files {
+namespace {
+
+constexpr uint64_t kMaxTextBytes = 4ull << 30;
+
+enum class Shape : uint8_t { wikitext_lines, lines, jsonl };
+
+struct Known {
+  std::string_view name;
+  Split split;
+  std::string_view path;      // below the data folder
+  Shape shape;
+  std::string_view joint;
+  bool partial;
+  std::string_view hub_set;   // repository in the hub cache
+  std::string_view hub_file;  // below its snapshot; "" when the hub's file is not read
+  std::string_view column;
+};
+
+// ptb: rows are sentences with the leading and trailing space trimmed by the hub's set; joints as the scripts use them.
+constexpr Known kKnown[] = {
+    {"wikitext2", Split::test, "wikitext2/test.txt", Shape::wikitext_lines, "\n\n", false, "Salesforce--wikitext",
+     "wikitext-2-raw-v1/test-00000-of-00001.parquet", "text"},
+    {"wikitext2", Split::validation, "wikitext2/valid.txt", Shape::wikitext_lines, "\n\n", false, "Salesforce--wikitext",
+     "wikitext-2-raw-v1/validation-00000-of-00001.parquet", "text"},
+    {"wikitext2", Split::train, "wikitext2/train_first_1MB.txt", Shape::wikitext_lines, "\n\n", true, "Salesforce--wikitext",
+     "wikitext-2-raw-v1/train-00000-of-00001.parquet", "text"},
+    {"ptb", Split::test, "ptb/ptb.test.txt", Shape::lines, " ", false, "", "", ""},
+    {"ptb", Split::validation, "ptb/ptb.valid.txt", Shape::lines, "\n\n", false, "", "", ""},
+    {"ptb", Split::train, "ptb/ptb.valid.txt", Shape::lines, "\n\n", true, "", "", ""},
+    {"c4", Split::train, "c4/c4_demo.jsonl", Shape::jsonl, " ", true, "", "", ""},
+    {"c4", Split::validation, "c4/c4_fragments.jsonl", Shape::jsonl, " ", true, "", "", ""},
+};
+
+std::vector<std::string_view> split_lines(std::string_view text) {
+  std::vector<std::string_view> out;
+  while (!text.empty()) {
+    const auto end = text.find('\n');
+    out.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) break;
+    text.remove_prefix(end + 1);
+  }
+  return out;
+}
+
+bool blank(std::string_view line) {
+  return std::all_of(line.begin(), line.end(), [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
+}
+
+void check_utf8(const std::string& text, const std::string& path) {
+  if (!valid_utf8(text)) throw FileError(Code::utf8, path, "not valid UTF-8");
+}
+
+std::vector<std::string> jsonl_rows(std::string_view text, const std::string& path, const Limits& limits) {
+  std::vector<std::string> rows;
+  int64_t number = 0;
+  for (std::string_view line : split_lines(text)) {
+    ++number;
+    if (blank(line)) continue;
+    const std::string where = path + ":" + std::to_string(number);
+    const Json row = parse_json(line, where, limits);
+    if (!row.is_object() || !row.contains("text")) throw FileError(Code::missing, where, "has no field \"text\"");
+    if (!row["text"].is_string()) throw FileError(Code::type, where, "field \"text\" is not text");
+    rows.push_back(row["text"].get<std::string>());
+  }
+  return rows;
+}
+
+std::vector<std::string> rows_of(Shape shape, const std::string& text, const std::string& path, const Limits& limits) {
+  if (shape == Shape::jsonl) return jsonl_rows(text, path, limits);
+  std::vector<std::string> rows;
+  for (std::string_view line : split_lines(text)) {
+    if (shape == Shape::wikitext_lines) {
+      rows.push_back(blank(line) ? "" : std::string(line) + "\n");
+    } else {
+      while (!line.empty() && (line.front() == ' ')) line.remove_prefix(1);
+      while (!line.empty() && (line.back() == ' ' || line.back() == '\r')) line.remove_suffix(1);
+      rows.emplace_back(line);
+    }
+  }
+  return rows;
+}
+
+std::optional<std::string> in_hub_cache(Env& env, const Known& known, const std::string& hub) {
+  if (known.hub_file.empty() || hub.empty()) return std::nullopt;
+  const std::string repository = join_path(hub, "datasets--" + std::string(known.hub_set));
+  const std::string snapshots = join_path(repository, "snapshots");
+  if (!env.stat(snapshots)) return std::nullopt;
+  for (const std::string& commit : env.list(snapshots)) {
+    const std::string path = join_path(join_path(snapshots, commit), known.hub_file);
+    if (env.stat(path)) return path;
+  }
+  return std::nullopt;
+}
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+}  // namespace
+
+std::string_view split_name(Split split) {
+  return split == Split::train ? "train" : split == Split::validation ? "validation" : "test";
+}
+
+std::string TextSet::joined() const {
+  std::string out;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (i) out += joint;
+    out += rows[i];
+  }
+  return out;
+}
+
+DataPlaces default_data_places(Env& env) {
+  DataPlaces places;
+  places.data_dir = environment("HALFTONE_DATA");
+  if (places.data_dir.empty() && env.stat("../shared/data")) places.data_dir = "../shared/data";
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
+    if (places.hub_cache.empty()) places.hub_cache = environment(name);
+  if (places.hub_cache.empty()) {
+    std::string home = environment("HF_HOME");
+    if (home.empty() && !environment("XDG_CACHE_HOME").empty()) home = join_path(environment("XDG_CACHE_HOME"), "huggingface");
+    if (home.empty()) home = join_path(environment("HOME"), ".cache/huggingface");
+    places.hub_cache = join_path(home, "hub");
+  }
+  return places;
+}
+
+std::vector<std::string> text_set_names() {
+  std::vector<std::string> names;
+  for (const Known& known : kKnown) names.emplace_back(known.name);
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
+std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split split, const DataPlaces& places, const Limits& limits) {
+  const auto names = text_set_names();
+  if (std::find(names.begin(), names.end(), name) == names.end()) {
+    std::string all;
+    for (const auto& n : names) all += (all.empty() ? "" : ", ") + n;
+    throw InputError("data", "unknown text set " + quote(name), "known: " + all + ", or the path of a .txt, .jsonl or .parquet file");
+  }
+  for (const Known& known : kKnown) {
+    if (known.name != name || known.split != split) continue;
+    TextSet set;
+    set.joint = known.joint;
+    set.label = std::string(known.name) + (known.partial ? "-partial " : " ") + std::string(split_name(split));
+    // The whole split of the hub is better than a part of it here.
+    const auto hub = places.parquet ? in_hub_cache(env, known, places.hub_cache) : std::nullopt;
+    const std::string path = places.data_dir.empty() ? "" : join_path(places.data_dir, known.path);
+    const bool here = !path.empty() && env.stat(path);
+    if (hub && (known.partial || !here)) {
+      set.path = *hub;
+      set.label = std::string(known.name) + " " + std::string(split_name(split));
+      set.rows = places.parquet(*hub, std::string(known.column));
+      return set;
+    }
+    if (!here) return std::nullopt;
+    set.path = path;
+    const std::string text = env.read_text(path, kMaxTextBytes);
+    check_utf8(text, path);
+    set.rows = rows_of(known.shape, text, path, limits);
+    return set;
+  }
+  return std::nullopt;
+}
+
+TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& parquet, const Limits& limits) {
+  TextSet set;
+  set.label = file_name(path);
+  set.path = path;
+  set.joint = "\n\n";
+  if (path.ends_with(".parquet")) {
+    if (!parquet) throw UnsupportedError(path, "this program was built without the parquet reader");
+    set.rows = parquet(path, "text");
+    return set;
+  }
+  const std::string text = env.read_text(path, kMaxTextBytes);
+  check_utf8(text, path);
+  if (path.ends_with(".jsonl")) {
+    set.rows = jsonl_rows(text, path, limits);
+  } else {
+    set.rows = {text};
+  }
+  if (text.empty() || set.rows.empty()) throw FileError(Code::value, path, "holds no text");
+  return set;
+}
+
+}  // namespace halftone::files
