@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cmath>
@@ -150,6 +151,22 @@ TEST(Env, AtomicWriteLeavesOldBytesWhenAnythingFails) {
   EXPECT_THROW(env->open(dir), FileError);
   EXPECT_THROW(env->open(join_path(dir, "absent")), FileError);
   env->remove_tree(dir);
+}
+
+TEST(Env, RemovingATreeStopsAtLinks) {
+  auto env = posix_env();
+  const std::string dir = testing::TempDir() + "halftone_env_links";
+  env->remove_tree(dir);
+  env->make_directories(join_path(dir, "kept"));
+  env->make_directories(join_path(dir, "tree/inner"));
+  write_atomically(*env, join_path(dir, "kept/f"), "x");
+  ASSERT_EQ(::symlink("../kept", join_path(dir, "tree/link").c_str()), 0);
+  ASSERT_EQ(::symlink("nowhere", join_path(dir, "tree/dangling").c_str()), 0);
+  env->remove_tree(join_path(dir, "tree"));
+  EXPECT_EQ(env->read_text(join_path(dir, "kept/f"), 10), "x");
+  EXPECT_FALSE(env->stat(join_path(dir, "tree")));
+  env->remove_tree(dir);
+  EXPECT_FALSE(env->stat(dir));
 }
 
 }  // namespace

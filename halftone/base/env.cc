@@ -243,11 +243,14 @@ std::string Env::read_text(const std::string& path, uint64_t max_bytes) {
   return text;
 }
 
+// Removing first and listing only what was refused as a full folder never walks through a link.
 void Env::remove_tree(const std::string& path) {
-  const auto info = stat(path);
-  if (!info) return;
-  if (info->is_directory)
-    for (const std::string& name : list(path)) remove_tree(join_path(path, name));
+  try {
+    return remove(path);
+  } catch (const IoError& e) {
+    if (e.error_number != ENOTEMPTY && e.error_number != EEXIST) throw;
+  }
+  for (const std::string& name : list(path)) remove_tree(join_path(path, name));
   remove(path);
 }
 
