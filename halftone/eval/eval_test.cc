@@ -1,0 +1,184 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "halftone/base/error.h"
+#include "halftone/base/rng.h"
+#include "halftone/base/threads.h"
+#include "halftone/eval/divergence.h"
+#include "halftone/eval/perplexity.h"
+
+namespace halftone::eval {
+namespace {
+
+// Logits of position t are a seeded function of (ids[t], t); `noise` shifts them.
+class ToySource : public LogitSource {
+ public:
+  ToySource(int64_t vocabulary, double noise, int64_t chunk) : vocabulary_(vocabulary), noise_(noise), chunk_(chunk) {}
+  std::string label() const override { return "toy"; }
+  int64_t vocabulary() const override { return vocabulary_; }
+  int64_t context() const override { return 64; }
+  void begin(std::span<const int32_t> ids, int64_t first) override {
+    ids_.assign(ids.begin(), ids.end());
+    position_ = first;
+  }
+  int64_t next(std::span<float> rows) override {
+    const int64_t room = std::min(chunk_, static_cast<int64_t>(rows.size()) / vocabulary_);
+    int64_t n = 0;
+    for (; n < room && position_ < static_cast<int64_t>(ids_.size()); ++n, ++position_) {
+      const CounterRng rng(7, static_cast<uint32_t>(ids_[static_cast<size_t>(position_)]));
+      const CounterRng other(8, static_cast<uint32_t>(position_));
+      for (int64_t v = 0; v < vocabulary_; ++v)
+        rows[static_cast<size_t>(n * vocabulary_ + v)] =
+            static_cast<float>(2 * rng.normal(static_cast<uint64_t>(v)) + noise_ * other.normal(static_cast<uint64_t>(v)));
+    }
+    return n;
+  }
+
+ private:
+  int64_t vocabulary_;
+  double noise_;
+  int64_t chunk_;
+  std::vector<int32_t> ids_;
+  int64_t position_ = 0;
+};
+
+class Eval : public testing::Test {
+ protected:
+  Eval() {
+    context.pool = &pool;
+    context.threads = 2;
+    const CounterRng rng(3);
+    for (uint64_t i = 0; i < 333; ++i) ids.push_back(static_cast<int32_t>(rng.u32(i) % 50));
+  }
+  double brute_nll(ToySource& source, std::span<const int32_t> window, int64_t target) {
+    double out = 0;
+    source.each_row(window, 0, [&](int64_t position, std::span<const float> row) {
+      if (position + 1 != target) return;
+      double sum = 0;
+      for (float v : row) sum += std::exp(static_cast<double>(v));
+      out = std::log(sum) - static_cast<double>(row[static_cast<size_t>(window[static_cast<size_t>(target)])]);
+    });
+    return out;
+  }
+  ThreadPool pool{2};
+  Context context;
+  std::vector<int32_t> ids;
+};
+
+TEST(Windows, GptqProtocolDropsTheTailAndScoresAllButTheFirst) {
+  const Protocol p = gptq_windows(304986, 2048);
+  EXPECT_EQ(p.windows.size(), 148u);
+  EXPECT_EQ(p.name, "gptq-2048");
+  EXPECT_EQ(p.dropped, 304986 - 148 * 2048);
+  EXPECT_EQ(gptq_windows(304986, 2048, 20).windows.size(), 20u);
+}
+
+TEST(Windows, StridedProtocolScoresEveryTokenOnce) {
+  const Protocol p = strided_windows(5000, 2048, 512);
+  int64_t expected = 1;
+  for (const Window& w : p.windows) {
+    EXPECT_EQ(w.first_target, expected);
+    expected = w.end;
+  }
+  EXPECT_EQ(expected, 5000);
+  EXPECT_EQ(p.windows[0].weight, 2047);  // labels kept minus one, as in the guide
+  EXPECT_EQ(p.windows[1].weight, 511);
+}
+
+TEST_F(Eval, PerplexityEqualsTheDirectSum) {
+  ToySource source(50, 0, 7);
+  const Protocol protocol = gptq_windows(333, 32, 3);
+  const Perplexity got = perplexity(source, ids, protocol, context);
+  double sum = 0;
+  for (int64_t w = 0; w < 3; ++w)
+    for (int64_t t = 1; t < 32; ++t) sum += brute_nll(source, std::span<const int32_t>(ids).subspan(static_cast<size_t>(w * 32), 32), t);
+  EXPECT_NEAR(got.mean_nll, sum / 93, 1e-6);  // f32 exp: 1e-7 relative per term
+  EXPECT_EQ(got.tokens, 93);
+  EXPECT_LT(got.ci95[0], got.perplexity);
+  EXPECT_GT(got.ci95[1], got.perplexity);
+}
+
+TEST_F(Eval, StridedPerplexityUsesTheGuidesWeights) {
+  ToySource source(50, 0, 64);
+  const Protocol protocol = strided_windows(100, 40, 16);
+  const Perplexity got = perplexity(source, ids, protocol, context);
+  double sum = 0, weight = 0;
+  int64_t previous = 0;
+  for (int64_t begin = 0; begin < 100; begin += 16) {
+    const int64_t end = std::min<int64_t>(begin + 40, 100), target_length = end - previous;
+    const auto window = std::span<const int32_t>(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    double loss = 0;
+    int64_t count = 0;
+    for (int64_t t = std::max(previous, begin + 1); t < end; ++t, ++count) loss += brute_nll(source, window, t - begin);
+    sum += loss / static_cast<double>(count) * static_cast<double>(target_length - 1);
+    weight += static_cast<double>(target_length - 1);
+    previous = end;
+    if (end == 100) break;
+  }
+  EXPECT_NEAR(got.mean_nll, sum / weight, 1e-6);
+}
+
+TEST_F(Eval, DivergenceOfASourceFromItselfIsZero) {
+  ToySource a(50, 0, 16), b(50, 0, 5);
+  const Divergence d = divergence(a, b, ids, gptq_windows(333, 32), context);
+  EXPECT_NEAR(d.kl_mean, 0, 1e-12);
+  EXPECT_EQ(d.top1_agreement, 1);
+  EXPECT_DOUBLE_EQ(d.perplexity, d.reference_perplexity);
+}
+
+TEST_F(Eval, DivergenceEqualsTheDirectSum) {
+  ToySource a(50, 0, 16), b(50, 0.5, 16);
+  const Divergence d = divergence(a, b, ids, gptq_windows(333, 32, 4), context);
+  double kl = 0;
+  int64_t same = 0, n = 0;
+  for (int64_t w = 0; w < 4; ++w) {
+    const auto window = std::span<const int32_t>(ids).subspan(static_cast<size_t>(w * 32), 32);
+    std::vector<std::vector<double>> p, q;
+    const auto soft = [](std::span<const float> row) {
+      std::vector<double> out;
+      double sum = 0;
+      for (float v : row) out.push_back(std::exp(static_cast<double>(v))), sum += out.back();
+      for (double& v : out) v /= sum;
+      return out;
+    };
+    a.each_row(window, 0, [&](int64_t, std::span<const float> row) { p.push_back(soft(row)); });
+    b.each_row(window, 0, [&](int64_t, std::span<const float> row) { q.push_back(soft(row)); });
+    for (size_t t = 0; t + 1 < p.size(); ++t, ++n) {
+      for (size_t v = 0; v < 50; ++v) kl += p[t][v] * std::log(p[t][v] / q[t][v]);
+      same += std::max_element(p[t].begin(), p[t].end()) - p[t].begin() == std::max_element(q[t].begin(), q[t].end()) - q[t].begin();
+    }
+  }
+  EXPECT_NEAR(d.kl_mean, kl / static_cast<double>(n), 1e-6);
+  EXPECT_DOUBLE_EQ(d.top1_agreement, static_cast<double>(same) / static_cast<double>(n));
+  EXPECT_LT(d.kl_ci95[0], d.kl_mean);
+  EXPECT_GT(d.kl_ci95[1], d.kl_mean);
+  EXPECT_GE(d.kl_p99, d.kl_p90);
+}
+
+TEST(Bootstrap, CoversTheMeanOfASkewedSampleAboutNinetyFivePercentOfTheTime) {
+  int covered = 0;
+  for (uint64_t trial = 0; trial < 200; ++trial) {
+    const CounterRng rng(trial, 99);
+    std::vector<double> x;
+    for (uint64_t i = 0; i < 40; ++i) x.push_back(rng.normal(i));
+    const Interval ci = bootstrap(40, [&](std::span<const double> m) {
+      double sum = 0, n = 0;
+      for (size_t i = 0; i < x.size(); ++i) sum += m[i] * x[i], n += m[i];
+      return sum / n;
+    }, trial, 400);
+    covered += ci[0] <= 0 && 0 <= ci[1];
+  }
+  // Binomial(200, 0.93) stays within 172..199 with probability above 0.999.
+  EXPECT_GE(covered, 172);
+  EXPECT_LE(covered, 199);
+}
+
+TEST_F(Eval, SourcesOfDifferentVocabulariesAreRefused) {
+  ToySource a(50, 0, 16), b(51, 0, 16);
+  EXPECT_THROW(divergence(a, b, ids, gptq_windows(333, 32, 1), context), InputError);
+}
+
+}  // namespace
+}  // namespace halftone::eval
