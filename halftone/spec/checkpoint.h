@@ -35,8 +35,7 @@ struct Checkpoint {
 // checks that every tensor of the spec is there with its shape. Errors name the file and the remedy.
 Checkpoint open_checkpoint(const std::string& model, const Context& context);
 
-// Presents GGUF tensors under Hugging Face names with their Hugging Face layout (q/k un-permuted, Conv1D as stored there).
-std::shared_ptr<const files::TensorSource> gguf_as_hf(std::shared_ptr<const files::TensorSource> gguf, const std::string& family,
-                                                      const Json& config, const ModelSpec& spec);
+// The same for a path that is known to be GGUF (spec/gguf_checkpoint.cc).
+Checkpoint open_gguf(const std::string& model, const std::string& path, const Context& context);
 
 }  // namespace halftone::spec

@@ -32,6 +32,7 @@ struct Family {
   std::vector<std::string> gguf_architectures;  // general.architecture
   // Module prefixes that some checkpoints carry and others drop ("transformer.", "bert."): a tensor is found either way.
   std::vector<std::string> prefixes;
+  bool spec_has_prefix = false;  // which of the two forms the spec's names have
   // config.json -> ops. FileError naming `path` for every value that is missing or makes no sense.
   std::function<ModelSpec(const Json& config, const std::string& path)> assemble;
   // GGUF metadata -> the config.json it stands for.

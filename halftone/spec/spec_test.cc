@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "halftone/base/env.h"
+#include "halftone/base/threads.h"
+#include "halftone/spec/checkpoint.h"
 #include "halftone/spec/family.h"
 #include "halftone/spec/fold_graph.h"
 
@@ -124,6 +126,52 @@ TEST(Config, EachMistakeIsOneClearLine) {
   EXPECT_THAT(with("rope_scaling", Json{{"type", "linear"}, {"factor", 0}}), testing::HasSubstr("factor is 0"));
   EXPECT_THAT(with("architectures", Json{"XyzForCausalLM"}), testing::HasSubstr("known: BertModel"));
   EXPECT_EQ(with("max_position_embeddings", int64_t{1} << 40), "accepted");  // and allocates nothing
+}
+
+class Checkpoints : public testing::Test {
+ protected:
+  Checkpoints() {
+    context.env = env.get();
+    context.pool = &pool;
+  }
+  std::string fixture(const std::string& name) const { return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + name; }
+  std::unique_ptr<Env> env = posix_env();
+  ThreadPool pool{1};
+  Context context;
+};
+
+TEST_F(Checkpoints, EveryTinyFolderOpensWithAllItsTensors) {
+  for (const char* model : {"llama_mha_tied", "llama_gqa_untied", "llama_gqa_untied_sharded", "gpt2_tiny", "gpt2_tiny_bare", "bert_tiny"}) {
+    const Checkpoint checkpoint = open_checkpoint(fixture(model), context);
+    for (const TensorRef& ref : tensors(checkpoint.spec)) EXPECT_EQ(checkpoint.tensors->read(ref.name).shape(), ref.shape) << ref.name;
+  }
+}
+
+TEST_F(Checkpoints, ANameThatDoesNotExistSaysWhatDoes) {
+  try {
+    open_checkpoint("smolm", context);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.line(), "error[E_MISSING] smolm: no such file or folder, and no model of that name; known names: smollm2, smollm2-fp");
+  }
+}
+
+TEST_F(Checkpoints, AConfigOfOtherShapesIsRefusedBeforeAnyCompute) {
+  const std::string dir = testing::TempDir() + "halftone_checkpoint";
+  env->remove_tree(dir);
+  env->make_directories(dir);
+  Json config = tiny_config("llama_mha_tied");
+  config["intermediate_size"] = 49;
+  write_atomically(*env, dir + "/config.json", config.dump());
+  write_atomically(*env, dir + "/model.safetensors", env->read_text(fixture("llama_mha_tied/model.safetensors"), 1 << 20));
+  try {
+    open_checkpoint(dir, context);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::mismatch);
+    EXPECT_THAT(e.line(), testing::HasSubstr("config.json says [49, 32]"));
+  }
+  env->remove_tree(dir);
 }
 
 }  // namespace

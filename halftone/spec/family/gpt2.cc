@@ -109,6 +109,7 @@ Family gpt2() {
           .model_types = {"gpt2"},
           .gguf_architectures = {"gpt2"},
           .prefixes = {"transformer."},
+          .spec_has_prefix = true,
           .assemble = assemble,
           .config_from_gguf = config_from_gguf,
           .gguf_tensor = gguf_tensor};

@@ -1,0 +1,43 @@
+#include "halftone/spec/model_names.h"
+
+#include <cstdlib>
+
+#include "halftone/base/env.h"
+#include "halftone/base/error.h"
+
+namespace halftone::spec {
+namespace {
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+}  // namespace
+
+std::string cache_folder() {
+  if (const std::string own = environment("HALFTONE_CACHE"); !own.empty()) return own;
+  if (const std::string xdg = environment("XDG_CACHE_HOME"); !xdg.empty()) return join_path(xdg, "halftone");
+  return join_path(environment("HOME"), ".cache/halftone");
+}
+
+const std::vector<NamedModel>& named_models() {
+  static const std::vector<NamedModel> models = {
+      {"smollm2", "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "run ./setup once: it puts the default model into the cache"},
+      {"smollm2-fp", "smollm2-fp", "run: halftone pull smollm2-fp"},
+  };
+  return models;
+}
+
+std::string resolve_model(const std::string& model, const Context& context) {
+  if (context.env->stat(model)) return model;
+  for (const NamedModel& named : named_models()) {
+    if (named.name != model) continue;
+    const std::string path = join_path(cache_folder(), named.path);
+    if (context.env->stat(path)) return path;
+    throw FileError(Code::missing, path, "the model " + named.name + " is not in the cache", {}, named.remedy);
+  }
+  std::string known;
+  for (const NamedModel& named : named_models()) known += (known.empty() ? "" : ", ") + named.name;
+  throw FileError(Code::missing, model, "no such file or folder, and no model of that name", {}, "known names: " + known);
+}
+
+}  // namespace halftone::spec
