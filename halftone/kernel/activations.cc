@@ -1,0 +1,126 @@
+#include "halftone/kernel/activations.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "halftone/base/error.h"
+#include "halftone/base/threads.h"
+
+namespace halftone::kernel {
+namespace {
+
+// Panels [panel][k][R]: row i of the panel at k * R + i. Missing rows and columns become zero.
+void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t R, int64_t cols, int64_t padded_cols, float* out) {
+  if (rows < R || cols < padded_cols) std::memset(out, 0, static_cast<size_t>(padded_cols * R) * sizeof(float));
+  constexpr int64_t kStep = 64;  // k at a time, so that the lines written stay in L1 for all rows
+  for (int64_t k0 = 0; k0 < cols; k0 += kStep) {
+    const int64_t k1 = std::min(cols, k0 + kStep);
+    for (int64_t i = 0; i < rows; ++i) {
+      const float* from = x + i * ldx;
+      for (int64_t k = k0; k < k1; ++k) out[k * R + i] = from[k];
+    }
+  }
+}
+
+}  // namespace
+
+ActivationPlan plan_int8(const Tiles& w, int64_t block) {
+  check(w.store == Store::codes, "int8 activations for dense weights");
+  check(block >= kTileCols && block % kTileCols == 0 && block <= kMaxUnit, "an activation block is 32 to 256, a multiple of 32");
+  ActivationPlan p{.int8 = true, .cols = w.cols, .padded_cols = w.padded_cols, .unit = unit_for(w, block), .block = 0};
+  p.block = block % p.unit == 0 ? block : p.unit;
+  return p;
+}
+
+ActivationPlan plan_float(const Tiles& w) {
+  // Dense weights have no scale to wait for: partial sums of 256 only keep rounding errors small.
+  const int64_t unit = w.store == Store::codes ? unit_for(w) : kMaxUnit;
+  return {.int8 = false, .cols = w.cols, .padded_cols = w.padded_cols, .unit = unit, .block = 0};
+}
+
+Activations::Buffer::Buffer(Buffer&& other) noexcept : data(std::exchange(other.data, nullptr)), size(std::exchange(other.size, 0)) {}
+
+Activations::Buffer& Activations::Buffer::operator=(Buffer&& other) noexcept {
+  std::swap(data, other.data);
+  std::swap(size, other.size);
+  return *this;
+}
+
+Activations::Buffer::~Buffer() { std::free(data); }
+
+void Activations::Buffer::grow(int64_t bytes) {
+  if (bytes <= size) return;
+  std::free(std::exchange(data, nullptr));
+  size = 0;
+  const int64_t rounded = (bytes + 63) / 64 * 64;
+  data = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<size_t>(rounded)));
+  if (data == nullptr) throw std::bad_alloc();
+  size = rounded;
+}
+
+void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& plan, const float* x, int64_t m, int64_t ldx, ThreadPool* pool) {
+  check(m >= 1 && plan.unit > 0, "activations of no rows or without a plan");
+  const int64_t R = m <= kRowsLimit ? 1 : plan.int8 ? kernels.int_rows : kernels.float_rows;
+  const int64_t panels = (m + R - 1) / R, rows = panels * R, units = plan.units();
+  out.plan_ = plan;
+  out.m_ = m;
+  out.rows_per_panel_ = R;
+  std::function<void(int64_t, int64_t)> range;
+  if (plan.int8) {
+    out.values_.grow(rows * plan.padded_cols);
+    out.scales_.grow(rows * units * 4);
+    out.sums_.grow(rows * units * 4);
+    range = [&](int64_t begin, int64_t end) {
+      kernels.quantize({.x = x, .ldx = ldx, .m = m, .cols = plan.cols, .padded_cols = plan.padded_cols, .unit = plan.unit, .units = units,
+                        .block = plan.block, .rows_per_panel = R, .codes = reinterpret_cast<int8_t*>(out.values_.data),
+                        .a = reinterpret_cast<float*>(out.scales_.data), .sums = reinterpret_cast<int32_t*>(out.sums_.data),
+                        .row_begin = begin * R, .row_end = std::min(m, end * R)});
+    };
+  } else {
+    out.values_.grow(rows * plan.padded_cols * 4);
+    range = [&](int64_t begin, int64_t end) {
+      auto* values = reinterpret_cast<float*>(out.values_.data);
+      for (int64_t panel = begin; panel < end; ++panel) {
+        float* to = values + panel * R * plan.padded_cols;
+        const float* from = x + panel * R * ldx;
+        if (R == 1) {
+          std::memcpy(to, from, static_cast<size_t>(plan.cols) * 4);
+          std::memset(to + plan.cols, 0, static_cast<size_t>(plan.padded_cols - plan.cols) * 4);
+        } else {
+          pack_panel(from, ldx, std::min(R, m - panel * R), R, plan.cols, plan.padded_cols, to);
+        }
+      }
+    };
+  }
+  // Waking a pool costs more than preparing a few rows.
+  if (pool != nullptr && m * plan.cols >= 32768)
+    pool->split(panels, range);
+  else
+    range(0, panels);
+}
+
+int Activations::code(int64_t m, int64_t k) const {
+  const int64_t R = rows_per_panel_, panel = m / R * R * plan_.padded_cols;
+  return codes()[panel + (R == 1 ? k : k / 4 * 4 * R + m % R * 4 + k % 4)];
+}
+
+float Activations::scale(int64_t m, int64_t unit) const {
+  const int64_t R = rows_per_panel_;
+  return scales()[m / R * R * plan_.units() + unit * R + m % R];
+}
+
+int Activations::sum(int64_t m, int64_t unit) const {
+  const int64_t R = rows_per_panel_;
+  return sums()[m / R * R * plan_.units() + unit * R + m % R];
+}
+
+float Activations::value(int64_t m, int64_t k) const {
+  if (plan_.int8) return static_cast<float>(code(m, k)) * scale(m, k / plan_.unit);
+  const int64_t R = rows_per_panel_;
+  return values()[m / R * R * plan_.padded_cols + k * R + m % R];
+}
+
+}  // namespace halftone::kernel

@@ -1,0 +1,144 @@
+// One to eight rows of int8 activations times low-bit tiles: memory bound, so weights are unpacked in registers and read once.
+//
+// A lane is an output row, so nothing is ever summed across lanes. A thread's range of tiles is cut into 4 equal parts and one
+// tile of each is walked at once: 4 memory streams, and each activation broadcast is used 8 times.
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "halftone/kernel/avx2_tiles.h"
+#include "halftone/kernel/entries.h"
+
+namespace halftone::kernel::avx2 {
+namespace {
+
+// J tiles (numbers in `tile`) times R rows of x from row m0.
+template <int B, int J, int R>
+void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
+  const Tiles& w = job.w;
+  const uint8_t* base[J];
+  for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;
+  const int8_t* x = job.x + m0 * w.padded_cols;
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256 y[R][J][2];
+  for (auto& row : y)
+    for (auto& t : row) t[0] = t[1] = _mm256_setzero_ps();
+  for (int64_t u = 0; u < job.units; ++u) {
+    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
+    __m256i sum[R][J][2];
+    for (auto& row : sum)
+      for (auto& t : row) t[0] = t[1] = _mm256_setzero_si256();
+    for (int64_t k = begin; k < end; k += kTileCols) {
+      if constexpr (B == 8) {
+        // u8 times s8 overflows int16 pairs: widen both to int16 as (k0, k2) and (k1, k3).
+        const __m256i low = _mm256_set1_epi16(255);
+        for (int q = 0; q < 8; ++q) {
+          __m256i even[R], odd[R];
+          for (int r = 0; r < R; ++r) {
+            const __m256i b = broadcast4(x + r * w.padded_cols + k + 4 * q);
+            even[r] = _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8);
+            odd[r] = _mm256_srai_epi16(b, 8);
+          }
+          for (int j = 0; j < J; ++j) {
+            for (int h = 0; h < 2; ++h) {
+              const __m256i v = load(base[j] + w.codes_offset + (k / 4 + q) * 64 + h * 32);
+              const __m256i ve = _mm256_and_si256(v, low), vo = _mm256_srli_epi16(v, 8);
+              for (int r = 0; r < R; ++r) {
+                sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(ve, even[r]));
+                sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(vo, odd[r]));
+              }
+            }
+          }
+        }
+      } else {
+        // 8 products of at most 2 * 127 * 15 fit int16; then widen.
+        for (int j = 0; j < J; ++j) {
+          for (int h = 0; h < 2; ++h) {
+            __m256i q[8];
+            unpack<B>(base[j] + w.codes_offset + k / kTileCols * 64 * B + h * 32, q);
+            for (int r = 0; r < R; ++r) {
+              const int8_t* xr = x + r * w.padded_cols + k;
+              __m256i a = _mm256_maddubs_epi16(q[0], broadcast4(xr));
+              for (int i = 1; i < 8; ++i) a = _mm256_add_epi16(a, _mm256_maddubs_epi16(q[i], broadcast4(xr + 4 * i)));
+              sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(a, ones));
+            }
+          }
+        }
+      }
+    }
+    const int64_t group = u / job.units_per_group;
+    for (int j = 0; j < J; ++j) {
+      for (int h = 0; h < 2; ++h) {
+        const __m256 s = scales(w, base[j], group, h);
+        const __m256i z = zeros(w, base[j], group, h);
+        for (int r = 0; r < R; ++r) {
+          const int64_t at = (m0 + r) * job.units + u;
+          // The sum fits int16 and z has no high half, so madd is the 32-bit product.
+          const __m256i zx = _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at]));
+          const __m256 d = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum[r][j][h], zx));
+          y[r][j][h] = _mm256_fmadd_ps(d, _mm256_mul_ps(s, _mm256_set1_ps(job.a[at])), y[r][j][h]);
+        }
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < J; ++j)
+      store_tile_row(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, y[r][j][0], y[r][j][1], w.rows - tile[j] * kTileRows);
+}
+
+// All rows for J tiles; the tiles stay in cache from one chunk of rows to the next.
+template <int B, int J>
+void rows(const IntMatmul& job, const int64_t* tile) {
+  if constexpr (J == 4) {
+    walk<B, 4, 1>(job, tile, 0);
+  } else if constexpr (J == 2) {
+    if (job.m == 1)
+      walk<B, 2, 1>(job, tile, 0);
+    else
+      walk<B, 2, 2>(job, tile, 0);
+  } else {
+    for (int64_t m = 0; m < job.m;) {
+      const int64_t left = job.m - m, take = left > 4 ? (left + 1) / 2 : left;
+      if (take == 4) walk<B, 1, 4>(job, tile, m);
+      if (take == 3) walk<B, 1, 3>(job, tile, m);
+      if (take == 2) walk<B, 1, 2>(job, tile, m);
+      if (take == 1) walk<B, 1, 1>(job, tile, m);
+      m += take;
+    }
+  }
+}
+
+template <int B>
+void tiles(const IntMatmul& job) {
+  int64_t t = job.tile_begin;
+  if (job.m == 1) {
+    const int64_t part = (job.tile_end - t) / 4;
+    for (int64_t i = 0; i < part; ++i) {
+      const int64_t four[4] = {t + i, t + part + i, t + 2 * part + i, t + 3 * part + i};
+      rows<B, 4>(job, four);
+    }
+    t += 4 * part;
+  }
+  if (job.m <= 2) {
+    const int64_t part = (job.tile_end - t) / 2;
+    for (int64_t i = 0; i < part; ++i) {
+      const int64_t two[2] = {t + i, t + part + i};
+      rows<B, 2>(job, two);
+    }
+    t += 2 * part;
+  }
+  for (; t < job.tile_end; ++t) rows<B, 1>(job, &t);
+}
+
+}  // namespace
+
+void gemv_int(const IntMatmul& job) noexcept {
+  switch (job.w.bits) {
+    case 2: return tiles<2>(job);
+    case 3: return tiles<3>(job);
+    case 4: return tiles<4>(job);
+    default: return tiles<8>(job);
+  }
+}
+
+}  // namespace halftone::kernel::avx2

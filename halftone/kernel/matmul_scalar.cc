@@ -1,0 +1,149 @@
+// The reference: every product as the formulas of matmul.h say it, one element at a time. Slow and right; also what runs on
+// machines for which there is nothing better.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "halftone/base/half.h"
+#include "halftone/kernel/entries.h"
+
+namespace halftone::kernel::scalar {
+namespace {
+
+// Unsigned code of lane row r, column k; the line formats are in tiles.h.
+int code_at(const uint8_t* lines, int32_t bits, int64_t r, int64_t k) {
+  const int64_t quad = k / 4;
+  const uint8_t* lane = lines + r * 4 + k % 4;
+  switch (bits) {
+    case 8: return lane[quad * 64];
+    case 4: return (lane[quad / 2 * 64] >> (4 * (quad % 2))) & 15;
+    case 2: return (lane[quad / 4 * 64] >> (2 * (quad % 4))) & 3;
+    default: break;
+  }
+  const uint8_t* three = lane + k / 32 * 3 * 64;
+  const int64_t q = quad % 8;
+  if (q < 6) return (three[q / 2 * 64] >> (3 * (q % 2))) & 7;
+  const int t = (three[0] >> 6) | ((three[64] >> 6) << 2) | ((three[128] >> 6) << 4);
+  return q == 6 ? t & 7 : t >> 3;
+}
+
+float load_float(const uint8_t* p) {
+  float value = 0;
+  std::memcpy(&value, p, 4);
+  return value;
+}
+
+uint16_t load_half(const uint8_t* p) {
+  uint16_t value = 0;
+  std::memcpy(&value, p, 2);
+  return value;
+}
+
+float scale_at(const Tiles& w, const uint8_t* tile, int64_t group, int64_t r) {
+  const int64_t at = group * kTileRows + r;
+  return w.scales_f32 ? load_float(tile + at * 4) : f16_to_f32(load_half(tile + at * 2));
+}
+
+int zero_at(const Tiles& w, const uint8_t* tile, int64_t group, int64_t r) {
+  return w.zeros_offset >= 0 ? tile[w.zeros_offset + group * kTileRows + r] : w.zero;
+}
+
+// The value that meets x: the code without its zero-point, or the dense weight.
+float weight_at(const Tiles& w, const uint8_t* tile, int64_t r, int64_t k) {
+  const int64_t at = k * kTileRows + r;
+  switch (w.store) {
+    case Store::f32: return load_float(tile + at * 4);
+    case Store::f16: return f16_to_f32(load_half(tile + at * 2));
+    case Store::bf16: return bf16_to_f32(load_half(tile + at * 2));
+    case Store::codes: break;
+  }
+  return static_cast<float>(code_at(tile + w.codes_offset, w.bits, r, k) - zero_at(w, tile, k / w.group, r));
+}
+
+void int_product(const IntMatmul& job, int64_t R) {
+  const Tiles& w = job.w;
+  for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile) {
+    const uint8_t* base = w.data + tile * w.tile_bytes;
+    for (int64_t r = 0; r < std::min(kTileRows, w.rows - tile * kTileRows); ++r) {
+      float* y = job.y + tile * kTileRows + r;
+      for (int64_t m = 0; m < job.m; ++m) y[m * job.ldy] = 0;
+      for (int64_t u = 0; u < job.units; ++u) {
+        const int64_t begin = u * job.unit, end = std::min(begin + job.unit, w.padded_cols), group = u / job.units_per_group;
+        int codes[kMaxUnit];
+        for (int64_t k = begin; k < end; ++k) codes[k - begin] = code_at(base + w.codes_offset, w.bits, r, k);
+        const int zero = zero_at(w, base, group, r);
+        const float s = scale_at(w, base, group, r);
+        for (int64_t m = 0; m < job.m; ++m) {
+          const int64_t panel = m / R * R, i = m % R, at = panel * job.units + u * R + i;
+          int32_t sum = -zero * job.sums[at];
+          const int8_t* x = job.x + panel * w.padded_cols;
+          for (int64_t k = begin; k < end; ++k) sum += codes[k - begin] * (R == 1 ? x[k] : x[k / 4 * 4 * R + i * 4 + k % 4]);
+          y[m * job.ldy] = std::fma(static_cast<float>(sum), s * job.a[at], y[m * job.ldy]);
+        }
+      }
+    }
+  }
+}
+
+void float_product(const FloatMatmul& job, int64_t R) {
+  const Tiles& w = job.w;
+  for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile) {
+    const uint8_t* base = w.data + tile * w.tile_bytes;
+    for (int64_t r = 0; r < std::min(kTileRows, w.rows - tile * kTileRows); ++r) {
+      float* y = job.y + tile * kTileRows + r;
+      for (int64_t m = 0; m < job.m; ++m) y[m * job.ldy] = 0;
+      for (int64_t u = 0; u < job.units; ++u) {
+        const int64_t begin = u * job.unit, end = std::min(begin + job.unit, w.padded_cols);
+        float weights[kMaxUnit];
+        for (int64_t k = begin; k < end; ++k) weights[k - begin] = weight_at(w, base, r, k);
+        const float s = w.store == Store::codes ? scale_at(w, base, u / job.units_per_group, r) : 1.0f;
+        for (int64_t m = 0; m < job.m; ++m) {
+          const float* x = job.x + m / R * R * w.padded_cols + m % R;
+          float p = 0;
+          for (int64_t k = begin; k < end; ++k) p = std::fma(weights[k - begin], x[k * R], p);
+          y[m * job.ldy] = std::fma(s, p, y[m * job.ldy]);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void quantize(const Quantize& job) noexcept {
+  const int64_t R = job.rows_per_panel;
+  for (int64_t row = job.row_begin; row < (job.row_end + R - 1) / R * R; ++row) {
+    const int64_t panel = row / R * R, i = row % R;
+    int8_t* codes = job.codes + panel * job.padded_cols;
+    const auto code = [&](int64_t k) -> int8_t& { return codes[R == 1 ? k : k / 4 * 4 * R + i * 4 + k % 4]; };
+    for (int64_t begin = 0; begin < job.padded_cols; begin += job.block) {
+      const int64_t end = std::min(begin + job.block, job.padded_cols);
+      const int64_t filled = row < job.m ? std::min(end, job.cols) : begin;
+      const float* x = job.x + row * job.ldx;
+      uint32_t bits = 0;  // of max|x|: as integers, NaN is above infinity and is not lost
+      for (int64_t k = begin; k < filled; ++k) bits = std::max(bits, std::bit_cast<uint32_t>(x[k]) & 0x7fffffffu);
+      const float most = std::bit_cast<float>(bits);
+      const bool finite = bits < 0x7f800000u, zero = !finite || most < kLeastActivation;
+      const float a = !finite ? std::bit_cast<float>(0x7fc00000u) : zero ? 0.0f : most / 127.0f;
+      const float inverse = zero ? 0.0f : 127.0f / most;
+      for (int64_t u = begin / job.unit; u * job.unit < end; ++u) {
+        int32_t sum = 0;
+        for (int64_t k = u * job.unit; k < std::min(end, (u + 1) * job.unit); ++k) {
+          const float q = k < filled && !zero ? std::nearbyint(x[k] * inverse) : 0.0f;
+          code(k) = static_cast<int8_t>(q);
+          sum += code(k);
+        }
+        job.a[panel * job.units + u * R + i] = a;
+        job.sums[panel * job.units + u * R + i] = sum;
+      }
+    }
+  }
+}
+
+void gemv_int(const IntMatmul& job) noexcept { int_product(job, 1); }
+void gemm_int(const IntMatmul& job) noexcept { int_product(job, kPanelRows); }
+void gemv_float(const FloatMatmul& job) noexcept { float_product(job, 1); }
+void gemm_float(const FloatMatmul& job) noexcept { float_product(job, kPanelRows); }
+
+}  // namespace halftone::kernel::scalar

@@ -1,0 +1,34 @@
+#include "halftone/kernel/entries.h"
+#include "halftone/kernel/kernels.h"
+
+namespace halftone::kernel {
+
+const Kernels& kernels_scalar() {
+  static constexpr Kernels table = {.name = "scalar",
+                                    .int_rows = scalar::kPanelRows,
+                                    .float_rows = scalar::kPanelRows,
+                                    .quantize = scalar::quantize,
+                                    .gemv_int = scalar::gemv_int,
+                                    .gemm_int = scalar::gemm_int,
+                                    .gemv_float = scalar::gemv_float,
+                                    .gemm_float = scalar::gemm_float,
+                                    .vector = &scalar::vector_ops};
+  return table;
+}
+
+#if defined(__x86_64__)
+const Kernels& kernels_avx2() {
+  static constexpr Kernels table = {.name = "avx2",
+                                    .int_rows = avx2::kPanelRows,
+                                    .float_rows = avx2::kPanelRows,
+                                    .quantize = avx2::quantize,
+                                    .gemv_int = avx2::gemv_int,
+                                    .gemm_int = avx2::gemm_int,
+                                    .gemv_float = avx2::gemv_float,
+                                    .gemm_float = avx2::gemm_float,
+                                    .vector = &avx2::vector_ops};
+  return table;
+}
+#endif
+
+}  // namespace halftone::kernel

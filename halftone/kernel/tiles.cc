@@ -1,0 +1,263 @@
+#include "halftone/kernel/tiles.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "halftone/base/error.h"
+#include "halftone/base/half.h"
+#include "halftone/base/threads.h"
+
+namespace halftone::kernel {
+namespace {
+
+int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
+
+// Sizes that could overflow were never allocated by whoever holds the codes; the limits only keep the products in 64 bits.
+constexpr int64_t kMaxExtent = int64_t{1} << 31;
+
+Tiles layout(const TileSpec& s) {
+  if (s.rows < 1 || s.cols < 1 || s.rows > kMaxExtent || s.cols > kMaxExtent)
+    throw ShapeError("tiles", "weights [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "] cannot be tiled");
+  if (s.bits < 1 || s.bits > 8) throw InputError("tiles", std::to_string(s.bits) + " bits cannot be tiled", "use 1 to 8");
+  if (s.group < 0 || (s.group % kTileCols != 0 && s.group < s.cols))
+    throw InputError("tiles", "group " + std::to_string(s.group) + " is not a multiple of 32", "use a multiple of 32, or one scale per row");
+  if (!s.zeros && (s.zero < 0 || s.zero > 255)) throw InputError("tiles", "zero-point " + std::to_string(s.zero) + " is not in 0..255");
+  Tiles t{};
+  t.rows = s.rows;
+  t.cols = s.cols;
+  t.padded_cols = up(s.cols, kTileCols);
+  t.group = s.group == 0 || s.group >= s.cols ? t.padded_cols : s.group;
+  t.groups = (t.padded_cols + t.group - 1) / t.group;
+  t.store = Store::codes;
+  t.bits = stored_bits(s.bits);
+  t.zero = s.zero;
+  t.scales_f32 = s.scales == ScaleType::f32;
+  int64_t at = t.groups * kTileRows * (t.scales_f32 ? 4 : 2);
+  t.zeros_offset = s.zeros ? at : -1;
+  if (s.zeros) at += t.groups * kTileRows;
+  t.codes_offset = up(at, 64);
+  t.tile_bytes = up(t.codes_offset + t.padded_cols * kTileRows * t.bits / 8, 64);
+  return t;
+}
+
+Tiles dense_layout(int64_t rows, int64_t cols, Store store) {
+  if (rows < 1 || cols < 1 || rows > kMaxExtent || cols > kMaxExtent)
+    throw ShapeError("tiles", "weights [" + std::to_string(rows) + ", " + std::to_string(cols) + "] cannot be tiled");
+  check(store != Store::codes, "dense tiles of codes");
+  Tiles t{};
+  t.rows = rows;
+  t.cols = t.padded_cols = cols;
+  t.group = cols;
+  t.groups = 1;
+  t.zeros_offset = -1;
+  t.store = store;
+  t.tile_bytes = up(cols * kTileRows * (store == Store::f32 ? 4 : 2), 64);
+  return t;
+}
+
+// Bits of `code` at (lane row r, column k) or-ed into the code lines; its inverse is get_code.
+void put_code(uint8_t* lines, int bits, int64_t r, int64_t k, unsigned code) {
+  const int64_t lane = r * 4 + k % 4, quad = k / 4;
+  const auto put = [&](int64_t line, unsigned value) {
+    lines[line * 64 + lane] = static_cast<uint8_t>(lines[line * 64 + lane] | value);
+  };
+  switch (bits) {
+    case 8: put(quad, code); break;
+    case 4: put(quad / 2, code << (4 * (quad % 2))); break;
+    case 2: put(quad / 4, code << (2 * (quad % 4))); break;
+    default: {  // 3
+      const int64_t first = k / 32 * 3, q = quad % 8;
+      if (q < 6) {
+        put(first + q / 2, code << (3 * (q % 2)));
+        break;
+      }
+      const unsigned t = q == 6 ? code : code << 3;  // six bits, two in each line
+      for (int64_t i = 0; i < 3; ++i) put(first + i, ((t >> (2 * i)) & 3u) << 6);
+    }
+  }
+}
+
+int get_code(const uint8_t* lines, int bits, int64_t r, int64_t k) {
+  const int64_t lane = r * 4 + k % 4, quad = k / 4;
+  const auto byte = [&](int64_t line) { return static_cast<int>(lines[line * 64 + lane]); };
+  switch (bits) {
+    case 8: return byte(quad);
+    case 4: return (byte(quad / 2) >> (4 * (quad % 2))) & 15;
+    case 2: return (byte(quad / 4) >> (2 * (quad % 4))) & 3;
+    default: {
+      const int64_t first = k / 32 * 3, q = quad % 8;
+      if (q < 6) return (byte(first + q / 2) >> (3 * (q % 2))) & 7;
+      int t = 0;
+      for (int64_t i = 0; i < 3; ++i) t |= (byte(first + i) >> 6) << (2 * i);
+      return q == 6 ? t & 7 : t >> 3;
+    }
+  }
+}
+
+void for_tiles(ThreadPool* pool, int64_t tiles, const std::function<void(int64_t, int64_t)>& range) {
+  if (pool != nullptr)
+    pool->split(tiles, range);
+  else
+    range(0, tiles);
+}
+
+}  // namespace
+
+int stored_bits(int bits) { return bits <= 2 ? 2 : bits <= 4 ? bits : 8; }
+
+int64_t tiled_bytes(const TileSpec& spec) {
+  const Tiles t = layout(spec);
+  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
+}
+
+int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store) {
+  const Tiles t = dense_layout(rows, cols, store);
+  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
+}
+
+void TiledWeights::Free::operator()(std::byte* p) const { std::free(p); }
+
+void TiledWeights::allocate() {
+  const size_t size = static_cast<size_t>(bytes());
+  // Pages come zeroed from the system and are first touched by the thread that fills the tile.
+  auto* p = static_cast<std::byte*>(std::aligned_alloc(64, size));
+  if (p == nullptr) throw std::bad_alloc();
+  data_.reset(p);
+  view_.data = reinterpret_cast<const uint8_t*>(p);
+}
+
+TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader& row, ThreadPool* pool) {
+  TiledWeights w;
+  w.view_ = layout(spec);
+  w.allocate();
+  const Tiles& t = w.view_;
+  const unsigned top = (1u << spec.bits) - 1;
+  for_tiles(pool, w.tiles(), [&](int64_t begin, int64_t end) {
+    std::vector<uint8_t> codes(static_cast<size_t>(t.cols)), zeros(static_cast<size_t>(spec.zeros ? t.groups : 0));
+    std::vector<float> scales(static_cast<size_t>(t.groups));
+    for (int64_t tile = begin; tile < end; ++tile) {
+      auto* base = reinterpret_cast<uint8_t*>(w.data_.get()) + tile * t.tile_bytes;
+      std::memset(base, 0, static_cast<size_t>(t.tile_bytes));
+      for (int64_t r = 0; r < std::min(kTileRows, t.rows - tile * kTileRows); ++r) {
+        const int64_t n = tile * kTileRows + r;
+        row(n, codes, scales, zeros);
+        for (int64_t g = 0; g < t.groups; ++g) {
+          const float s = scales[static_cast<size_t>(g)];
+          if (!std::isfinite(s)) throw NumericError("tiles", "the scale of row " + std::to_string(n) + ", group " + std::to_string(g) + " is not finite");
+          if (t.scales_f32) {
+            std::memcpy(base + (g * kTileRows + r) * 4, &s, 4);
+          } else {
+            const uint16_t half = f32_to_f16(s);
+            if (f16_to_f32(half) != s)
+              throw NumericError("tiles", "the scale of row " + std::to_string(n) + ", group " + std::to_string(g) + " does not fit f16", "keep f32 scales");
+            std::memcpy(base + (g * kTileRows + r) * 2, &half, 2);
+          }
+          if (spec.zeros) base[t.zeros_offset + g * kTileRows + r] = zeros[static_cast<size_t>(g)];
+        }
+        uint8_t* lines = base + t.codes_offset;
+        for (int64_t k = 0; k < t.cols; ++k) {
+          const unsigned code = codes[static_cast<size_t>(k)];
+          if (code > top)
+            throw InputError("tiles", "code " + std::to_string(code) + " of row " + std::to_string(n) + " does not fit " + std::to_string(spec.bits) + " bits");
+          put_code(lines, t.bits, r, k, code);
+        }
+      }
+    }
+  });
+  return w;
+}
+
+TiledWeights TiledWeights::from_codes(const TileSpec& spec, std::span<const uint8_t> codes, std::span<const float> scales,
+                                      std::span<const uint8_t> zeros, ThreadPool* pool) {
+  const Tiles t = layout(spec);
+  const auto size = [](auto s) { return static_cast<int64_t>(s.size()); };
+  if (size(codes) != t.rows * t.cols || size(scales) != t.rows * t.groups || size(zeros) != (spec.zeros ? t.rows * t.groups : 0))
+    throw ShapeError("tiles", "codes, scales or zero-points do not match [" + std::to_string(t.rows) + ", " + std::to_string(t.cols) + "] with " +
+                                  std::to_string(t.groups) + " groups");
+  return from_codes(
+      spec,
+      [&](int64_t n, std::span<uint8_t> c, std::span<float> s, std::span<uint8_t> z) {
+        std::copy_n(codes.data() + n * t.cols, t.cols, c.data());
+        std::copy_n(scales.data() + n * t.groups, t.groups, s.data());
+        if (!z.empty()) std::copy_n(zeros.data() + n * t.groups, t.groups, z.data());
+      },
+      pool);
+}
+
+TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store, const DenseRowReader& row, ThreadPool* pool) {
+  TiledWeights w;
+  w.view_ = dense_layout(rows, cols, store);
+  w.allocate();
+  const Tiles& t = w.view_;
+  const int64_t size = store == Store::f32 ? 4 : 2;
+  for_tiles(pool, w.tiles(), [&](int64_t begin, int64_t end) {
+    std::vector<std::byte> values(static_cast<size_t>(cols * size));
+    for (int64_t tile = begin; tile < end; ++tile) {
+      std::byte* base = w.data_.get() + tile * t.tile_bytes;
+      std::memset(base, 0, static_cast<size_t>(t.tile_bytes));
+      for (int64_t r = 0; r < std::min(kTileRows, rows - tile * kTileRows); ++r) {
+        row(tile * kTileRows + r, values);
+        for (int64_t k = 0; k < cols; ++k)
+          std::memcpy(base + (k * kTileRows + r) * size, values.data() + k * size, static_cast<size_t>(size));
+      }
+    }
+  });
+  return w;
+}
+
+TiledWeights TiledWeights::from_f32(int64_t rows, int64_t cols, std::span<const float> values, ThreadPool* pool) {
+  if (static_cast<int64_t>(values.size()) != rows * cols) throw ShapeError("tiles", "values do not match the shape");
+  return from_dense(
+      rows, cols, Store::f32,
+      [&](int64_t n, std::span<std::byte> out) { std::memcpy(out.data(), values.data() + n * cols, out.size()); }, pool);
+}
+
+int TiledWeights::code(int64_t row, int64_t col) const {
+  const uint8_t* base = view_.data + row / kTileRows * view_.tile_bytes;
+  return get_code(base + view_.codes_offset, view_.bits, row % kTileRows, col);
+}
+
+float TiledWeights::value(int64_t row, int64_t col) const {
+  const uint8_t* base = view_.data + row / kTileRows * view_.tile_bytes;
+  const int64_t r = row % kTileRows;
+  const auto half_at = [](const uint8_t* p) {
+    uint16_t h = 0;
+    std::memcpy(&h, p, 2);
+    return h;
+  };
+  const auto float_at = [](const uint8_t* p) {
+    float f = 0;
+    std::memcpy(&f, p, 4);
+    return f;
+  };
+  const int64_t at = col * kTileRows + r;
+  switch (view_.store) {
+    case Store::f32: return float_at(base + at * 4);
+    case Store::f16: return f16_to_f32(half_at(base + at * 2));
+    case Store::bf16: return bf16_to_f32(half_at(base + at * 2));
+    case Store::codes: break;
+  }
+  const int64_t g = col / view_.group, lane = g * kTileRows + r;
+  const float s = view_.scales_f32 ? float_at(base + lane * 4) : f16_to_f32(half_at(base + lane * 2));
+  const int z = view_.zeros_offset >= 0 ? base[view_.zeros_offset + lane] : view_.zero;
+  return s * static_cast<float>(code(row, col) - z);
+}
+
+void TiledWeights::row(int64_t row, std::span<float> out) const {
+  for (int64_t k = 0; k < view_.cols; ++k) out[static_cast<size_t>(k)] = value(row, k);
+}
+
+int64_t unit_for(const Tiles& w, int64_t limit) {
+  const int64_t most = std::max(kTileCols, std::min(limit, kMaxUnit) / kTileCols * kTileCols);
+  if (w.groups == 1) return std::min(most, w.padded_cols);
+  int64_t unit = std::min(most, w.group);
+  while (w.group % unit != 0) unit -= kTileCols;
+  return unit;
+}
+
+}  // namespace halftone::kernel

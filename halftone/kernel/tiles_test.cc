@@ -1,0 +1,181 @@
+#include "halftone/kernel/tiles.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "halftone/base/error.h"
+#include "halftone/kernel/activations.h"
+#include "halftone/kernel/isa.h"
+#include "halftone/kernel/test_problem.h"
+
+namespace halftone::kernel {
+namespace {
+
+using testing::Case;
+using testing::Problem;
+
+TEST(Tiles, GiveBackEveryCodeAndValue) {
+  for (const int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
+    for (const int64_t k : {1, 40, 64, 100, 576}) {
+      const Problem p({.bits = bits, .n = 37, .k = k, .group = k == 64 ? 0 : 32, .zeros = bits % 2 == 0, .scales = ScaleType::f32});
+      const TiledWeights w = p.tiled();
+      EXPECT_EQ(w.bytes(), tiled_bytes(p.spec));
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(w.view().data) % 64, 0u);
+      EXPECT_EQ(w.view().tile_bytes % 64, 0);
+      std::vector<float> row(static_cast<size_t>(k));
+      for (int64_t n = 0; n < 37; ++n) {
+        w.row(n, row);
+        for (int64_t i = 0; i < k; ++i) {
+          ASSERT_EQ(w.code(n, i), p.code(n, i)) << bits << " bits, " << n << ", " << i;
+          ASSERT_EQ(row[static_cast<size_t>(i)], p.scale(n, i) * static_cast<float>(p.code(n, i) - p.zero(n, i)));
+        }
+      }
+    }
+  }
+}
+
+TEST(Tiles, HaveTheDocumentedBytes) {
+  // The example of the header: one row, four columns, 8 bits.
+  TileSpec spec{.rows = 1, .cols = 4, .bits = 8, .zero = 0};
+  const std::vector<uint8_t> codes = {1, 2, 3, 4};
+  const TiledWeights w = TiledWeights::from_codes(spec, codes, std::vector<float>{1.0f}, {});
+  EXPECT_EQ(w.view().codes_offset, 64);
+  EXPECT_EQ(w.view().tile_bytes, 64 + 8 * 64);
+  const uint8_t* line = w.view().data + 64;
+  EXPECT_THAT(std::vector<int>(line, line + 5), ::testing::ElementsAre(1, 2, 3, 4, 0));
+  // W4 group 128 on K = 4096: 4.125 bits a weight.
+  EXPECT_EQ(tiled_bytes({.rows = 4096, .cols = 4096, .bits = 4, .group = 128}), int64_t{4096} * 4096 / 8 * 4125 / 1000);
+  EXPECT_EQ(tiled_bytes({.rows = 4096, .cols = 4096, .bits = 3, .group = 64, .zeros = true}), int64_t{4096} * 4096 / 8 * 3375 / 1000);
+}
+
+TEST(Tiles, NibblesOfALineAreNeighbouringQuads) {
+  TileSpec spec{.rows = 2, .cols = 8, .bits = 4, .zero = 0};
+  const std::vector<uint8_t> codes = {0, 1, 2, 3, 4, 5, 6, 7, 15, 14, 13, 12, 11, 10, 9, 8};
+  const TiledWeights w = TiledWeights::from_codes(spec, codes, std::vector<float>{1, 1}, {});
+  const uint8_t* line = w.view().data + w.view().codes_offset;
+  EXPECT_THAT(std::vector<int>(line, line + 8), ::testing::ElementsAre(0x40, 0x51, 0x62, 0x73, 0xbf, 0xae, 0x9d, 0x8c));
+}
+
+TEST(Tiles, RefuseWhatTheyCannotHold) {
+  const auto text = [](const auto& make) -> std::string {
+    try {
+      make();
+    } catch (const Error& e) {
+      return e.line();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(text([] { tiled_bytes({.rows = 4, .cols = 64, .bits = 9}); }),
+            "error[E_USAGE] tiles: 9 bits cannot be tiled; use 1 to 8");
+  EXPECT_EQ(text([] { tiled_bytes({.rows = 4, .cols = 64, .bits = 4, .group = 48}); }),
+            "error[E_USAGE] tiles: group 48 is not a multiple of 32; use a multiple of 32, or one scale per row");
+  EXPECT_EQ(text([] { tiled_bytes({.rows = 0, .cols = 64}); }), "error[E_MISMATCH] tiles: weights [0, 64] cannot be tiled");
+  const std::vector<uint8_t> codes = {1, 8};
+  EXPECT_EQ(text([&] { TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 3}, codes, std::vector<float>{1}, {}); }),
+            "error[E_USAGE] tiles: code 8 of row 0 does not fit 3 bits");
+  EXPECT_EQ(text([&] { TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 4}, codes, std::vector<float>{0.1f}, {}); }),
+            "error[E_NONFINITE] tiles: the scale of row 0, group 0 does not fit f16; keep f32 scales");
+  EXPECT_EQ(text([&] { TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 4}, codes, std::vector<float>{std::nanf("")}, {}); }),
+            "error[E_NONFINITE] tiles: the scale of row 0, group 0 is not finite");
+  EXPECT_EQ(text([&] { TiledWeights::from_codes({.rows = 1, .cols = 3, .bits = 4}, codes, std::vector<float>{1}, {}); }),
+            "error[E_MISMATCH] tiles: codes, scales or zero-points do not match [1, 3] with 1 groups");
+}
+
+TEST(Tiles, AReaderThatThrowsReachesTheCaller) {
+  ThreadPool pool(2);
+  const auto row = [](int64_t n, std::span<uint8_t>, std::span<float>, std::span<uint8_t>) {
+    if (n == 70) throw FileError(Code::truncated, "w.bin", "row 70 is missing");
+  };
+  EXPECT_THROW(TiledWeights::from_codes({.rows = 100, .cols = 64}, row, &pool), FileError);
+}
+
+TEST(Tiles, UnitsDivideTheGroup) {
+  const auto unit = [](int64_t k, int64_t group, int64_t limit) {
+    return unit_for(Problem({.bits = 4, .n = 1, .k = k, .group = group}).tiled().view(), limit);
+  };
+  EXPECT_EQ(unit(576, 64, 256), 64);
+  EXPECT_EQ(unit(576, 64, 32), 32);
+  EXPECT_EQ(unit(1152, 576, 256), 192);
+  EXPECT_EQ(unit(576, 0, 256), 256);
+  EXPECT_EQ(unit(40, 0, 256), 64);
+  EXPECT_EQ(unit(1024, 512, 96), 64);
+}
+
+TEST(Activations, AreTheSameIntegersOnEveryIsa) {
+  for (const int64_t k : {1, 31, 32, 33, 100, 576}) {
+    for (const int64_t m : {1, 5, 8, 9, 17}) {
+      Problem p({.bits = 4, .n = 1, .k = k, .group = 0, .m = m, .block = 64});
+      for (int64_t i = 0; i < m * k; i += 5) p.x[static_cast<size_t>(i)] = 0.5f * static_cast<float>(i % 9);  // ties
+      for (int64_t i = 0; i < k; ++i) p.x[static_cast<size_t>(i)] *= m == 5 ? 1e-35f : 1.0f;             // a row that counts as zero
+      const TiledWeights w = p.tiled();
+      for (const int64_t block : {32, 64, 256}) {
+        const ActivationPlan plan = plan_int8(w.view(), block);
+        for (const Kernels* kernels : testing::tables_here()) {
+          Activations a;
+          prepare(a, *kernels, plan, p.x.data(), m, k);
+          for (int64_t i = 0; i < m; ++i) {
+            for (int64_t begin = 0; begin < k; begin += plan.block) {
+              const int64_t end = std::min(k, begin + plan.block);
+              float most = 0;
+              for (int64_t c = begin; c < end; ++c) most = std::max(most, std::abs(p.x[static_cast<size_t>(i * k + c)]));
+              const bool zero = most < 0x1p-100f;
+              ASSERT_EQ(a.scale(i, begin / plan.unit), zero ? 0.0f : most / 127.0f) << kernels->name;
+              for (int64_t c = begin; c < end; ++c) {
+                const float x = p.x[static_cast<size_t>(i * k + c)];
+                ASSERT_EQ(a.code(i, c), zero ? 0 : static_cast<int>(std::nearbyint(x * (127.0f / most)))) << kernels->name << " k " << c;
+                ASSERT_LE(std::abs(a.value(i, c) - x), 0.5001f * a.scale(i, c / plan.unit) + (zero ? 0x1p-100f : 0.0f));
+              }
+            }
+            for (int64_t u = 0; u < plan.units(); ++u) {
+              int sum = 0;
+              for (int64_t c = u * plan.unit; c < std::min(k, (u + 1) * plan.unit); ++c) sum += a.code(i, c);
+              ASSERT_EQ(a.sum(i, u), sum) << kernels->name;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Activations, ANonFiniteValueMakesItsRowNaNAndNoOther) {
+  for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) {
+    for (const int64_t m : {3, 10}) {
+      Problem p({.bits = 4, .n = 20, .k = 96, .group = 32, .m = m});
+      std::fill(p.scales.begin(), p.scales.end(), 1.0f);
+      p.x[static_cast<size_t>(1 * 96 + 40)] = bad;
+      const TiledWeights w = p.tiled();
+      for (const Kernels* kernels : testing::tables_here()) {
+        for (const ActivationPlan& plan : {plan_int8(w.view(), 32), plan_float(w.view())}) {
+          const auto y = testing::multiply(*kernels, w, plan, p.x, m);
+          for (int64_t i = 0; i < m; ++i)
+            for (int64_t n = 0; n < 20; ++n) {
+              if (plan.int8) {
+                ASSERT_EQ(std::isnan(y[static_cast<size_t>(i * 20 + n)]), i == 1) << kernels->name;
+              }
+              ASSERT_EQ(!std::isfinite(y[static_cast<size_t>(i * 20 + n)]), i == 1) << kernels->name;
+            }
+        }
+      }
+    }
+  }
+}
+
+TEST(Isa, IsForcedByNameOrRefused) {
+  EXPECT_EQ(choose_isa(nullptr), usable_isas().back());
+  EXPECT_EQ(choose_isa(""), usable_isas().back());
+  for (const Isa isa : usable_isas()) {
+    EXPECT_EQ(choose_isa(std::string(isa_name(isa)).c_str()), isa);
+    EXPECT_EQ(kernels_for(isa).name, isa_name(isa));  // the forced one is the one that runs
+  }
+  try {
+    choose_isa("sse9");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.line(), "error[E_USAGE] HALFTONE_ISA: unknown instruction set \"sse9\"; one of: scalar, avx2, avx512vnni");
+  }
+  EXPECT_FALSE(cpu_name().empty());
+}
+
+}  // namespace
+}  // namespace halftone::kernel

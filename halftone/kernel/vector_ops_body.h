@@ -1,0 +1,227 @@
+// The operations of vector_ops.h over 16 lanes of an instruction set. A *_<isa>.cc file defines `struct Lanes` in its anonymous
+// namespace and includes this there; so every copy is private to the flags it was compiled with, and all do the same arithmetic.
+//
+// Lanes: load(p), load(p, n, fill), store(p, v), store(p, v, n), set(x), add, sub, mul, div, sqrt, fma(a, b, c) = a * b + c,
+// max(a, b) = a > b ? a : b, min(a, b) = a < b ? a : b (so b survives if either is NaN), exponent(r, n) = r * 2^n
+// for integral n in -126..127, round (half to even), zero_unless_ge(x, limit, v) (NaN counts as ge), select_negative(x, a, b) = x < 0 ? a : b,
+// abs, sum (tree), largest, load_f16(p, n), store_f16(p, v, n).
+
+// e^x for x up to 88, 0 below -87.3: x = n ln2 + r, |r| <= ln2 / 2, then a polynomial of degree 6 (Cephes).
+inline Lanes::V exp_lanes(Lanes::V x) {
+  const auto low = Lanes::set(-87.3f);
+  const auto t = Lanes::min(Lanes::set(88.3f), Lanes::max(low, x));
+  const auto n = Lanes::round(Lanes::mul(t, Lanes::set(1.44269504088896341f)));
+  auto r = Lanes::fma(n, Lanes::set(-0.693359375f), t);
+  r = Lanes::fma(n, Lanes::set(2.12194440e-4f), r);
+  auto p = Lanes::set(1.9875691500e-4f);
+  p = Lanes::fma(p, r, Lanes::set(1.3981999507e-3f));
+  p = Lanes::fma(p, r, Lanes::set(8.3334519073e-3f));
+  p = Lanes::fma(p, r, Lanes::set(4.1665795894e-2f));
+  p = Lanes::fma(p, r, Lanes::set(1.6666665459e-1f));
+  p = Lanes::fma(p, r, Lanes::set(5.0000001201e-1f));
+  p = Lanes::fma(p, Lanes::mul(r, r), r);
+  p = Lanes::add(p, Lanes::set(1.0f));
+  return Lanes::zero_unless_ge(x, low, Lanes::exponent(p, n));
+}
+
+// x / (1 + e^-s)
+inline Lanes::V times_sigmoid(Lanes::V x, Lanes::V s) {
+  const auto e = exp_lanes(Lanes::sub(Lanes::set(0.0f), s));
+  return Lanes::div(x, Lanes::add(Lanes::set(1.0f), e));
+}
+
+// x * Phi(x) = x * erfc(-x / sqrt 2) / 2; erfc by the Chebyshev fit of Numerical Recipes (relative error 1.2e-7).
+inline Lanes::V gelu_lanes(Lanes::V x) {
+  const auto z = Lanes::mul(Lanes::abs(x), Lanes::set(0.70710678118654752f));
+  const auto t = Lanes::div(Lanes::set(1.0f), Lanes::fma(z, Lanes::set(0.5f), Lanes::set(1.0f)));
+  auto p = Lanes::set(0.17087277f);
+  constexpr float kFit[] = {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f, 0.09678418f, 0.37409196f, 1.00002368f, -1.26551223f};
+  for (const float c : kFit) p = Lanes::fma(p, t, Lanes::set(c));
+  p = Lanes::sub(p, Lanes::mul(z, z));
+  const auto tail = Lanes::mul(Lanes::mul(t, exp_lanes(p)), Lanes::set(0.5f));  // Phi(-|x|)
+  return Lanes::mul(x, Lanes::select_negative(x, tail, Lanes::sub(Lanes::set(1.0f), tail)));
+}
+
+// y[i] = f(lanes at i)
+template <class F>
+inline void each(int64_t n, float* y, const F& f) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) Lanes::store(y + i, f(i, 16));
+  if (i < n) Lanes::store(y + i, f(i, n - i), n - i);
+}
+
+inline Lanes::V at(const float* p, int64_t i, int64_t n, float fill = 0) {
+  return n >= 16 ? Lanes::load(p + i) : Lanes::load(p + i, n, fill);
+}
+
+template <class F>
+inline float total(int64_t n, const F& f) {
+  auto sum = Lanes::set(0.0f);
+  for (int64_t i = 0; i < n; i += 16) sum = f(sum, i, n - i);
+  return Lanes::sum(sum);
+}
+
+void rms_norm(const float* x, const float* weight, float epsilon, int64_t n, float* y) noexcept {
+  const float squares = total(n, [&](Lanes::V sum, int64_t i, int64_t left) {
+    const auto v = at(x, i, left);
+    return Lanes::fma(v, v, sum);
+  });
+  const auto root = Lanes::sqrt(Lanes::set(squares / static_cast<float>(n) + epsilon));
+  const auto factor = Lanes::div(Lanes::set(1.0f), root);
+  each(n, y, [&](int64_t i, int64_t left) { return Lanes::mul(Lanes::mul(at(x, i, left), factor), at(weight, i, left)); });
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, int64_t n, float* y) noexcept {
+  const float sum_x = total(n, [&](Lanes::V sum, int64_t i, int64_t left) { return Lanes::add(sum, at(x, i, left)); });
+  const float middle = sum_x / static_cast<float>(n);
+  const auto mean = Lanes::set(middle);
+  const float squares = total(n, [&](Lanes::V sum, int64_t i, int64_t left) {
+    const auto v = Lanes::sub(at(x, i, left, middle), mean);
+    return Lanes::fma(v, v, sum);
+  });
+  const auto factor = Lanes::div(Lanes::set(1.0f), Lanes::sqrt(Lanes::set(squares / static_cast<float>(n) + epsilon)));
+  each(n, y, [&](int64_t i, int64_t left) {
+    const auto v = Lanes::mul(Lanes::sub(at(x, i, left), mean), factor);
+    const auto b = bias != nullptr ? at(bias, i, left) : Lanes::set(0.0f);
+    return Lanes::fma(v, at(weight, i, left), b);
+  });
+}
+
+float max_of(const float* x, int64_t n) noexcept {
+  auto most = Lanes::set(-__builtin_inff());
+  for (int64_t i = 0; i < n; i += 16) most = Lanes::max(most, at(x, i, n - i, -__builtin_inff()));
+  return Lanes::largest(most);
+}
+
+float exp_sum(const float* x, int64_t n, float scale, float max, float* y) noexcept {
+  const auto s = Lanes::set(scale), m = Lanes::set(-max);
+  auto sum = Lanes::set(0.0f);
+  each(n, y, [&](int64_t i, int64_t left) {
+    const auto e = exp_lanes(Lanes::fma(at(x, i, left, -__builtin_inff()), s, m));  // filled lanes add exp(-infinity) = 0
+    sum = Lanes::add(sum, e);
+    return e;
+  });
+  return Lanes::sum(sum);
+}
+
+void scale_by(const float* x, float a, int64_t n, float* y) noexcept {
+  const auto v = Lanes::set(a);
+  each(n, y, [&](int64_t i, int64_t left) { return Lanes::mul(at(x, i, left), v); });
+}
+
+void softmax(const float* x, int64_t n, float scale, float* y) noexcept {
+  // scale > 0, so the largest scaled value is the scaled largest.
+  const float sum = exp_sum(x, n, scale, max_of(x, n) * scale, y);
+  scale_by(y, 1.0f / sum, n, y);
+}
+
+void silu(const float* x, int64_t n, float* y) noexcept {
+  each(n, y, [&](int64_t i, int64_t left) {
+    const auto v = at(x, i, left);
+    return times_sigmoid(v, v);
+  });
+}
+
+void silu_multiply(const float* gate, const float* up, int64_t n, float* y) noexcept {
+  each(n, y, [&](int64_t i, int64_t left) {
+    const auto v = at(gate, i, left);
+    return Lanes::mul(times_sigmoid(v, v), at(up, i, left));
+  });
+}
+
+void gelu_erf(const float* x, int64_t n, float* y) noexcept {
+  each(n, y, [&](int64_t i, int64_t left) { return gelu_lanes(at(x, i, left)); });
+}
+
+void gelu_tanh(const float* x, int64_t n, float* y) noexcept {
+  // 0.5 (1 + tanh u) = 1 / (1 + e^-2u)
+  each(n, y, [&](int64_t i, int64_t left) {
+    const auto v = at(x, i, left);
+    const auto cubic = Lanes::fma(Lanes::mul(v, v), Lanes::set(0.044715f), Lanes::set(1.0f));
+    return times_sigmoid(v, Lanes::mul(Lanes::mul(v, cubic), Lanes::set(1.5957691216057308f)));
+  });
+}
+
+void tanh_of(const float* x, int64_t n, float* y) noexcept {
+  // (1 - e) / (1 + e) with e = e^-2|x|; near 0 that cancels, so there the odd series takes over.
+  each(n, y, [&](int64_t i, int64_t left) {
+    const auto v = at(x, i, left), a = Lanes::abs(v);
+    const auto e = exp_lanes(Lanes::mul(a, Lanes::set(-2.0f)));
+    const auto one = Lanes::set(1.0f);
+    const auto far = Lanes::div(Lanes::sub(one, e), Lanes::add(one, e));
+    const auto q = Lanes::mul(a, a);
+    auto p = Lanes::set(2.1869488536e-2f);  // 62/2835
+    p = Lanes::fma(p, q, Lanes::set(-5.3968253968e-2f));
+    p = Lanes::fma(p, q, Lanes::set(1.3333333333e-1f));
+    p = Lanes::fma(p, q, Lanes::set(-3.3333333333e-1f));
+    const auto near = Lanes::fma(Lanes::mul(p, q), a, a);
+    const auto t = Lanes::select_negative(Lanes::sub(a, Lanes::set(0.25f)), near, far);
+    return Lanes::select_negative(v, Lanes::sub(Lanes::set(0.0f), t), t);
+  });
+}
+
+void rope_half(float* x, const float* cosine, const float* sine, int64_t half) noexcept {
+  for (int64_t i = 0; i < half; i += 16) {
+    const int64_t n = half - i;
+    const auto a = at(x, i, n), b = at(x + half, i, n), c = at(cosine, i, n), s = at(sine, i, n);
+    const auto first = Lanes::sub(Lanes::mul(a, c), Lanes::mul(b, s)), second = Lanes::add(Lanes::mul(b, c), Lanes::mul(a, s));
+    Lanes::store(x + i, first, n);
+    Lanes::store(x + half + i, second, n);
+  }
+}
+
+void add(const float* a, const float* b, int64_t n, float* y) noexcept {
+  each(n, y, [&](int64_t i, int64_t left) { return Lanes::add(at(a, i, left), at(b, i, left)); });
+}
+
+void multiply(const float* a, const float* b, int64_t n, float* y) noexcept {
+  each(n, y, [&](int64_t i, int64_t left) { return Lanes::mul(at(a, i, left), at(b, i, left)); });
+}
+
+void axpy(float a, const float* x, int64_t n, float* y) noexcept {
+  const auto v = Lanes::set(a);
+  each(n, y, [&](int64_t i, int64_t left) { return Lanes::fma(v, at(x, i, left), at(y, i, left)); });
+}
+
+float dot(const float* a, const float* b, int64_t n) noexcept {
+  return total(n, [&](Lanes::V sum, int64_t i, int64_t left) { return Lanes::fma(at(a, i, left), at(b, i, left), sum); });
+}
+
+void to_f16(const float* x, int64_t n, uint16_t* y) noexcept {
+  for (int64_t i = 0; i < n; i += 16) Lanes::store_f16(y + i, at(x, i, n - i), n - i);
+}
+
+void from_f16(const uint16_t* x, int64_t n, float* y) noexcept {
+  each(n, y, [&](int64_t i, int64_t left) { return Lanes::load_f16(x + i, left); });
+}
+
+void dots_f16(const float* q, const uint16_t* keys, int64_t stride, int64_t tokens, int64_t n, float* out) noexcept {
+  for (int64_t t = 0; t < tokens; ++t) {
+    const uint16_t* key = keys + t * stride;
+    out[t] = total(n, [&](Lanes::V sum, int64_t i, int64_t left) { return Lanes::fma(at(q, i, left), Lanes::load_f16(key + i, left), sum); });
+  }
+}
+
+void weighted_sum_f16(const float* p, const uint16_t* values, int64_t stride, int64_t tokens, int64_t n, float* out) noexcept {
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {  // 64 sums in registers while the tokens go by
+    Lanes::V sum[4];
+    for (int j = 0; j < 4; ++j) sum[j] = Lanes::load(out + i + 16 * j);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const auto w = Lanes::set(p[t]);
+      for (int j = 0; j < 4; ++j) sum[j] = Lanes::fma(w, Lanes::load_f16(values + t * stride + i + 16 * j, 16), sum[j]);
+    }
+    for (int j = 0; j < 4; ++j) Lanes::store(out + i + 16 * j, sum[j]);
+  }
+  for (; i < n; i += 16) {
+    auto sum = at(out, i, n - i);
+    for (int64_t t = 0; t < tokens; ++t) sum = Lanes::fma(Lanes::set(p[t]), Lanes::load_f16(values + t * stride + i, n - i), sum);
+    Lanes::store(out + i, sum, n - i);
+  }
+}
+
+constexpr VectorOps kOps = {
+    .rms_norm = rms_norm, .layer_norm = layer_norm, .softmax = softmax, .exp_sum = exp_sum, .max = max_of, .silu = silu,
+    .silu_multiply = silu_multiply, .gelu_erf = gelu_erf, .gelu_tanh = gelu_tanh, .tanh = tanh_of, .rope_half = rope_half, .add = add,
+    .multiply = multiply, .scale = scale_by, .axpy = axpy, .dot = dot, .to_f16 = to_f16, .from_f16 = from_f16, .dots_f16 = dots_f16,
+    .weighted_sum_f16 = weighted_sum_f16};

@@ -1,0 +1,220 @@
+// Vector operations against exact math in double, and every instruction set against the scalar one bit by bit.
+#include "halftone/kernel/vector_ops.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+
+#include "halftone/kernel/test_problem.h"
+
+namespace halftone::kernel {
+namespace {
+
+using testing::tables_here;
+
+constexpr int64_t kLengths[] = {1, 7, 15, 16, 17, 31, 33, 64, 100, 576};
+
+std::vector<float> normals(int64_t n, double scale, uint64_t seed) {
+  const CounterRng random(seed);
+  std::vector<float> x(static_cast<size_t>(n));
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(scale * random.normal(i));
+  return x;
+}
+
+// Runs `op` on every instruction set into a buffer with a guard on both sides, misaligned by one float; gives back the scalar result.
+std::vector<float> run(int64_t n, const std::function<void(const VectorOps&, float*)>& op, std::vector<float> start = {}) {
+  std::vector<float> first;
+  for (const Kernels* kernels : tables_here()) {
+    std::vector<float> y(static_cast<size_t>(n) + 2, 777.0f);
+    std::copy(start.begin(), start.end(), y.begin() + 1);
+    op(*kernels->vector, y.data() + 1);
+    EXPECT_EQ(y.front(), 777.0f) << kernels->name;
+    EXPECT_EQ(y.back(), 777.0f) << kernels->name;
+    const std::vector<float> inner(y.begin() + 1, y.end() - 1);
+    if (first.empty()) first = inner;
+    EXPECT_EQ(std::memcmp(first.data(), inner.data(), inner.size() * 4), 0) << kernels->name << ", n " << n;
+  }
+  return first;
+}
+
+void expect_near(const std::vector<float>& y, const std::function<double(size_t)>& exact, double relative, double absolute) {
+  for (size_t i = 0; i < y.size(); ++i) {
+    const double e = exact(i);
+    ASSERT_NEAR(y[i], e, relative * std::abs(e) + absolute) << "at " << i << " of " << y.size();
+  }
+}
+
+// One rounding of float, relative.
+constexpr double kEps = 0x1p-24;
+
+TEST(VectorOps, Norms) {
+  for (const int64_t n : kLengths) {
+    auto x = normals(n, 3, 1);
+    for (float& v : x) v += 0.5f;
+    const auto weight = normals(n, 1, 2), bias = normals(n, 1, 3);
+    double squares = 0, sum = 0, spread = 0;
+    for (const float v : x) squares += 1.0 * v * v, sum += v;
+    const double mean = sum / static_cast<double>(n), root = std::sqrt(squares / static_cast<double>(n) + 1e-5);
+    for (const float v : x) spread += (v - mean) * (v - mean);
+    const double deviation = std::sqrt(spread / static_cast<double>(n) + 1e-5);
+    const double terms = static_cast<double>(n) / 16 + 8;
+    expect_near(run(n, [&](const VectorOps& o, float* y) { o.rms_norm(x.data() + 0, weight.data(), 1e-5f, n, y); }),
+                [&](size_t i) { return x[i] / root * weight[i]; }, terms * kEps, 0);
+    // The mean is known to kEps * |x|, which a small deviation blows up.
+    const double shift = terms * kEps * (std::abs(mean) + 3) / deviation * 4;
+    for (const float* b : {bias.data(), static_cast<const float*>(nullptr)})
+      expect_near(run(n, [&](const VectorOps& o, float* y) { o.layer_norm(x.data(), weight.data(), b, 1e-5f, n, y); }),
+                  [&](size_t i) { return (x[i] - mean) / deviation * weight[i] + (b != nullptr ? b[i] : 0.0f); }, terms * kEps, shift + 1e-6);
+  }
+}
+
+TEST(VectorOps, Softmax) {
+  for (const int64_t n : kLengths) {
+    auto x = normals(n, 10, 4);
+    if (n > 20) x[3] = -INFINITY;
+    double most = -INFINITY, sum = 0;
+    for (const float v : x) most = std::max(most, 0.125 * v);
+    for (const float v : x) sum += std::exp(0.125 * v - most);
+    const auto y = run(n, [&](const VectorOps& o, float* out) { o.softmax(x.data(), n, 0.125f, out); });
+    // exp's argument is off by kEps * |argument| <= 8 * kEps
+    expect_near(y, [&](size_t i) { return std::exp(0.125 * x[i] - most) / sum; }, (20 + static_cast<double>(n) / 16) * kEps, 0);
+    if (n > 20) {
+      EXPECT_EQ(y[3], 0.0f);
+    }
+    for (const Kernels* kernels : tables_here()) {
+      EXPECT_EQ(kernels->vector->max(x.data(), n), *std::max_element(x.begin(), x.end()));
+      std::vector<float> e(x.size());
+      const float total = kernels->vector->exp_sum(x.data(), n, 0.125f, static_cast<float>(most), e.data());
+      EXPECT_NEAR(total, sum, sum * (20 + static_cast<double>(n) / 16) * kEps) << kernels->name;
+    }
+  }
+}
+
+TEST(VectorOps, SoftmaxOfFarApartValuesIsOneHot) {
+  const std::vector<float> x = {-1e30f, 5e3f, 0, -INFINITY};
+  EXPECT_THAT(run(4, [&](const VectorOps& o, float* y) { o.softmax(x.data(), 4, 1, y); }), ::testing::ElementsAre(0, 1, 0, 0));
+}
+
+TEST(VectorOps, Activations) {
+  std::vector<float> x;
+  for (int i = -3200; i <= 3200; ++i) x.push_back(static_cast<float>(i) / 100.0f + 0.001f);
+  for (const float v : {0.0f, -0.0f, 1e-8f, -1e-8f, 200.0f, -200.0f, 1e30f, -1e30f}) x.push_back(v);
+  const auto n = static_cast<int64_t>(x.size());
+  const auto up = normals(n, 1, 5);
+  const auto silu = [&](size_t i) { return x[i] / (1 + std::exp(-1.0 * x[i])); };
+  // Below -88 the true value is smaller than 1e-36 * |x| and counts as absolute error.
+  expect_near(run(n, [&](const VectorOps& o, float* y) { o.silu(x.data(), n, y); }), silu, 8 * kEps, 1e-7);
+  expect_near(run(n, [&](const VectorOps& o, float* y) { o.silu_multiply(x.data(), up.data(), n, y); }), [&](size_t i) { return silu(i) * up[i]; }, 9 * kEps, 3e-7);
+  const auto phi = [&](size_t i) { return 0.5 * std::erfc(-1.0 * x[i] * std::sqrt(0.5)); };
+  // The fit's 1.2e-7, and e^-z^2 with an argument off by kEps * z^2: 60 * kEps where the value is still 1e-26.
+  expect_near(run(n, [&](const VectorOps& o, float* y) { o.gelu_erf(x.data(), n, y); }), [&](size_t i) { return phi(i) * x[i]; }, 4e-7, 1e-7);
+  expect_near(run(n, [&](const VectorOps& o, float* y) { o.gelu_tanh(x.data(), n, y); }),
+              [&](size_t i) { return 0.5 * x[i] * (1 + std::tanh(std::sqrt(2 / M_PI) * (x[i] + 0.044715 * std::pow(static_cast<double>(x[i]), 3)))); }, 3e-7, 1e-6);
+  expect_near(run(n, [&](const VectorOps& o, float* y) { o.tanh(x.data(), n, y); }), [&](size_t i) { return std::tanh(static_cast<double>(x[i])); }, 6e-7, 0);
+}
+
+TEST(VectorOps, ExpIsWithinTwoUlp) {
+  // exp_sum of one element is exp itself.
+  double worst = 0;
+  for (int i = -8700; i <= 0; ++i) {
+    const float x = static_cast<float>(i) / 100.0f;
+    float y = 0;
+    kernels_scalar().vector->exp_sum(&x, 1, 1, 0, &y);
+    worst = std::max(worst, std::abs(y / std::exp(static_cast<double>(x)) - 1));
+  }
+  EXPECT_LT(worst, 2 * 0x1p-23);
+}
+
+TEST(VectorOps, NaNIsNotLost) {
+  const float nan = std::nanf("");
+  const auto one = [&](auto member) {
+    for (const Kernels* kernels : tables_here()) {
+      float y = 0;
+      (kernels->vector->*member)(&nan, 1, &y);
+      EXPECT_TRUE(std::isnan(y)) << kernels->name;
+    }
+  };
+  one(&VectorOps::silu);
+  one(&VectorOps::gelu_erf);
+  one(&VectorOps::gelu_tanh);
+  one(&VectorOps::tanh);
+}
+
+TEST(VectorOps, RopeTurnsPairsHalfAHeadApart) {
+  for (const int64_t half : {1, 8, 16, 20, 32, 64}) {
+    const auto x = normals(2 * half, 1, 6);
+    std::vector<float> c, s;
+    for (int64_t i = 0; i < half; ++i) {
+      c.push_back(static_cast<float>(std::cos(0.3 * static_cast<double>(i))));
+      s.push_back(static_cast<float>(std::sin(0.3 * static_cast<double>(i))));
+    }
+    const auto y = run(2 * half, [&](const VectorOps& o, float* out) { o.rope_half(out, c.data(), s.data(), half); }, x);
+    const auto h = static_cast<size_t>(half);
+    expect_near(y, [&](size_t i) { return i < h ? 1.0 * x[i] * c[i] - 1.0 * x[i + h] * s[i] : 1.0 * x[i] * c[i - h] + 1.0 * x[i - h] * s[i - h]; }, 0, 1e-6);
+  }
+}
+
+TEST(VectorOps, LinearAlgebra) {
+  for (const int64_t n : kLengths) {
+    const auto a = normals(n, 1, 7), b = normals(n, 1, 8);
+    expect_near(run(n, [&](const VectorOps& o, float* y) { o.add(a.data(), b.data(), n, y); }), [&](size_t i) { return a[i] + b[i]; }, 0, 0);
+    expect_near(run(n, [&](const VectorOps& o, float* y) { o.multiply(a.data(), b.data(), n, y); }), [&](size_t i) { return a[i] * b[i]; }, 0, 0);
+    expect_near(run(n, [&](const VectorOps& o, float* y) { o.scale(a.data(), 3.1f, n, y); }), [&](size_t i) { return a[i] * 3.1f; }, 0, 0);
+    expect_near(run(n, [&](const VectorOps& o, float* y) { o.axpy(2.5f, a.data(), n, y); }, b), [&](size_t i) { return std::fma(2.5f, a[i], b[i]); }, 0, 0);
+    double dot = 0, terms = 0;
+    for (size_t i = 0; i < a.size(); ++i) dot += 1.0 * a[i] * b[i], terms += std::abs(1.0 * a[i] * b[i]);
+    const auto y = run(1, [&](const VectorOps& o, float* out) { *out = o.dot(a.data(), b.data(), n); });
+    EXPECT_NEAR(y[0], dot, terms * (static_cast<double>(n) / 16 + 5) * kEps);
+  }
+}
+
+TEST(VectorOps, HalvesRoundAsBaseDoes) {
+  for (const int64_t n : kLengths) {
+    auto x = normals(n, 30000, 9);
+    for (size_t i = 0; i < x.size(); i += 3) x[i] *= 1e-9f;
+    for (const Kernels* kernels : tables_here()) {
+      std::vector<uint16_t> h(x.size() + 1, 4242);
+      kernels->vector->to_f16(x.data(), n, h.data());
+      EXPECT_EQ(h.back(), 4242);
+      std::vector<float> back(x.size());
+      kernels->vector->from_f16(h.data(), n, back.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        ASSERT_EQ(h[i], f32_to_f16(x[i])) << kernels->name << " " << x[i];
+        ASSERT_EQ(back[i], f16_to_f32(h[i]));
+      }
+    }
+  }
+}
+
+TEST(VectorOps, AttentionOverHalves) {
+  for (const int64_t d : {1, 8, 16, 20, 64, 72, 128}) {
+    for (const int64_t tokens : {1, 2, 33}) {
+      const int64_t stride = d + 24;
+      const auto q = normals(d, 1, 10), values = normals(tokens * stride, 1, 11);
+      const auto p = normals(tokens, 1, 12), start = normals(d, 1, 13);
+      std::vector<uint16_t> h(values.size());
+      for (size_t i = 0; i < h.size(); ++i) h[i] = f32_to_f16(values[i]);
+      const auto at = [&](int64_t t, int64_t i) { return static_cast<double>(f16_to_f32(h[static_cast<size_t>(t * stride + i)])); };
+      expect_near(run(tokens, [&](const VectorOps& o, float* y) { o.dots_f16(q.data(), h.data(), stride, tokens, d, y); }),
+                  [&](size_t t) {
+                    double sum = 0;
+                    for (int64_t i = 0; i < d; ++i) sum += q[static_cast<size_t>(i)] * at(static_cast<int64_t>(t), i);
+                    return sum;
+                  },
+                  0, static_cast<double>(d) * 4 * kEps * 8);
+      expect_near(run(d, [&](const VectorOps& o, float* y) { o.weighted_sum_f16(p.data(), h.data(), stride, tokens, d, y); }, start),
+                  [&](size_t i) {
+                    double sum = start[i];
+                    for (int64_t t = 0; t < tokens; ++t) sum += p[static_cast<size_t>(t)] * at(t, static_cast<int64_t>(i));
+                    return sum;
+                  },
+                  0, static_cast<double>(tokens + 1) * 4 * kEps * 8);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halftone::kernel
