@@ -1,0 +1,48 @@
+// Interprets the ops of one segment. Every op of the closed set has its one implementation here
+// (attention in attention.h).
+//
+//   Capture capture{.wanted = {{CaptureKind::linear_input, "model.layers.0.mlp.down_proj"}}, .sink
+//   = keep}; at::Tensor y = run_segment(spec.blocks[0], parameters, x, sequence, &capture);
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <compare>
+#include <functional>
+#include <set>
+#include <string>
+
+#include "halftone/graph/parameters.h"
+#include "halftone/graph/sequence.h"
+#include "halftone/spec/model_spec.h"
+
+namespace halftone::graph {
+
+// What can be watched. Tensors given to the sink are part of the autograd graph when one is built:
+// distillation uses them as they are.
+enum class CaptureKind : uint8_t {
+  linear_input,  // name: op. [B, T, in], before a decorated linear's input scale
+  op_output,     // name: op
+  hidden,        // name: segment, "" for the embeddings; [B, T, width]. Whole-model forward only
+};
+struct CaptureKey {
+  CaptureKind kind = CaptureKind::linear_input;
+  std::string name;
+  auto operator<=>(const CaptureKey&) const = default;
+};
+struct Capture {
+  std::set<CaptureKey> wanted;
+  std::function<void(const CaptureKey&, const at::Tensor&)> sink;
+};
+
+// input: what value 0 is, [B, T, width] or, for a prologue, ids i64 [B, T]. Returns the output of
+// the last op (the input when there is none). Values are dropped after their last use. Not
+// translated: callers wrap it in guarded().
+at::Tensor run_segment(const spec::Segment& segment, const Parameters& parameters,
+                       const at::Tensor& input, const Sequence& sequence,
+                       const Capture* capture = nullptr);
+// Only the ops that the captured values need; nothing is returned.
+void run_for_capture(const spec::Segment& segment, const Parameters& parameters,
+                     const at::Tensor& input, const Sequence& sequence, const Capture& capture);
+
+}  // namespace halftone::graph
