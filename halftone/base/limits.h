@@ -24,7 +24,15 @@ struct Limits {
   uint64_t pickle_memo = 1'000'000;
   uint64_t template_steps = 1'000'000;
   uint64_t template_output_bytes = 4ull << 20;
-  uint64_t template_ms = 200;
+  uint64_t template_ms = 200;                // processor time of one rendering
+  uint64_t template_memory_bytes = 256ull << 20;  // what one rendering may allocate
+  uint64_t template_source_bytes = 1ull << 20;
+  uint64_t template_depth = 100;             // blocks in blocks, brackets in brackets
+  uint64_t encode_bytes = 64ull << 20;       // one text
+  uint64_t encode_tokens = 32ull << 20;
+  uint64_t token_bytes = 64ull << 10;        // one entry of a vocabulary
+  uint64_t normalizer_growth = 256;          // how many bytes one byte of text may become
+  uint64_t regex_bytes = 8192, regex_depth = 16, regex_repeat = 256;
 };
 
 }  // namespace halftone

@@ -6,6 +6,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/files/gguf.h"
 #include "halftone/files/recognise.h"
 #include "halftone/files/safetensors.h"
 
@@ -81,10 +82,10 @@ std::shared_ptr<const TensorSource> open_tensors(const std::string& path, const 
   switch (files.kind) {
     case Kind::safetensors: return open_safetensors(files.path, context);
     case Kind::safetensors_index: return open_safetensors_index(files.path, context);
-    case Kind::gguf:
+    case Kind::gguf: return gguf_tensors(open_gguf(files.path, context));
     case Kind::pytorch:
     case Kind::pytorch_index:
-      throw UnsupportedError(files.path, "this build reads safetensors only");
+      throw UnsupportedError(files.path, "PyTorch checkpoints are not read", "re-save as safetensors");
   }
   return nullptr;
 }

@@ -1,0 +1,36 @@
+#include "halftone/text/tokenizer.h"
+
+namespace halftone::text {
+namespace {
+
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD: what an unfinished character decodes to
+// A character has at most four bytes; more ids than this without an end are junk, not patience.
+constexpr size_t kMostHeld = 32;
+
+}  // namespace
+
+// A token's text may depend on those before it (leading spaces, byte runs), so the window is decoded as a whole and what was
+// shown before is cut off its front.
+std::string StreamDecoder::push(int32_t id) {
+  ids_.push_back(id);
+  const std::string text = tokenizer_->decode(ids_, skip_special_);
+  const bool held = text.ends_with(kReplacement) && ids_.size() - shown_ids_ < kMostHeld;
+  if (held || text.size() <= shown_.size() || !text.starts_with(shown_)) return {};
+  std::string piece = text.substr(shown_.size());
+  // The ids shown just now are context enough for the next ones.
+  ids_.erase(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(shown_ids_));
+  shown_ids_ = ids_.size();
+  shown_ = tokenizer_->decode(ids_, skip_special_);
+  return piece;
+}
+
+std::string StreamDecoder::finish() {
+  const std::string text = tokenizer_->decode(ids_, skip_special_);
+  std::string piece = text.starts_with(shown_) ? text.substr(shown_.size()) : std::string();
+  ids_.clear();
+  shown_ids_ = 0;
+  shown_.clear();
+  return piece;
+}
+
+}  // namespace halftone::text
