@@ -9,6 +9,7 @@
 #include "halftone/spec/checkpoint.h"
 #include "halftone/spec/family.h"
 #include "halftone/spec/fold_graph.h"
+#include "halftone/spec/rescale.h"
 
 namespace halftone::spec {
 namespace {
@@ -145,6 +146,51 @@ TEST_F(Checkpoints, EveryTinyFolderOpensWithAllItsTensors) {
     const Checkpoint checkpoint = open_checkpoint(fixture(model), context);
     for (const TensorRef& ref : tensors(checkpoint.spec)) EXPECT_EQ(checkpoint.tensors->read(ref.name).shape(), ref.shape) << ref.name;
   }
+}
+
+TEST_F(Checkpoints, AGgufIsTheSameModelAsItsFolder) {
+  const std::string dir = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/";
+  const std::vector<std::pair<std::string, std::string>> pairs = {
+      {"llama_f32", "llama_gqa_untied"}, {"llama_rope_llama3", "llama_rope_llama3"}, {"llama_rope_linear", "llama_rope_linear"},
+      {"llama_head_dim", "llama_head_dim"}, {"gpt2_f32", "gpt2_tiny"}, {"bert_f32", "bert_tiny"}};
+  for (const auto& [gguf, folder] : pairs) {
+    const Checkpoint a = open_checkpoint(dir + "gguf/" + gguf + ".gguf", context), b = open_checkpoint(dir + "models/" + folder, context);
+    EXPECT_EQ(a.spec.blocks, b.spec.blocks) << gguf;
+    EXPECT_EQ(a.spec.prologue, b.spec.prologue) << gguf;
+    if (gguf != "bert_f32") {  // GGUF drops the pooler
+      EXPECT_EQ(a.spec.epilogue, b.spec.epilogue) << gguf;
+    }
+    for (const TensorRef& ref : tensors(a.spec)) {
+      const HostTensor x = a.tensors->read(ref.name), y = b.tensors->read(ref.name);
+      ASSERT_EQ(x.shape(), y.shape()) << ref.name;
+      EXPECT_TRUE(std::ranges::equal(x.as<float>(), y.as<float>())) << gguf << " " << ref.name;
+    }
+  }
+}
+
+TEST_F(Checkpoints, RescalingKeepsEveryProductOfTheFoldGraph) {
+  const Checkpoint checkpoint = open_checkpoint(fixture("llama_gqa_untied"), context);
+  const std::string out = testing::TempDir() + "halftone_rescaled";
+  write_rescaled(checkpoint, 1, 0.2, out, context, [](const std::string&) {});
+  const Checkpoint scaled = open_checkpoint(out, context);
+  int64_t changed = 0;
+  for (const TensorRef& ref : tensors(checkpoint.spec)) {
+    const HostTensor x = to_f32(checkpoint.tensors->read(ref.name)), y = scaled.tensors->read(ref.name);
+    changed += !std::ranges::equal(x.as<float>(), y.as<float>());
+  }
+  // Two norms, q, k, v, o, gate, up, down of each block; embedding, final norm and head stay.
+  EXPECT_EQ(changed, 2 * 9);
+  // Row k of the norm times column k of q is the same product as before.
+  const std::string block = "model.layers.1.";
+  const auto value = [](const Checkpoint& c, const std::string& name, size_t i) {
+    return static_cast<double>(to_f32(c.tensors->read(name)).as<float>()[i]);
+  };
+  for (size_t k = 0; k < 32; ++k) {
+    const double before = value(checkpoint, block + "input_layernorm.weight", k) * value(checkpoint, block + "self_attn.q_proj.weight", k);
+    const double after = value(scaled, block + "input_layernorm.weight", k) * value(scaled, block + "self_attn.q_proj.weight", k);
+    EXPECT_NEAR(after, before, std::abs(before) * 3 * 6e-8);  // three roundings to f32
+  }
+  env->remove_tree(out);
 }
 
 TEST_F(Checkpoints, ANameThatDoesNotExistSaysWhatDoes) {
