@@ -100,7 +100,7 @@ function(collect_entries target)
     if(arg_SUFFIX)
       string(REGEX REPLACE "${arg_SUFFIX}$" "" user_name ${name})
     else()
-      set(user_name ${name})
+      string(REGEX REPLACE "_$" "" user_name ${name})  # int_.cc is "int": C++ keeps that word for itself
     endif()
     string(APPEND declarations "${arg_TYPE} ${name}();\n")
     string(APPEND rows "      {\"${user_name}\", ${name}()},\n")

@@ -5,7 +5,8 @@
 //     visit("block", o.block, "columns updated together (B)");
 //     visit("damping", o.damping, "lambda as a fraction of mean diag(H)");
 //   }
-//   Options o = read_fields<Options>(json, "rounder gptq");   // unknown key: InputError with the nearest name
+//   Options o = read_fields<Options>(json, "rounder gptq");   // unknown key: InputError with the nearest name; a third argument
+//                                                             // holds other defaults
 //   Json j = write_fields(o);                                 // every field, defaults resolved
 //   std::vector<FieldInfo> help = describe_fields<Options>();
 //
@@ -71,8 +72,7 @@ struct Describer {
 }  // namespace field_detail
 
 template <class Options>
-Options read_fields(const Json& in, const std::string& subject) {
-  Options options;
+Options read_fields(const Json& in, const std::string& subject, Options options = {}) {
   if (in.is_null()) return options;
   if (!in.is_object()) throw InputError(subject, "wanted a map of options");
   field_detail::Reader reader{in, subject, {}};

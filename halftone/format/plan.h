@@ -1,5 +1,6 @@
-// Plan: what is quantized, and how. Keyed by (op, port), so that weights, static activation scales, quantized scores and the KV
-// cache live in one structure. An allocator returns a whole Plan; the final one is frozen into the packed file.
+// Plan: what is quantized, and how. Keyed by (op, port), so that weights, static activation scales,
+// quantized scores and the KV cache live in one structure. An allocator returns a whole Plan; the
+// final one is frozen into the packed file.
 #pragma once
 
 #include <compare>
@@ -15,7 +16,7 @@ enum class Port : uint8_t { weight, input, output, scores, kv };
 std::string_view port_name(Port port);
 
 struct PortKey {
-  std::string op;   // "model.layers.0.self_attn.q_proj"
+  std::string op;  // "model.layers.0.self_attn.q_proj"
   Port port = Port::weight;
   auto operator<=>(const PortKey&) const = default;
 };
