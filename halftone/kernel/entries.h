@@ -29,4 +29,14 @@ void gemm_float(const FloatMatmul&) noexcept;
 extern const VectorOps vector_ops;
 }  // namespace avx2
 
+namespace avx512 {
+inline constexpr int64_t kPanelRows = 12;
+void quantize(const Quantize&) noexcept;
+void gemv_int(const IntMatmul&) noexcept;
+void gemm_int(const IntMatmul&) noexcept;
+void gemv_float(const FloatMatmul&) noexcept;
+void gemm_float(const FloatMatmul&) noexcept;
+extern const VectorOps vector_ops;
+}  // namespace avx512
+
 }  // namespace halftone::kernel

@@ -89,6 +89,7 @@ std::vector<Isa> usable_isas() {
   const Features& f = features();
   if (f.avx2 && f.fma && f.f16c) {
     usable.push_back(Isa::avx2);
+    if (f.avx512_vnni) usable.push_back(Isa::avx512vnni);
   }
 #endif
   return usable;
@@ -110,6 +111,7 @@ Isa choose_isa(const char* forced) {
 
 const Kernels& kernels_for(Isa isa) {
 #if defined(__x86_64__)
+  if (isa == Isa::avx512vnni) return kernels_avx512();
   if (isa == Isa::avx2) return kernels_avx2();
 #endif
   check(isa == Isa::scalar, "kernels of another instruction set were asked for");

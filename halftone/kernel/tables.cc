@@ -29,6 +29,19 @@ const Kernels& kernels_avx2() {
                                     .vector = &avx2::vector_ops};
   return table;
 }
+
+const Kernels& kernels_avx512() {
+  static constexpr Kernels table = {.name = "avx512vnni",
+                                    .int_rows = avx512::kPanelRows,
+                                    .float_rows = avx512::kPanelRows,
+                                    .quantize = avx512::quantize,
+                                    .gemv_int = avx512::gemv_int,
+                                    .gemm_int = avx512::gemm_int,
+                                    .gemv_float = avx512::gemv_float,
+                                    .gemm_float = avx512::gemm_float,
+                                    .vector = &avx512::vector_ops};
+  return table;
+}
 #endif
 
 }  // namespace halftone::kernel

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iostream>
+
 #include "halftone/base/error.h"
 #include "halftone/kernel/activations.h"
 #include "halftone/kernel/isa.h"
@@ -175,6 +178,18 @@ TEST(Isa, IsForcedByNameOrRefused) {
     EXPECT_EQ(e.line(), "error[E_USAGE] HALFTONE_ISA: unknown instruction set \"sse9\"; one of: scalar, avx2, avx512vnni");
   }
   EXPECT_FALSE(cpu_name().empty());
+}
+
+// The sweeps run over this list; nothing drops out of it silently.
+TEST(Isa, EverySweepIncludesEverySetThisMachineCanRunOrEmulate) {
+  std::vector<std::string> names;
+  for (const Kernels* kernels : testing::tables_here()) names.emplace_back(kernels->name);
+  EXPECT_THAT(names, ::testing::Contains("scalar"));
+#if defined(__x86_64__)
+  EXPECT_THAT(names, ::testing::Contains("avx512vnni (emulated)"));
+#endif
+  for (const auto& name : names) std::cout << "[ kernels  ] " << name << "\n";
+  EXPECT_EQ(names.size(), usable_isas().size() + static_cast<size_t>(std::ranges::count(names, "avx512vnni (emulated)")));
 }
 
 }  // namespace

@@ -1,0 +1,97 @@
+// One to eight rows of int8 activations times low-bit tiles: as gemv_int_avx2.cc, but a line is one register and vpdpbusd sums
+// u8 by s8 straight into int32, so no int16 limit exists and 8 bits are like the others.
+#include <immintrin.h>
+
+#include <cstdint>
+
+#include "halftone/kernel/avx512_tiles.h"
+#include "halftone/kernel/entries.h"
+
+namespace halftone::kernel::avx512 {
+namespace {
+
+// J tiles (numbers in `tile`) times R rows of x from row m0.
+template <int B, int J, int R>
+void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
+  const Tiles& w = job.w;
+  const uint8_t* base[J];
+  for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;
+  const int8_t* x = job.x + m0 * w.padded_cols;
+  __m512 y[R][J];
+  for (auto& row : y)
+    for (auto& t : row) t = _mm512_setzero_ps();
+  for (int64_t u = 0; u < job.units; ++u) {
+    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
+    __m512i sum[R][J][2];  // two chains each: vpdpbusd has a latency of 5
+    for (auto& row : sum)
+      for (auto& t : row) t[0] = t[1] = _mm512_setzero_si512();
+    for (int64_t k = begin; k < end; k += kTileCols) {
+      for (int j = 0; j < J; ++j) {
+        __m512i q[8];
+        unpack<B>(base[j] + w.codes_offset + k / kTileCols * 64 * B, q);
+        for (int i = 0; i < 8; ++i)
+          for (int r = 0; r < R; ++r) sum[r][j][i % 2] = _mm512_dpbusd_epi32(sum[r][j][i % 2], q[i], broadcast4(x + r * w.padded_cols + k + 4 * i));
+      }
+    }
+    const int64_t group = u / job.units_per_group;
+    for (int j = 0; j < J; ++j) {
+      const __m512 s = scales(w, base[j], group);
+      const __m512i z = zeros(w, base[j], group);
+      for (int r = 0; r < R; ++r) {
+        const int64_t at = (m0 + r) * job.units + u;
+        // The sum fits int16 and z has no high half, so madd is the 32-bit product.
+        const __m512i zx = _mm512_madd_epi16(z, _mm512_set1_epi32(job.sums[at]));
+        const __m512 d = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_add_epi32(sum[r][j][0], sum[r][j][1]), zx));
+        y[r][j] = _mm512_fmadd_ps(d, _mm512_mul_ps(s, _mm512_set1_ps(job.a[at])), y[r][j]);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < J; ++j)
+      _mm512_mask_storeu_ps(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, first_lanes(w.rows - tile[j] * kTileRows), y[r][j]);
+}
+
+template <int B, int J>
+void rows(const IntMatmul& job, const int64_t* tile) {
+  for (int64_t m = 0; m < job.m;) {
+    const int64_t left = job.m - m, take = left > 4 ? (left + 1) / 2 : left;
+    if (take == 4) walk<B, J, 4>(job, tile, m);
+    if (take == 3) walk<B, J, 3>(job, tile, m);
+    if (take == 2) walk<B, J, 2>(job, tile, m);
+    if (take == 1) walk<B, J, 1>(job, tile, m);
+    m += take;
+  }
+}
+
+template <int B>
+void tiles(const IntMatmul& job) {
+  int64_t t = job.tile_begin;
+  if (job.m == 1) {
+    const int64_t part = (job.tile_end - t) / 4;
+    for (int64_t i = 0; i < part; ++i) {
+      const int64_t four[4] = {t + i, t + part + i, t + 2 * part + i, t + 3 * part + i};
+      walk<B, 4, 1>(job, four, 0);
+    }
+    t += 4 * part;
+  }
+  const int64_t part = (job.tile_end - t) / 2;
+  for (int64_t i = 0; i < part; ++i) {
+    const int64_t two[2] = {t + i, t + part + i};
+    rows<B, 2>(job, two);
+  }
+  t += 2 * part;
+  for (; t < job.tile_end; ++t) rows<B, 1>(job, &t);
+}
+
+}  // namespace
+
+void gemv_int(const IntMatmul& job) noexcept {
+  switch (job.w.bits) {
+    case 2: return tiles<2>(job);
+    case 3: return tiles<3>(job);
+    case 4: return tiles<4>(job);
+    default: return tiles<8>(job);
+  }
+}
+
+}  // namespace halftone::kernel::avx512
