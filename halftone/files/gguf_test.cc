@@ -339,9 +339,10 @@ TEST_F(GgufFileTest, ALargeVocabularyOpensQuickly) {
 }
 
 TEST(GgufModel, SmolLm2DequantizesQuickly) {
-  const char* home = std::getenv("HOME");
-  const char* given = std::getenv("HALFTONE_SMOLLM2_GGUF");
-  const std::string path = given ? given : join_path(home ? home : "", ".cache/halftone/SmolLM2-135M-Instruct.Q4_1.gguf");
+  // Where ./setup puts the default model (spec/model_names.cc).
+  const char *cache = std::getenv("HALFTONE_CACHE"), *xdg = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+  const std::string root = cache ? cache : xdg ? join_path(xdg, "halftone") : join_path(home ? home : "", ".cache/halftone");
+  const std::string path = join_path(root, "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
   TempFolder folder;
   if (!folder.env().stat(path)) GTEST_SKIP() << "SmolLM2's GGUF is not at " << path << " (./setup fetches it)";
   const auto file = open_gguf(path, folder.context);

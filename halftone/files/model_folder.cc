@@ -7,6 +7,7 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/files/gguf.h"
+#include "halftone/files/pytorch_bin.h"
 #include "halftone/files/recognise.h"
 #include "halftone/files/safetensors.h"
 
@@ -83,9 +84,8 @@ std::shared_ptr<const TensorSource> open_tensors(const std::string& path, const 
     case Kind::safetensors: return open_safetensors(files.path, context);
     case Kind::safetensors_index: return open_safetensors_index(files.path, context);
     case Kind::gguf: return gguf_tensors(open_gguf(files.path, context));
-    case Kind::pytorch:
-    case Kind::pytorch_index:
-      throw UnsupportedError(files.path, "PyTorch checkpoints are not read", "re-save as safetensors");
+    case Kind::pytorch: return open_pytorch(files.path, context);
+    case Kind::pytorch_index: return open_pytorch_index(files.path, context);
   }
   return nullptr;
 }
