@@ -40,69 +40,24 @@ struct WindowSums {
   double count = 0, kl = 0, same = 0, reference_nll = 0, nll = 0, weight = 1;
 };
 
-}  // namespace
-
-Divergence divergence(LogitSource& reference, LogitSource& candidate, std::span<const int32_t> ids, const Protocol& protocol,
-                      const Context& context) {
-  if (reference.vocabulary() != candidate.vocabulary())
-    throw InputError(candidate.label(), "has a vocabulary of " + std::to_string(candidate.vocabulary()) + ", the reference " +
-                                            std::to_string(reference.vocabulary()), "compare models of one family");
-  const auto start = std::chrono::steady_clock::now();
-  const int64_t vocabulary = reference.vocabulary();
-  const auto stride = static_cast<size_t>(vocabulary);
-  std::vector<float> a(static_cast<size_t>(kRowsPerChunk * vocabulary)), b(a.size());
-  std::vector<RowDivergence> found(static_cast<size_t>(kRowsPerChunk));
+struct Tally {
   std::vector<WindowSums> windows;
   std::vector<float> kls;
-  const double total = total_tokens(protocol);
-  double done = 0;
-  for (const Window& window : protocol.windows) {
-    context.throw_if_stopped();
-    const auto tokens = ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(window.end - window.begin));
-    int64_t position = window.first_target - 1 - window.begin;
-    const int64_t last = window.end - 1 - window.begin;
-    reference.begin(tokens, position);
-    candidate.begin(tokens, position);
-    int64_t have_a = 0, have_b = 0;
-    WindowSums sums;
-    sums.weight = window.weight;
-    while (position < last) {
-      have_a = reference.next(a);
-      // The candidate may chunk differently: fill the same number of rows.
-      have_b = 0;
-      while (have_b < have_a) {
-        const int64_t n = candidate.next(std::span<float>(b).subspan(static_cast<size_t>(have_b) * stride, static_cast<size_t>(have_a - have_b) * stride));
-        check(n > 0, "a source ended before its last position");
-        have_b += n;
-      }
-      check(have_a > 0, "a source ended before its last position");
-      const int64_t scored = std::min(have_a, last - position);
-      context.pool->each(scored, [&](int64_t i) {
-        const auto at = static_cast<size_t>(i) * stride;
-        found[static_cast<size_t>(i)] = compare_rows(std::span<const float>(a).subspan(at, stride), std::span<const float>(b).subspan(at, stride),
-                                                     tokens[static_cast<size_t>(position + i + 1)]);
-      });
-      for (int64_t i = 0; i < scored; ++i) {
-        const RowDivergence& row = found[static_cast<size_t>(i)];
-        if (!std::isfinite(row.kl))
-          throw NumericError("logits", "position " + std::to_string(window.begin + position + i) + " has a logit that is not finite");
-        sums.count += 1;
-        sums.kl += row.kl;
-        sums.same += row.same_top ? 1 : 0;
-        sums.reference_nll += row.reference_nll;
-        sums.nll += row.nll;
-        kls.push_back(static_cast<float>(row.kl));
-      }
-      position += have_a;
-      context.progress({"compare", candidate.label(), done + static_cast<double>(position), total, "tok"});
-    }
-    done += static_cast<double>(window.end - window.begin);
-    windows.push_back(sums);
-  }
-  if (windows.empty()) throw InputError("text", "is shorter than one window", "give more text or a shorter window");
+};
 
+// Fills `rows` with the next `wanted` positions, whatever chunks the source prefers.
+void pull(LogitSource& source, std::span<float> rows, int64_t wanted, int64_t vocabulary) {
+  for (int64_t have = 0; have < wanted;) {
+    const int64_t n = source.next(rows.subspan(static_cast<size_t>(have * vocabulary), static_cast<size_t>((wanted - have) * vocabulary)));
+    check(n > 0, "a source ended before its last position");
+    have += n;
+  }
+}
+
+Divergence summary(const Tally& tally) {
+  const auto& windows = tally.windows;
   const auto count = static_cast<int64_t>(windows.size());
-  const auto ratio = [&](double WindowSums::* part) {
+  const auto per_token = [&](double WindowSums::* part) {
     return [&windows, part](std::span<const double> m) {
       double sum = 0, n = 0;
       for (size_t i = 0; i < windows.size(); ++i) sum += m[i] * (windows[i].*part), n += m[i] * windows[i].count;
@@ -119,24 +74,85 @@ Divergence divergence(LogitSource& reference, LogitSource& candidate, std::span<
   };
   const std::vector<double> once(windows.size(), 1.0);
   Divergence result;
-  result.kl_mean = ratio(&WindowSums::kl)(once);
-  result.kl_ci95 = bootstrap(count, ratio(&WindowSums::kl));
-  result.kl_median = percentile(kls, 0.5);
-  result.kl_p90 = percentile(kls, 0.9);
-  result.kl_p99 = percentile(kls, 0.99);
-  result.kl_max = percentile(kls, 1.0);
-  result.top1_agreement = ratio(&WindowSums::same)(once);
-  result.top1_ci95 = bootstrap(count, ratio(&WindowSums::same));
+  result.kl_mean = per_token(&WindowSums::kl)(once);
+  result.kl_ci95 = bootstrap(count, per_token(&WindowSums::kl));
+  result.kl_median = percentile(tally.kls, 0.5);
+  result.kl_p90 = percentile(tally.kls, 0.9);
+  result.kl_p99 = percentile(tally.kls, 0.99);
+  result.kl_max = percentile(tally.kls, 1.0);
+  result.top1_agreement = per_token(&WindowSums::same)(once);
+  result.top1_ci95 = bootstrap(count, per_token(&WindowSums::same));
   result.reference_perplexity = std::exp(mean_nll(&WindowSums::reference_nll, once));
   result.perplexity = std::exp(mean_nll(&WindowSums::nll, once));
   result.perplexity_ratio_ci95 = bootstrap(count, [&](std::span<const double> m) {
     return std::exp(mean_nll(&WindowSums::nll, m) - mean_nll(&WindowSums::reference_nll, m));
   });
-  result.positions = static_cast<int64_t>(kls.size());
+  result.positions = static_cast<int64_t>(tally.kls.size());
   result.windows = count;
-  result.protocol = protocol.name;
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
+}
+
+}  // namespace
+
+std::vector<Divergence> divergence(LogitSource& reference, std::span<LogitSource* const> candidates, std::span<const int32_t> ids,
+                                   const Protocol& protocol, const Context& context) {
+  const int64_t vocabulary = reference.vocabulary();
+  for (const LogitSource* candidate : candidates)
+    if (candidate->vocabulary() != vocabulary)
+      throw InputError(candidate->label(), "has a vocabulary of " + std::to_string(candidate->vocabulary()) + ", the reference " +
+                                               std::to_string(vocabulary), "compare models of one family");
+  if (protocol.windows.empty()) throw InputError("text", "is shorter than one window", "give more text or a shorter window");
+  const auto start = std::chrono::steady_clock::now();
+  const auto row = static_cast<size_t>(vocabulary);
+  std::vector<float> a(static_cast<size_t>(kRowsPerChunk) * row), b(a.size());
+  std::vector<RowDivergence> found(static_cast<size_t>(kRowsPerChunk));
+  std::vector<Tally> tallies(candidates.size());
+  const double total = total_tokens(protocol);
+  double done = 0;
+  for (const Window& window : protocol.windows) {
+    context.throw_if_stopped();
+    const auto tokens = ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(window.end - window.begin));
+    int64_t position = window.first_target - 1 - window.begin;
+    const int64_t last = window.end - 1 - window.begin;
+    reference.begin(tokens, position);
+    for (LogitSource* candidate : candidates) candidate->begin(tokens, position);
+    for (Tally& tally : tallies) tally.windows.push_back({.weight = window.weight});
+    while (position < last) {
+      const int64_t have = reference.next(a);
+      check(have > 0, "a source ended before its last position");
+      const int64_t scored = std::min(have, last - position);
+      for (size_t c = 0; c < candidates.size(); ++c) {
+        pull(*candidates[c], b, have, vocabulary);
+        context.pool->each(scored, [&](int64_t i) {
+          const size_t at = static_cast<size_t>(i) * row;
+          found[static_cast<size_t>(i)] = compare_rows(std::span<const float>(a).subspan(at, row), std::span<const float>(b).subspan(at, row),
+                                                       tokens[static_cast<size_t>(position + i + 1)]);
+        });
+        WindowSums& sums = tallies[c].windows.back();
+        for (int64_t i = 0; i < scored; ++i) {
+          const RowDivergence& d = found[static_cast<size_t>(i)];
+          if (!std::isfinite(d.kl))
+            throw NumericError(candidates[c]->label(), "position " + std::to_string(window.begin + position + i) + " has a logit that is not finite");
+          sums.count += 1;
+          sums.kl += d.kl;
+          sums.same += d.same_top ? 1 : 0;
+          sums.reference_nll += d.reference_nll;
+          sums.nll += d.nll;
+          tallies[c].kls.push_back(static_cast<float>(d.kl));
+        }
+      }
+      position += have;
+      context.progress({"compare", "", done + static_cast<double>(position), total, "tok"});
+    }
+    done += static_cast<double>(window.end - window.begin);
+  }
+  std::vector<Divergence> results;
+  for (const Tally& tally : tallies) {
+    results.push_back(summary(tally));
+    results.back().protocol = protocol.name;
+    results.back().seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+  return results;
 }
 
 }  // namespace halftone::eval

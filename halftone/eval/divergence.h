@@ -33,8 +33,8 @@ struct RowDivergence {
 };
 RowDivergence compare_rows(std::span<const float> reference, std::span<const float> candidate, int32_t target);
 
-// InputError when vocabularies differ. Progress stage "compare", in tokens.
-Divergence divergence(LogitSource& reference, LogitSource& candidate, std::span<const int32_t> ids, const Protocol& protocol,
-                      const Context& context);
+// One pass of the reference serves all candidates. InputError when vocabularies differ. Progress stage "compare", in tokens.
+std::vector<Divergence> divergence(LogitSource& reference, std::span<LogitSource* const> candidates, std::span<const int32_t> ids,
+                                   const Protocol& protocol, const Context& context);
 
 }  // namespace halftone::eval

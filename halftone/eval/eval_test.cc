@@ -120,9 +120,14 @@ TEST_F(Eval, StridedPerplexityUsesTheGuidesWeights) {
   EXPECT_NEAR(got.mean_nll, sum / weight, 1e-6);
 }
 
+Divergence one(LogitSource& a, LogitSource& b, std::span<const int32_t> ids, const Protocol& protocol, const Context& context) {
+  LogitSource* candidates[] = {&b};
+  return divergence(a, candidates, ids, protocol, context)[0];
+}
+
 TEST_F(Eval, DivergenceOfASourceFromItselfIsZero) {
   ToySource a(50, 0, 16), b(50, 0, 5);
-  const Divergence d = divergence(a, b, ids, gptq_windows(333, 32), context);
+  const Divergence d = one(a, b, ids, gptq_windows(333, 32), context);
   EXPECT_NEAR(d.kl_mean, 0, 1e-12);
   EXPECT_EQ(d.top1_agreement, 1);
   EXPECT_DOUBLE_EQ(d.perplexity, d.reference_perplexity);
@@ -130,7 +135,7 @@ TEST_F(Eval, DivergenceOfASourceFromItselfIsZero) {
 
 TEST_F(Eval, DivergenceEqualsTheDirectSum) {
   ToySource a(50, 0, 16), b(50, 0.5, 16);
-  const Divergence d = divergence(a, b, ids, gptq_windows(333, 32, 4), context);
+  const Divergence d = one(a, b, ids, gptq_windows(333, 32, 4), context);
   double kl = 0;
   int64_t same = 0, n = 0;
   for (int64_t w = 0; w < 4; ++w) {
@@ -177,7 +182,7 @@ TEST(Bootstrap, CoversTheMeanOfASkewedSampleAboutNinetyFivePercentOfTheTime) {
 
 TEST_F(Eval, SourcesOfDifferentVocabulariesAreRefused) {
   ToySource a(50, 0, 16), b(51, 0, 16);
-  EXPECT_THROW(divergence(a, b, ids, gptq_windows(333, 32, 1), context), InputError);
+  EXPECT_THROW(one(a, b, ids, gptq_windows(333, 32, 1), context), InputError);
 }
 
 }  // namespace
