@@ -1,0 +1,103 @@
+#include "halftone/pack/packed_model.h"
+
+#include <map>
+
+#include "halftone/base/env.h"
+#include "halftone/base/error.h"
+#include "halftone/pack/read_linear.h"
+
+namespace halftone::pack {
+namespace {
+
+using format::Port;
+
+class OpenModel final : public PackedModel {
+ public:
+  OpenModel(spec::Checkpoint checkpoint, const Context& context) : checkpoint_(std::move(checkpoint)) {
+    for (const auto& t : checkpoint_.tensors->tensors()) weight_bytes_ += t.stored_bytes;
+    if (checkpoint_.quantized) read_config(context);
+  }
+
+  const spec::Checkpoint& checkpoint() const override { return checkpoint_; }
+  const format::Plan& plan() const override { return plan_; }
+  uint64_t weight_bytes() const override { return weight_bytes_; }
+  double bits_per_weight() const override {
+    return static_cast<double>(weight_bytes_) * 8 / static_cast<double>(spec::parameter_count(checkpoint_.spec));
+  }
+
+  DecoratedLinear linear(const spec::Op& op) const override {
+    const auto& params = std::get<spec::Linear>(op.params);
+    const auto found = schemes_.find(op.name);
+    if (found == schemes_.end()) return read_dense(*checkpoint_.tensors, op.name, params);
+    const LinearFile file{*checkpoint_.tensors, *config_, op.name, params, found->second};
+    return found->second.storage == Storage::gptq ? read_gptq(file, gptq_version_) : read_compressed(file);
+  }
+
+  HostTensor tensor(const spec::TensorRef& ref) const override {
+    const auto& info = require(*checkpoint_.tensors, ref.name, kFloatTypes);
+    require_shape(info, ref.shape, "from config.json");
+    return checkpoint_.tensors->read(ref.name);
+  }
+
+ private:
+  // Every linear's headers are checked here, before any work; values are checked when they are read.
+  void read_config(const Context& context) {
+    const Json& json = checkpoint_.config;
+    const bool old_key = !json.contains("quantization_config");
+    config_.emplace(json.at(old_key ? "compression_config" : "quantization_config"), join_path(checkpoint_.path, "config.json"));
+    const auto& tensors = *checkpoint_.tensors;
+    gptq_version_ = config_->gptq_version();
+    bool probed = false;
+    for (const auto& ref : spec::linears(checkpoint_.spec)) {
+      const std::string& name = ref.op->name;
+      const spec::Linear& params = ref.linear();
+      const auto scheme = config_->scheme(name, params);
+      const bool stored = has_quantized_weights(tensors, name);
+      if (!scheme) {
+        if (stored)
+          throw FileError(Code::mismatch, join_path(checkpoint_.path, "config.json"),
+                          "module " + quote(name) + " has quantized weights, but quantization_config leaves it out");
+        continue;
+      }
+      // A tied head matches "Linear" by class, and then lives on as the embedding; GPTQ names no modules, so its tensors tell.
+      const bool own_weights = tensors.find(name + ".weight") != nullptr;
+      const bool tied = params.role == spec::Role::head && checkpoint_.spec.tied_head;
+      if (!stored && (tied || (scheme->storage == Storage::gptq && own_weights))) continue;
+      const LinearFile file{tensors, *config_, name, params, *scheme};
+      Scheme checked = *scheme;
+      if (scheme->storage == Storage::gptq) {
+        checked.weights = check_gptq(file);
+        if (!probed) {
+          probed = true;
+          const GptqZeros zeros = probe_gptq_zeros(file);
+          gptq_version_ = zeros.version;
+          if (zeros.wrong_label)
+            context.warn(checkpoint_.path + ": labelled " + (config_->gptq_version() == 1 ? "gptq" : "gptq_v2") + ", but its zero-points are those of " +
+                         (zeros.version == 1 ? "gptq" : "gptq_v2") + "; read as " + (zeros.version == 1 ? "gptq" : "gptq_v2"));
+          if (zeros.wrapped) context.warn(checkpoint_.path + ": zero-points of 0 stored as all ones (v1); read as 0");
+        }
+      } else {
+        checked.weights = check_compressed(file);
+      }
+      plan_.ports[{name, Port::weight}] = checked.weights;
+      if (checked.input) plan_.ports[{name, Port::input}] = *checked.input;
+      schemes_.emplace(name, std::move(checked));
+    }
+    for (const auto& remark : config_->remarks()) context.info(checkpoint_.path + ": " + remark);
+  }
+
+  spec::Checkpoint checkpoint_;
+  format::Plan plan_;
+  std::optional<QuantizationConfig> config_;
+  std::map<std::string, Scheme> schemes_;
+  int64_t gptq_version_ = 1;
+  uint64_t weight_bytes_ = 0;
+};
+
+}  // namespace
+
+std::shared_ptr<const PackedModel> open_model(const std::string& model, const Context& context) {
+  return std::make_shared<OpenModel>(spec::open_checkpoint(model, context), context);
+}
+
+}  // namespace halftone::pack
