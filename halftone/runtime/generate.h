@@ -1,0 +1,39 @@
+// The token loop: prompt in, tokens out one by one, with the figures that users ask for.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "halftone/runtime/sampler.h"
+#include "halftone/runtime/session.h"
+
+namespace halftone::runtime {
+
+struct GenerateOptions {
+  int64_t max_new_tokens = 128;         // fewer where the session is full before
+  SamplerOptions sampler;
+  std::vector<int32_t> stop_ids;        // the token that stops is not handed out
+};
+
+enum class Stop : uint8_t { stop_id, length, full, callback };
+
+struct GenerateResult {
+  std::vector<int32_t> tokens;          // the new ones
+  Stop reason = Stop::length;
+  int64_t prompt_tokens = 0;
+  double prefill_s = 0;                 // prompt until its last logits
+  double first_token_s = 0;             // until the first token was handed out
+  double decode_s = 0;                  // from there to the end
+  int64_t decoded = 0;                  // tokens fed one by one in decode_s
+  double prefill_tok_s() const { return prefill_s > 0 ? static_cast<double>(prompt_tokens) / prefill_s : 0; }
+  double decode_tok_s() const { return decode_s > 0 ? static_cast<double>(decoded) / decode_s : 0; }
+};
+
+// Continues `session` (what it holds already counts as seen by the sampler only if it is in `history`). `on_token` gets each new token and
+// returns false to stop. InputError when the prompt is empty or does not fit.
+GenerateResult generate(Session& session, std::span<const int32_t> prompt, const GenerateOptions& options,
+                        const std::function<bool(int32_t)>& on_token = {}, std::span<const int32_t> history = {});
+
+}  // namespace halftone::runtime

@@ -1,0 +1,352 @@
+#include "halftone/runtime/session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "halftone/base/error.h"
+#include "halftone/base/threads.h"
+#include "halftone/kernel/activations.h"
+#include "halftone/kernel/matmul.h"
+#include "halftone/runtime/attention.h"
+#include "halftone/runtime/kv_cache.h"
+#include "halftone/runtime/program.h"
+
+namespace halftone::runtime {
+namespace {
+
+constexpr int64_t kHeadRows = 64;      // rows of logits computed together
+constexpr int64_t kRowsWorth = 16384;  // floats of row work below which waking the pool costs more
+
+int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
+
+}  // namespace
+
+// Runs segments over one set of buffers. A batch is `sequences` x `tokens` rows; a decoder has one sequence.
+struct Session::Engine {
+  struct Batch {
+    int64_t sequences = 1, tokens = 0, position = 0;
+    const int32_t* ids = nullptr;
+    const int32_t* token_types = nullptr;
+    const uint8_t* visible = nullptr;
+  };
+
+  Engine(std::shared_ptr<const Model> m, const Context& context)
+      : model(std::move(m)), program(model->program()), kernels(model->kernels()), ops(*kernels.vector), pool(*context.pool),
+        attention(kernels, pool), stop(context) {
+    if (!program.layers.empty()) caches.emplace_back(program.layers, model->kv_type() == KvType::f16);
+    for (const spec::Rope& rope : program.ropes) ropes.emplace_back(rope);
+  }
+
+  // ---- memory
+  void reserve_rows(int64_t rows) {
+    if (rows <= rows_reserved) return;
+    slots.clear();
+    for (const int64_t width : program.slot_widths) slots.emplace_back(DType::f32, Shape{rows, up(width, 16)});
+    rows_reserved = rows;
+  }
+  uint64_t scratch() const {
+    uint64_t bytes = 0;
+    for (const HostTensor& t : slots) bytes += t.bytes().size();
+    return bytes;
+  }
+  int64_t stride(const Operand& o) const {
+    return o.slot == kOutputSlot ? o.width : slots[static_cast<size_t>(o.slot)].dim(1);
+  }
+  float* rows_of(const Operand& o) {
+    if (o.slot == kOutputSlot) return output;
+    float* base = slots[static_cast<size_t>(o.slot)].as<float>().data();
+    return base + (o.segment_input ? input_row * stride(o) : 0) + o.offset;
+  }
+
+  // ---- steps
+  void run(const SegmentProgram& segment, const Batch& batch, int64_t rows) {
+    for (const Step& step : segment.steps) {
+      const int64_t n = step.pooled ? batch.sequences : rows;
+      std::visit([&](const auto& s) { execute(s, batch, n); }, step.what);
+    }
+  }
+
+  void execute(const RowStep& step, const Batch& batch, int64_t rows) {
+    int64_t width = 0;
+    for (const RowOp& op : step.ops) width += op.out.width;
+    const auto range = [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r)
+        for (const RowOp& op : step.ops) row(op, batch, r);
+    };
+    if (rows > 1 && rows * width >= kRowsWorth) pool.split(rows, range);
+    else range(0, rows);
+  }
+
+  void row(const RowOp& op, const Batch& batch, int64_t r) {
+    float* out = rows_of(op.out) + r * stride(op.out);
+    const int64_t width = op.out.width;
+    if (const auto* e = std::get_if<EmbedOp>(&op.op)) {
+      e->table->read(embedding_row(*e, batch, r), {out, static_cast<size_t>(width)});
+      if (e->scale != 1.0f) ops.scale(out, e->scale, width, out);
+      return;
+    }
+    const float* a = rows_of(op.a) + r * stride(op.a);
+    if (const auto* n = std::get_if<NormOp>(&op.op)) {
+      for (int64_t i = 0; i < width; i += n->width) {
+        if (n->kind == spec::Norm::Kind::rms) ops.rms_norm(a + i, n->weight.data(), n->eps, n->width, out + i);
+        else ops.layer_norm(a + i, n->weight.data(), n->bias.empty() ? nullptr : n->bias.data(), n->eps, n->width, out + i);
+      }
+    } else if (const auto* f = std::get_if<ActivationOp>(&op.op)) {
+      using Kind = spec::Activation::Kind;
+      switch (f->kind) {
+        case Kind::silu: ops.silu(a, width, out); break;
+        case Kind::gelu_erf: ops.gelu_erf(a, width, out); break;
+        case Kind::gelu_tanh: ops.gelu_tanh(a, width, out); break;
+        case Kind::tanh: ops.tanh(a, width, out); break;
+        case Kind::relu:
+          for (int64_t i = 0; i < width; ++i) out[i] = a[i] > 0 ? a[i] : 0.0f;
+          break;
+      }
+    } else {
+      const float* b = rows_of(op.b) + r * stride(op.b);
+      if (std::holds_alternative<AddOp>(op.op)) ops.add(a, b, width, out);
+      else ops.multiply(a, b, width, out);
+    }
+  }
+
+  static int64_t embedding_row(const EmbedOp& e, const Batch& batch, int64_t r) {
+    switch (e.index) {
+      case spec::Embed::Index::token: return batch.ids[r];
+      case spec::Embed::Index::position: return batch.position + r % batch.tokens + e.offset;
+      case spec::Embed::Index::token_type: return batch.token_types == nullptr ? 0 : batch.token_types[r];
+    }
+    return 0;
+  }
+
+  void execute(const LinearStep& step, const Batch&, int64_t rows) {
+    const float* x = rows_of(step.in);
+    const int64_t ldx = stride(step.in);
+    if (prepared.size() < step.preparations.size()) prepared.resize(step.preparations.size());
+    for (size_t i = 0; i < step.preparations.size(); ++i) {
+      const Preparation& p = step.preparations[i];
+      if (p.transform.empty()) {
+        kernel::prepare(prepared[i], kernels, p.plan, x, rows, ldx, &pool);
+      } else {
+        const int64_t cols = transform(p.transform, x, ldx, step.in.width, rows);
+        kernel::prepare(prepared[i], kernels, p.plan, transformed.data(), rows, cols, &pool);
+      }
+    }
+    int64_t tiles = 0;
+    for (const LinearJob& job : step.jobs) tiles += job.weights->tiles();
+    pool.run([&](int64_t worker, int64_t workers) {
+      const int64_t begin = tiles * worker / workers, end = tiles * (worker + 1) / workers;
+      int64_t first = 0;
+      for (const LinearJob& job : step.jobs) {
+        const int64_t count = job.weights->tiles(), b = std::max(begin - first, int64_t{0}), e = std::min(end - first, count);
+        first += count;
+        if (b >= e) continue;
+        float* y = rows_of(job.out);
+        const int64_t ldy = stride(job.out);
+        kernel::matmul(kernels, *job.weights, prepared[job.preparation], y, ldy, b, e);
+        if (job.bias.empty()) continue;
+        const int64_t c0 = b * kernel::kTileRows, c1 = std::min(e * kernel::kTileRows, job.weights->rows());
+        for (int64_t r = 0; r < rows; ++r) ops.add(y + r * ldy + c0, job.bias.data() + c0, c1 - c0, y + r * ldy + c0);
+      }
+    });
+  }
+
+  // Gathers and scales the columns of x into `transformed`; returns how many there are.
+  int64_t transform(const InputTransform& t, const float* x, int64_t ldx, int64_t width, int64_t rows) {
+    const int64_t cols = t.gather.empty() ? width : static_cast<int64_t>(t.gather.size());
+    transformed.resize(static_cast<size_t>(rows * cols));
+    const auto range = [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const float* from = x + r * ldx;
+        float* to = transformed.data() + r * cols;
+        for (int64_t i = 0; i < cols; ++i) {
+          const int64_t k = t.gather.empty() ? i : t.gather[static_cast<size_t>(i)];
+          to[i] = k < 0 ? 0.0f : t.scale.empty() ? from[k] : from[k] * t.scale[static_cast<size_t>(k)];
+        }
+      }
+    };
+    if (rows > 1 && rows * cols >= kRowsWorth) pool.split(rows, range);
+    else range(0, rows);
+    return cols;
+  }
+
+  void execute(const AttentionStep& step, const Batch& batch, int64_t) {
+    const spec::Attention& a = step.attention;
+    const auto heads = [&](const Operand& o, int64_t sequence) {
+      const int64_t ld = stride(o);
+      return HeadRows{rows_of(o) + sequence * batch.tokens * ld, ld, 0, o.head_stride != 0 ? o.head_stride : a.head_dim};
+    };
+    const RopeTable* rope = nullptr;
+    if (step.rope >= 0) {
+      RopeTable& table = ropes[static_cast<size_t>(step.rope)];
+      table.reserve(batch.position + batch.tokens);
+      rope = &table;
+    }
+    calls.clear();
+    for (int64_t s = 0; s < batch.sequences; ++s) {
+      KvCache& cache = a.causal ? caches[0] : pads[static_cast<size_t>(s)];
+      cache.reserve(batch.position + batch.tokens);
+      calls.push_back({.attention = &a, .rope = rope, .q = heads(step.q, s), .k = heads(step.k, s), .v = heads(step.v, s),
+                       .out = heads(step.out, s), .position = batch.position, .tokens = batch.tokens, .layer = step.layer,
+                       .key_visible = batch.visible == nullptr ? nullptr : batch.visible + s * batch.tokens, .cache = &cache});
+    }
+    attention.run(calls);
+  }
+
+  void execute(const PoolStep& step, const Batch& batch, int64_t) {
+    const int64_t width = step.in.width, ld = stride(step.in);
+    const auto seen = [&](int64_t s, int64_t t) { return batch.visible == nullptr || batch.visible[s * batch.tokens + t] != 0; };
+    for (int64_t s = 0; s < batch.sequences; ++s) {
+      const float* rows = rows_of(step.in) + s * batch.tokens * ld;
+      float* out = rows_of(step.out) + s * stride(step.out);
+      int64_t pick = 0, count = 0;
+      for (int64_t t = 0; t < batch.tokens; ++t) {
+        if (!seen(s, t)) continue;
+        pick = t;
+        ++count;
+      }
+      if (step.kind == spec::Pool::Kind::mean) {
+        std::fill_n(out, width, 0.0f);
+        for (int64_t t = 0; t < batch.tokens; ++t)
+          if (seen(s, t)) ops.add(out, rows + t * ld, width, out);
+        ops.scale(out, 1.0f / static_cast<float>(std::max<int64_t>(count, 1)), width, out);
+      } else {
+        std::copy_n(rows + (step.kind == spec::Pool::Kind::first ? 0 : pick) * ld, width, out);
+      }
+    }
+  }
+
+  void blocks(const Batch& batch, int64_t rows) {
+    reserve_rows(std::max(rows, rows_wanted));
+    input_row = 0;
+    run(program.prologue, batch, rows);
+    for (const SegmentProgram& block : program.blocks) run(block, batch, rows);
+  }
+
+  std::shared_ptr<const Model> model;
+  const Program& program;
+  const kernel::Kernels& kernels;
+  const kernel::VectorOps& ops;
+  ThreadPool& pool;
+  AttentionRunner attention;
+  Context stop;                          // for throw_if_stopped
+  std::vector<KvCache> caches, pads;     // of the decoder; of an encoder's sequences
+  std::vector<RopeTable> ropes;
+  std::vector<HostTensor> slots;
+  std::vector<kernel::Activations> prepared;
+  std::vector<float> transformed;
+  std::vector<AttentionCall> calls;
+  int64_t rows_reserved = 0, rows_wanted = 1, input_row = 0;
+  float* output = nullptr;
+};
+
+Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options, const Context& context)
+    : model_(std::move(model)), max_tokens_(options.max_tokens > 0 ? std::min(options.max_tokens, model_->context_length()) : model_->context_length()),
+      chunk_(std::max<int64_t>(1, std::min(options.chunk, max_tokens_))) {
+  check(context.pool != nullptr, "a session needs a thread pool");
+  engine_ = std::make_unique<Engine>(model_, context);
+}
+
+Session::~Session() = default;
+
+void Session::reset() { position_ = 0; }
+
+uint64_t Session::cache_bytes() const {
+  uint64_t bytes = 0;
+  for (const KvCache& c : engine_->caches) bytes += c.bytes();
+  return bytes;
+}
+
+uint64_t Session::scratch_bytes() const { return engine_->scratch(); }
+
+namespace {
+void check_ids(std::span<const int32_t> ids, int64_t vocabulary) {
+  for (const int32_t id : ids)
+    if (id < 0 || id >= vocabulary)
+      throw InputError("tokens", "id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocabulary),
+                       "use the tokenizer of this model");
+}
+}  // namespace
+
+void Session::advance(std::span<const int32_t> ids) {
+  const auto count = static_cast<int64_t>(ids.size());
+  if (model_->bidirectional() || model_->spec().output != spec::ModelSpec::Output::language_model)
+    throw UnsupportedError(model_->packed().checkpoint().name, "is an encoder and gives no next token", "use a language model");
+  check(count > 0 && count <= chunk_, "advance takes 1 to chunk tokens");
+  check_ids(ids, model_->vocabulary());
+  if (position_ + count > max_tokens_)
+    throw InputError("tokens", "a sequence of " + std::to_string(position_ + count) + " tokens is longer than the limit of " + std::to_string(max_tokens_),
+                     "shorten the text");
+  engine_->stop.throw_if_stopped();
+  if (count > 1) engine_->rows_wanted = chunk_;
+  engine_->blocks({.tokens = count, .position = position_, .ids = ids.data()}, count);
+  position_ += count;
+}
+
+void Session::logits(int64_t first, int64_t count, std::span<float> out) {
+  const int64_t vocabulary = model_->vocabulary();
+  check(static_cast<int64_t>(out.size()) >= count * vocabulary, "no room for the logits");
+  for (int64_t r = 0; r < count; r += kHeadRows) {
+    const int64_t n = std::min(kHeadRows, count - r);
+    engine_->input_row = first + r;
+    engine_->output = out.data() + r * vocabulary;
+    engine_->run(model_->program().epilogue, {.tokens = n}, n);
+  }
+}
+
+std::span<const float> Session::feed(std::span<const int32_t> ids) {
+  check(!ids.empty(), "feed takes at least one token");
+  const auto count = static_cast<int64_t>(ids.size());
+  check_ids(ids, model_->vocabulary());
+  if (position_ + count > max_tokens_)
+    throw InputError("tokens", "a sequence of " + std::to_string(position_ + count) + " tokens is longer than the limit of " + std::to_string(max_tokens_),
+                     "shorten the text");
+  int64_t last = 0;
+  for (int64_t i = 0; i < count; i += chunk_) {
+    last = std::min(chunk_, count - i);
+    advance(ids.subspan(static_cast<size_t>(i), static_cast<size_t>(last)));
+  }
+  last_logits_.resize(static_cast<size_t>(model_->vocabulary()));
+  logits(last - 1, 1, last_logits_);
+  return last_logits_;
+}
+
+Encoded Session::encode(const EncoderBatch& batch) {
+  const spec::ModelSpec& spec = model_->spec();
+  if (spec.output != spec::ModelSpec::Output::hidden_and_pooled)
+    throw UnsupportedError(model_->packed().checkpoint().name, "is a language model and does not encode", "use an encoder (BERT)");
+  const int64_t rows = batch.sequences * batch.tokens;
+  check(batch.sequences > 0 && batch.tokens > 0 && static_cast<int64_t>(batch.ids.size()) == rows, "ids do not fill the batch");
+  check(batch.token_types.empty() || static_cast<int64_t>(batch.token_types.size()) == rows, "token types do not fill the batch");
+  check(batch.visible.empty() || static_cast<int64_t>(batch.visible.size()) == rows, "the padding mask does not fill the batch");
+  check_ids(batch.ids, spec.vocabulary);
+  for (const int32_t t : batch.token_types)
+    if (t < 0 || t >= std::max<int64_t>(spec.token_types, 1))
+      throw InputError("tokens", "token type " + std::to_string(t) + " is outside 0.." + std::to_string(std::max<int64_t>(spec.token_types, 1) - 1));
+  if (batch.tokens > max_tokens_)
+    throw InputError("tokens", "a sequence of " + std::to_string(batch.tokens) + " tokens is longer than the limit of " + std::to_string(max_tokens_), "shorten the text");
+  Engine& e = *engine_;
+  const Program& program = e.program;
+  while (static_cast<int64_t>(e.pads.size()) < batch.sequences) e.pads.emplace_back(program.bidirectional, false);
+  e.stop.throw_if_stopped();
+  const Engine::Batch b{.sequences = batch.sequences, .tokens = batch.tokens, .position = 0, .ids = batch.ids.data(),
+                        .token_types = batch.token_types.empty() ? nullptr : batch.token_types.data(),
+                        .visible = batch.visible.empty() ? nullptr : batch.visible.data()};
+  e.blocks(b, rows);
+  const auto copy = [&](const Operand& from, int64_t count) {
+    Matrix<float> out(count, from.width);
+    for (int64_t r = 0; r < count; ++r) std::copy_n(e.rows_of(from) + r * e.stride(from), from.width, out.row(r).data());
+    return out;
+  };
+  Encoded out;
+  Operand hidden = program.epilogue.in;
+  hidden.width = spec.width;
+  out.hidden = copy(hidden, rows);
+  if (!program.epilogue.steps.empty()) {
+    e.run(program.epilogue, b, rows);
+    out.pooled = copy(program.epilogue.out, program.epilogue.pooled_out ? batch.sequences : rows);
+  }
+  return out;
+}
+
+}  // namespace halftone::runtime

@@ -1,0 +1,112 @@
+// Properties that must hold to the bit: grouping of tokens, threads, instruction sets.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "halftone/base/rng.h"
+#include "halftone/runtime/generate.h"
+#include "halftone/runtime/logit_source.h"
+#include "halftone/runtime/test_support.h"
+
+namespace halftone::runtime {
+namespace {
+
+using testing::all_logits;
+using testing::Bench;
+using testing::fixture;
+
+std::vector<int32_t> some_ids(int64_t count, uint64_t seed = 1) {
+  const CounterRng rng(seed);
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
+  return ids;
+}
+
+class EveryModel : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(EveryModel, PrefillEqualsDecodeTokenByTokenToTheBit) {
+  Bench bench;
+  const auto model = bench.load(fixture("models/" + GetParam()));
+  const auto ids = some_ids(std::min<int64_t>(model->context_length(), 100));
+  Session together(model, {.chunk = 64}, bench.context), one_by_one(model, {}, bench.context);
+  const Matrix<float> prefill = all_logits(together, ids);
+  for (size_t t = 0; t < ids.size(); ++t) {
+    const auto row = one_by_one.feed(std::span(ids).subspan(t, 1));
+    ASSERT_EQ(std::vector<float>(row.begin(), row.end()), std::vector<float>(prefill.row(static_cast<int64_t>(t)).begin(), prefill.row(static_cast<int64_t>(t)).end()))
+        << "token " << t;
+  }
+}
+
+TEST_P(EveryModel, ThreadsDoNotChangeABit) {
+  std::vector<Matrix<float>> results;
+  for (const int64_t threads : {1, 2, 3}) {
+    Bench bench(threads);
+    const auto model = bench.load(fixture("models/" + GetParam()));
+    Session session(model, {.chunk = 32}, bench.context);
+    results.push_back(all_logits(session, some_ids(40)));
+  }
+  EXPECT_EQ(results[0], results[1]);
+  EXPECT_EQ(results[0], results[2]);
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, EveryModel, ::testing::Values("llama_gqa_untied", "llama_head_dim", "mistral_window", "gpt2_tiny"),
+                         [](const auto& test) { return test.param; });
+
+TEST(Session, ResetStartsOver) {
+  Bench bench;
+  Session session(bench.load(fixture("models/llama_mha_tied")), {}, bench.context);
+  const auto ids = some_ids(20);
+  const auto view = session.feed(ids);
+  const std::vector<float> first(view.begin(), view.end());
+  session.feed(some_ids(5, 2));
+  EXPECT_EQ(session.position(), 25);
+  session.reset();
+  const auto again = session.feed(ids);
+  EXPECT_EQ(first, std::vector<float>(again.begin(), again.end()));
+}
+
+TEST(Session, ALogitSourceStartsAnywhereAndEndsAtTheEnd) {
+  Bench bench;
+  const auto model = bench.load(fixture("models/llama_gqa_untied"));
+  const auto ids = some_ids(50);
+  Session session(model, {}, bench.context);
+  const Matrix<float> all = all_logits(session, ids);
+  RuntimeLogits source(model, {.chunk = 16}, bench.context);
+  source.begin(ids, 21);
+  std::vector<float> rows(static_cast<size_t>(7 * model->vocabulary()));
+  int64_t position = 21;
+  for (int64_t n = source.next(rows); n > 0; n = source.next(rows))
+    for (int64_t i = 0; i < n; ++i, ++position)
+      ASSERT_TRUE(std::equal(all.row(position).begin(), all.row(position).end(), rows.begin() + i * model->vocabulary())) << position;
+  EXPECT_EQ(position, 50);
+  EXPECT_EQ(source.next(rows), 0);
+}
+
+TEST(Generate, StopsWhereItIsTold) {
+  Bench bench;
+  const auto model = bench.load(fixture("models/llama_gqa_untied"));
+  const auto prompt = some_ids(6);
+  Session session(model, {}, bench.context);
+  const auto free_run = generate(session, prompt, {.max_new_tokens = 12});
+  EXPECT_EQ(free_run.reason, Stop::length);
+  ASSERT_EQ(free_run.tokens.size(), 12u);
+  EXPECT_EQ(free_run.decoded, 11);
+  session.reset();
+  const int32_t stop = free_run.tokens[4];
+  const auto first = std::find(free_run.tokens.begin(), free_run.tokens.end(), stop);
+  const auto stopped = generate(session, prompt, {.max_new_tokens = 12, .sampler = {}, .stop_ids = {stop}});
+  EXPECT_EQ(stopped.reason, Stop::stop_id);
+  EXPECT_EQ(stopped.tokens, std::vector<int32_t>(free_run.tokens.begin(), first));
+  session.reset();
+  int64_t seen = 0;
+  const auto called = generate(session, prompt, {.max_new_tokens = 12}, [&](int32_t) { return ++seen < 3; });
+  EXPECT_EQ(called.reason, Stop::callback);
+  EXPECT_EQ(called.tokens.size(), 3u);
+  Session small(model, {.max_tokens = 8}, bench.context);
+  const auto full = generate(small, prompt, {.max_new_tokens = 12});
+  EXPECT_EQ(full.reason, Stop::full);
+  EXPECT_EQ(full.tokens.size(), 3u);  // two fit the cache, the third is drawn from the last logits
+  EXPECT_THROW(generate(small, {}, {}), InputError);
+}
+
+}  // namespace
+}  // namespace halftone::runtime
