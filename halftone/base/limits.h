@@ -31,7 +31,7 @@ struct Limits {
   uint64_t encode_bytes = 64ull << 20;       // one text
   uint64_t encode_tokens = 32ull << 20;
   uint64_t token_bytes = 64ull << 10;        // one entry of a vocabulary
-  uint64_t normalizer_growth = 256;          // how many bytes one byte of text may become
+  uint64_t normalizer_growth = 1024;         // how many bytes one byte of text may become
   uint64_t regex_bytes = 8192, regex_depth = 16, regex_repeat = 256;
 };
 

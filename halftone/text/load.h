@@ -17,7 +17,7 @@
 
 namespace halftone::text {
 
-// `path`: a model folder, or one of the files above.
+// `path`: a model folder, one of the files above, or a .gguf file.
 Tokenizer load_tokenizer(const Context& context, const std::string& path);
 
 // Empty when the folder has none. `name` picks from a list of named templates; "default" is what chat uses, and a list without

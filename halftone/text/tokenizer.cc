@@ -8,6 +8,7 @@
 #include "halftone/base/json.h"
 #include "halftone/text/byte_level.h"
 #include "halftone/text/tokenizer_check.h"
+#include "halftone/text/tokenizer_json.h"
 #include "rust/cxx.h"
 #include "halftone_bridge/src/lib.rs.h"
 
@@ -56,31 +57,13 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
   for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
 }
 
-// $A between BOS and EOS: what transformers installs when the configuration says add_bos_token or add_eos_token.
-Json bos_eos_template(const std::optional<std::pair<std::string, int32_t>>& bos,
-                      const std::optional<std::pair<std::string, int32_t>>& eos) {
-  Json tokens = Json::object();
-  for (const auto* t : {&bos, &eos})
-    if (*t) tokens[(*t)->first] = {{"id", (*t)->first}, {"ids", {(*t)->second}}, {"tokens", {(*t)->first}}};
-  Json single = Json::array(), pair = Json::array();
-  const auto add = [&](Json& list, const char* sequence, int type) {
-    if (bos) list.push_back({{"SpecialToken", {{"id", bos->first}, {"type_id", type}}}});
-    list.push_back({{"Sequence", {{"id", sequence}, {"type_id", type}}}});
-    if (eos) list.push_back({{"SpecialToken", {{"id", eos->first}, {"type_id", type}}}});
-  };
-  add(single, "A", 0);
-  add(pair, "A", 0);
-  add(pair, "B", 1);
-  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", tokens}};
-}
-
-std::optional<std::pair<std::string, int32_t>> find_token(const TokenizerFacts& facts, const std::optional<std::string>& text) {
+std::optional<TokenName> find_token(const TokenizerFacts& facts, const std::optional<std::string>& text) {
   if (!text) return {};
   for (const AddedToken& token : facts.added)
-    if (token.content == *text) return {{token.content, token.id}};
+    if (token.content == *text) return TokenName{token.content, token.id};
   const auto it = std::find(facts.tokens.begin(), facts.tokens.end(), *text);
   if (it == facts.tokens.end() || text->empty()) return {};
-  return {{*text, static_cast<int32_t>(it - facts.tokens.begin())}};
+  return TokenName{*text, static_cast<int32_t>(it - facts.tokens.begin())};
 }
 
 // Applies what the configuration says explicitly; true when `root` changed.
@@ -98,8 +81,8 @@ bool apply_config(Json& root, const TokenizerFacts& facts, const TokenizerConfig
     const std::string kind = it->value("type", "");
     if (kind == "BertProcessing" || kind == "RobertaProcessing") return changed;
   }
-  root["post_processor"] = bos_eos_template(config.add_bos.value_or(false) ? find_token(facts, config.bos) : std::nullopt,
-                                            config.add_eos.value_or(false) ? find_token(facts, config.eos) : std::nullopt);
+  root["post_processor"] = bos_eos_processor(config.add_bos.value_or(false) ? find_token(facts, config.bos) : std::nullopt,
+                                             config.add_eos.value_or(false) ? find_token(facts, config.eos) : std::nullopt);
   return true;
 }
 

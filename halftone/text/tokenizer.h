@@ -30,11 +30,20 @@ struct SpecialIds {
   bool operator==(const SpecialIds&) const = default;
 };
 
+// A token that the configuration lists (added_tokens_decoder, added_tokens.json).
+struct ConfigToken {
+  int32_t id = 0;
+  std::string content;
+  bool special = true, lstrip = false;
+};
+
 // What the files beside tokenizer.json say about it (tokenizer_config.json, special_tokens_map.json, generation_config.json).
 struct TokenizerConfig {
   std::optional<std::string> bos, eos, pad, unk, cls, sep, mask;  // token texts
   std::optional<bool> add_bos, add_eos;   // said explicitly: replaces the post-processor, as transformers does
+  std::optional<bool> lower_case;         // do_lower_case
   std::vector<int32_t> eos_ids;           // of generation_config.json
+  std::vector<ConfigToken> added;         // used where the vocabulary file does not know its added tokens
   std::string tokenizer_class;            // "LlamaTokenizer", ...; may be empty
 };
 
