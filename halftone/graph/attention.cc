@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_softmax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/bmm.h>
 #include <ATen/ops/cat.h>
@@ -17,6 +18,8 @@
 #include <cmath>
 #include <limits>
 
+#include "halftone/base/error.h"
+
 namespace halftone::graph {
 namespace {
 
@@ -30,8 +33,9 @@ struct Tile {
 // What is added to scores or forbidden in them, for one tile; the same for every layer and sample
 // of one shape.
 struct Bias {
-  at::Tensor forbidden;  // bool [R, C], undefined when every pair is allowed
-  at::Tensor distance;   // j - i, [R, C], for alibi
+  int64_t first_column = 0;  // columns before it are all allowed
+  at::Tensor forbidden;      // bool [R, C - first_column], undefined when every pair is allowed
+  at::Tensor distance;       // j - i, [R, C], for alibi
 };
 
 Bias bias_of(const spec::Attention& a, const Tile& tile, const at::Tensor& like) {
@@ -44,10 +48,12 @@ Bias bias_of(const spec::Attention& a, const Tile& tile, const at::Tensor& like)
   const at::Tensor i = at::arange(tile.first_row, tile.last_row, options).unsqueeze(1);
   const at::Tensor j = at::arange(tile.first_key, tile.last_key, options).unsqueeze(0);
   const at::Tensor distance = j - i;
-  if (future) bias.forbidden = distance.gt(0);
   if (past) {
-    const at::Tensor old = distance.le(-a.window);
-    bias.forbidden = bias.forbidden.defined() ? bias.forbidden.logical_or(old) : old;
+    bias.forbidden = distance.le(-a.window);
+    if (future) bias.forbidden.logical_or_(distance.gt(0));
+  } else if (future) {  // only the tile's last square is mixed
+    bias.first_column = std::max<int64_t>(0, tile.first_row - tile.first_key);
+    bias.forbidden = distance.slice(1, bias.first_column).gt(0);
   }
   if (alibi) bias.distance = distance.to(like.scalar_type());
   return bias;
@@ -73,16 +79,17 @@ at::Tensor probabilities(const spec::Attention& a, at::Tensor scores, const Bias
                          const at::Tensor& slopes, const at::Tensor& padded) {
   if (a.softcap > 0) scores = (scores / a.softcap).tanh() * a.softcap;
   if (bias.distance.defined()) scores = scores + slopes * bias.distance;
-  const bool in_place = !scores.requires_grad();
-  for (const at::Tensor& mask : {bias.forbidden, padded}) {
-    if (!mask.defined()) continue;
-    if (in_place) {
-      scores.masked_fill_(mask, lowest(scores));
-    } else {
-      scores = scores.masked_fill(mask, lowest(scores));
-    }
+  if (scores.requires_grad()) {
+    check(bias.first_column == 0, "the dense path masks whole rows");
+    if (bias.forbidden.defined()) scores = scores.masked_fill(bias.forbidden, lowest(scores));
+    if (padded.defined()) scores = scores.masked_fill(padded, lowest(scores));
+    return at::softmax(scores, -1);
   }
-  return at::softmax(scores, -1);
+  if (bias.forbidden.defined())
+    scores.slice(-1, bias.first_column).masked_fill_(bias.forbidden, lowest(scores));
+  if (padded.defined()) scores.masked_fill_(padded, lowest(scores));
+  at::_softmax_out(scores, scores, -1, false);  // row by row, so the tile may be its own output
+  return scores;
 }
 
 at::Tensor slopes_tensor(const spec::Attention& a, const at::Tensor& like) {
