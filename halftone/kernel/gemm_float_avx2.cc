@@ -11,19 +11,12 @@ namespace halftone::kernel::avx2 {
 namespace {
 
 constexpr int64_t kBlockCols = kMaxUnit;  // 16 KiB of f32 weights
+constexpr int64_t kBlockRows = 96;        // M at a time: 6 KiB of sums, and activations that stay in L2
 
-// sums[row][half] = 0, then fma over count k in order. w [count][16], x [count][6].
-inline void block(const float* w, const float* x, int64_t count, __m256 (&sums)[6][2]) {
-  for (auto& row : sums) row[0] = row[1] = _mm256_setzero_ps();
-  for (int64_t k = 0; k < count; ++k) {
-    const __m256 w0 = _mm256_load_ps(w + k * 16), w1 = _mm256_load_ps(w + k * 16 + 8);
-    for (int i = 0; i < 6; ++i) {
-      const __m256 b = _mm256_broadcast_ss(x + k * 6 + i);
-      sums[i][0] = _mm256_fmadd_ps(w0, b, sums[i][0]);
-      sums[i][1] = _mm256_fmadd_ps(w1, b, sums[i][1]);
-    }
-  }
-}
+// One panel's share of the running sums.
+struct alignas(32) Panel {
+  float y[kPanelRows][kTileRows];
+};
 
 template <int B>
 void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, float* out) {
@@ -62,42 +55,63 @@ const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, 
   return room;
 }
 
+// A panel times a tile over one unit: y = fma(scale, products, y). w [k][16], x [k][kPanelRows]. A function of its own, with its
+// loops over sums unrolled, so that GCC 12 keeps the sums in registers.
+[[gnu::noinline]] void unit(const float* w, const float* x, int64_t count, const __m256 (&scale)[2], Panel& out) {
+  __m256 sum[kPanelRows][2];
+#pragma GCC unroll 6
+  for (int i = 0; i < kPanelRows; ++i) sum[i][0] = sum[i][1] = _mm256_setzero_ps();
+  int64_t k = 0;
+  do {
+    const __m256 w0 = _mm256_load_ps(w + k * kTileRows), w1 = _mm256_load_ps(w + k * kTileRows + 8);
+#pragma GCC unroll 6
+    for (int i = 0; i < kPanelRows; ++i) {
+      const __m256 b = _mm256_broadcast_ss(x + k * kPanelRows + i);
+      sum[i][0] = _mm256_fmadd_ps(w0, b, sum[i][0]);
+      sum[i][1] = _mm256_fmadd_ps(w1, b, sum[i][1]);
+    }
+  } while (++k < count);
+#pragma GCC unroll 6
+  for (int i = 0; i < kPanelRows; ++i) {
+    float* y = out.y[i];
+    _mm256_store_ps(y, _mm256_fmadd_ps(scale[0], sum[i][0], _mm256_load_ps(y)));
+    _mm256_store_ps(y + 8, _mm256_fmadd_ps(scale[1], sum[i][1], _mm256_load_ps(y + 8)));
+  }
+}
+
+// ... over units [u0, u1); `weights` starts at the first of them.
+void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+  const Tiles& w = job.w;
+  __m256 scale[2] = {_mm256_set1_ps(1.0f), _mm256_set1_ps(1.0f)};
+  for (int64_t u = u0; u < u1; ++u) {
+    const int64_t begin = u * job.unit;
+    if (w.store == Store::codes)
+      for (int h = 0; h < 2; ++h) scale[h] = scales(w, base, u / job.units_per_group, h);
+    unit(weights + (begin - u0 * job.unit) * kTileRows, job.x + m * w.padded_cols + begin * kPanelRows, smaller(begin + job.unit, w.padded_cols) - begin, scale, out);
+  }
+}
+
 }  // namespace
 
 void gemm_float(const FloatMatmul& job) noexcept {
   constexpr int64_t R = kPanelRows;
   const Tiles& w = job.w;
-  const bool codes = w.store == Store::codes;
-  const int64_t step_units = kBlockCols / job.unit;
+  const int64_t step = kBlockCols / job.unit;
   alignas(64) float room[kBlockCols * kTileRows];
-  alignas(32) float y[R][kTileRows];
-  for (int64_t u0 = 0; u0 < job.units; u0 += step_units) {
-    const int64_t u1 = smaller(u0 + step_units, job.units);
-    const int64_t k0 = u0 * job.unit, k1 = smaller(u1 * job.unit, w.padded_cols);
+  Panel out[kBlockRows / R];
+  for (int64_t m0 = 0; m0 < job.m; m0 += kBlockRows) {
+    const int64_t m1 = smaller(m0 + kBlockRows, job.m);
     for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile) {
       const uint8_t* base = w.data + tile * w.tile_bytes;
-      const int64_t columns = smaller(kTileRows, w.rows - tile * kTileRows);
-      const float* weights = widen(w, base, k0, k1, room);
-      for (int64_t m = 0; m < job.m; m += R) {
-        const int64_t rows = smaller(R, job.m - m);
-        float* out = job.y + m * job.ldy + tile * kTileRows;
-        if (u0 == 0)
-          __builtin_memset(y, 0, sizeof(y));
-        else
-          for (int64_t i = 0; i < rows; ++i)
-            for (int64_t c = 0; c < columns; ++c) y[i][c] = out[i * job.ldy + c];
-        for (int64_t u = u0; u < u1; ++u) {
-          const int64_t begin = u * job.unit, end = smaller(begin + job.unit, k1);
-          __m256 sums[R][2];
-          block(weights + (begin - k0) * kTileRows, job.x + m * w.padded_cols + begin * R, end - begin, sums);
-          for (int h = 0; h < 2; ++h) {
-            const __m256 s = codes ? scales(w, base, u / job.units_per_group, h) : _mm256_set1_ps(1.0f);
-            for (int64_t i = 0; i < R; ++i)
-              _mm256_store_ps(y[i] + 8 * h, _mm256_fmadd_ps(s, sums[i][h], _mm256_load_ps(y[i] + 8 * h)));
-          }
-        }
-        for (int64_t i = 0; i < rows; ++i)
-          store_tile_row(out + i * job.ldy, _mm256_load_ps(y[i]), _mm256_load_ps(y[i] + 8), columns);
+      __builtin_memset(out, 0, sizeof(out));
+      for (int64_t u0 = 0; u0 < job.units; u0 += step) {
+        const int64_t u1 = smaller(u0 + step, job.units);
+        const float* weights = widen(w, base, u0 * job.unit, smaller(u1 * job.unit, w.padded_cols), room);
+        for (int64_t m = m0; m < m1; m += R) panel(job, base, weights, m, u0, u1, out[(m - m0) / R]);
+      }
+      for (int64_t m = m0; m < m1; ++m) {
+        const float* y = out[(m - m0) / R].y[(m - m0) % R];
+        store_tile_row(job.y + m * job.ldy + tile * kTileRows, _mm256_load_ps(y), _mm256_load_ps(y + 8), w.rows - tile * kTileRows);
       }
     }
   }

@@ -11,21 +11,12 @@ namespace halftone::kernel::avx512 {
 namespace {
 
 constexpr int64_t kBlockCols = kMaxUnit;  // 2 x 16 KiB of f32 weights
+constexpr int64_t kBlockRows = 96;        // M at a time: 12 KiB of sums, and activations that stay in L2
 
-// sums[row][tile] = 0, then fma over count k in order. w[t] [count][16], x [count][kPanelRows].
-template <int T, int R>
-inline void block(const float* const* w, const float* x, int64_t count, __m512 (&sum)[R][T]) {
-  for (auto& row : sum)
-    for (auto& v : row) v = _mm512_setzero_ps();
-  for (int64_t k = 0; k < count; ++k) {
-    __m512 v[T];
-    for (int t = 0; t < T; ++t) v[t] = _mm512_load_ps(w[t] + k * kTileRows);
-    for (int i = 0; i < R; ++i) {
-      const __m512 b = _mm512_set1_ps(x[k * kPanelRows + i]);
-      for (int t = 0; t < T; ++t) sum[i][t] = _mm512_fmadd_ps(v[t], b, sum[i][t]);
-    }
-  }
-}
+// One panel's share of the running sums.
+struct alignas(64) Panel {
+  float y[kPanelRows][2][kTileRows];
+};
 
 template <int B>
 void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, float* out) {
@@ -63,59 +54,82 @@ const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, 
   return room;
 }
 
+// The first R rows of a panel times T tiles over one unit: y = fma(scale, products, y). w[t] [k][16], x [k][kPanelRows]. A function of
+// its own, with its loops over sums unrolled, so that GCC 12 keeps the sums in registers.
 template <int T, int R>
-void panel(const FloatMatmul& job, const uint8_t* const* base, const float* const* weights, int64_t m, int64_t u0, int64_t u1, int64_t tile) {
-  const Tiles& w = job.w;
-  const int64_t rows = smaller(R, job.m - m), k0 = u0 * job.unit;
-  float* out = job.y + m * job.ldy + tile * kTileRows;
-  alignas(64) float y[R][T][kTileRows];
-  __mmask16 columns[T];
-  for (int t = 0; t < T; ++t) columns[t] = first_lanes(w.rows - (tile + t) * kTileRows);
+[[gnu::noinline]] void unit(const float* w0, const float* w1, const float* x, int64_t count, const __m512 (&scale)[2], Panel& out) {
+  __m512 sum[R][T];
+#pragma GCC unroll 12
   for (int i = 0; i < R; ++i)
-    for (int t = 0; t < T; ++t)
-      _mm512_store_ps(y[i][t], u0 == 0 || i >= rows ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(columns[t], out + i * job.ldy + t * kTileRows));
-  for (int64_t u = u0; u < u1; ++u) {
-    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
-    const float* from[T];
-    for (int t = 0; t < T; ++t) from[t] = weights[t] + (begin - k0) * kTileRows;
-    __m512 sum[R][T];
-    block<T, R>(from, job.x + m * w.padded_cols + begin * kPanelRows, end - begin, sum);
-    for (int t = 0; t < T; ++t) {
-      const __m512 s = w.store == Store::codes ? scales(w, base[t], u / job.units_per_group) : _mm512_set1_ps(1.0f);
-      for (int i = 0; i < R; ++i) _mm512_store_ps(y[i][t], _mm512_fmadd_ps(s, sum[i][t], _mm512_load_ps(y[i][t])));
+#pragma GCC unroll 2
+    for (int t = 0; t < T; ++t) sum[i][t] = _mm512_setzero_ps();
+  int64_t k = 0;
+  do {
+    const __m512 v0 = _mm512_load_ps(w0 + k * kTileRows), v1 = _mm512_load_ps(w1 + k * kTileRows);
+#pragma GCC unroll 12
+    for (int i = 0; i < R; ++i) {
+      const __m512 b = _mm512_set1_ps(x[k * kPanelRows + i]);
+      sum[i][0] = _mm512_fmadd_ps(v0, b, sum[i][0]);
+      if constexpr (T == 2) sum[i][1] = _mm512_fmadd_ps(v1, b, sum[i][1]);
     }
+  } while (++k < count);
+#pragma GCC unroll 12
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+    for (int t = 0; t < T; ++t) _mm512_store_ps(out.y[i][t], _mm512_fmadd_ps(scale[t], sum[i][t], _mm512_load_ps(out.y[i][t])));
+}
+
+// ... over units [u0, u1); weights[t] starts at the first of them.
+template <int T, int R>
+void panel(const FloatMatmul& job, const uint8_t* const* base, const float* const* weights, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+  const Tiles& w = job.w;
+  __m512 scale[2] = {_mm512_set1_ps(1.0f), _mm512_set1_ps(1.0f)};
+  for (int64_t u = u0; u < u1; ++u) {
+    const int64_t begin = u * job.unit, at = (begin - u0 * job.unit) * kTileRows;
+    if (w.store == Store::codes)
+      for (int t = 0; t < T; ++t) scale[t] = scales(w, base[t], u / job.units_per_group);
+    unit<T, R>(weights[0] + at, weights[T - 1] + at, job.x + m * w.padded_cols + begin * kPanelRows, smaller(begin + job.unit, w.padded_cols) - begin, scale, out);
   }
-  for (int64_t i = 0; i < rows; ++i)
-    for (int t = 0; t < T; ++t) _mm512_mask_storeu_ps(out + i * job.ldy + t * kTileRows, columns[t], _mm512_load_ps(y[i][t]));
 }
 
 template <int T>
-void tiles(const FloatMatmul& job, int64_t tile, int64_t u0, int64_t u1, float* room) {
+void tiles(const FloatMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* out, float* room) {
   const Tiles& w = job.w;
-  const uint8_t* base[T];
-  const float* weights[T];
-  for (int t = 0; t < T; ++t) {
-    base[t] = w.data + (tile + t) * w.tile_bytes;
-    weights[t] = widen(w, base[t], u0 * job.unit, smaller(u1 * job.unit, w.padded_cols), room + t * kBlockCols * kTileRows);
+  __builtin_memset(out, 0, static_cast<uint64_t>((m1 - m0 + kPanelRows - 1) / kPanelRows) * sizeof(Panel));
+  const int64_t step = kBlockCols / job.unit;
+  for (int64_t u0 = 0; u0 < job.units; u0 += step) {
+    const int64_t u1 = smaller(u0 + step, job.units);
+    const uint8_t* base[T];
+    const float* weights[T];
+    for (int t = 0; t < T; ++t) {
+      base[t] = w.data + (tile + t) * w.tile_bytes;
+      weights[t] = widen(w, base[t], u0 * job.unit, smaller(u1 * job.unit, w.padded_cols), room + t * kBlockCols * kTileRows);
+    }
+    for (int64_t m = m0; m < m1; m += kPanelRows) {
+      Panel& p = out[(m - m0) / kPanelRows];
+      if (m1 - m > kPanelRows / 2)
+        panel<T, kPanelRows>(job, base, weights, m, u0, u1, p);
+      else
+        panel<T, kPanelRows / 2>(job, base, weights, m, u0, u1, p);
+    }
   }
-  for (int64_t m = 0; m < job.m; m += kPanelRows) {
-    if (job.m - m > kPanelRows / 2)
-      panel<T, kPanelRows>(job, base, weights, m, u0, u1, tile);
-    else
-      panel<T, kPanelRows / 2>(job, base, weights, m, u0, u1, tile);
-  }
+  for (int64_t m = m0; m < m1; ++m)
+    for (int t = 0; t < T; ++t) {
+      const int64_t n = (tile + t) * kTileRows;
+      _mm512_mask_storeu_ps(job.y + m * job.ldy + n, first_lanes(w.rows - n), _mm512_load_ps(out[(m - m0) / kPanelRows].y[(m - m0) % kPanelRows][t]));
+    }
 }
 
 }  // namespace
 
 void gemm_float(const FloatMatmul& job) noexcept {
   alignas(64) float room[2 * kBlockCols * kTileRows];
-  const int64_t step = kBlockCols / job.unit;
-  for (int64_t u0 = 0; u0 < job.units; u0 += step) {
-    const int64_t u1 = smaller(u0 + step, job.units);
+  Panel out[kBlockRows / kPanelRows];
+  for (int64_t m = 0; m < job.m; m += kBlockRows) {
+    const int64_t m1 = smaller(m + kBlockRows, job.m);
     int64_t tile = job.tile_begin;
-    for (; tile + 2 <= job.tile_end; tile += 2) tiles<2>(job, tile, u0, u1, room);
-    if (tile < job.tile_end) tiles<1>(job, tile, u0, u1, room);
+    for (; tile + 2 <= job.tile_end; tile += 2) tiles<2>(job, tile, m, m1, out, room);
+    if (tile < job.tile_end) tiles<1>(job, tile, m, m1, out, room);
   }
 }
 

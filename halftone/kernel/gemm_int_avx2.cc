@@ -14,7 +14,13 @@
 namespace halftone::kernel::avx2 {
 namespace {
 
-constexpr int64_t kBlockCols = 512;  // K at a time: the unpacked tile stays in L1, the panel of all rows in L2
+constexpr int64_t kBlockCols = 512;  // K at a time: 8 KiB of unpacked weights (16 for b = 8)
+constexpr int64_t kBlockRows = 96;   // M at a time: 6 KiB of sums, and activations that stay in L2
+
+// One panel's share of the running sums.
+struct alignas(32) Panel {
+  float y[kPanelRows][kTileRows];
+};
 
 // sums[6 * half + row] += the products of 32 k. w [8 quads][16 rows][4], x [8 quads][6 rows][4].
 inline void block_i8(const uint8_t* w, const int8_t* x, __m256i* sums) {
@@ -136,61 +142,70 @@ inline void widen(const int8_t* x, int16_t* out) {
 }
 
 template <int B>
+constexpr int64_t kColBytes = B == 8 ? 32 : 16;  // of an unpacked tile, per k
+
+// A panel times a tile over units [u0, u1); `unpacked` starts at the first of them.
+template <int B>
+void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+  constexpr int64_t R = kPanelRows;
+  const Tiles& w = job.w;
+  alignas(32) __m256i sums[2 * R];
+  for (int64_t u = u0; u < u1; ++u) {
+    const int64_t group = u / job.units_per_group, at = m * job.units + u * R;
+    // Start from -zero * X. The sum fits int16 and the other half of -zero is 0, so madd is the 32-bit product.
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      const __m256i z = _mm256_and_si256(_mm256_sub_epi32(_mm256_setzero_si256(), zeros(w, base, group, h)), _mm256_set1_epi32(0xffff));
+#pragma GCC unroll 6
+      for (int64_t i = 0; i < R; ++i) sums[R * h + i] = _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at + i]));
+    }
+    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
+    const uint8_t* weights = unpacked + (begin - u0 * job.unit) * kColBytes<B>;
+    const int8_t* x = job.x + m * w.padded_cols + begin * R;
+    for (int64_t k = begin; k < end; k += kTileCols, weights += kTileCols * kColBytes<B>, x += kTileCols * R) {
+      if constexpr (B == 8) {
+        alignas(32) int16_t wide[kTileCols * R];
+        widen(x, wide);
+        block_i16(weights, wide, sums);
+      } else {
+        block_i8(weights, x, sums);
+      }
+    }
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
+      const __m256 s = scales(w, base, group, h);
+#pragma GCC unroll 6
+      for (int64_t i = 0; i < R; ++i) {
+        const __m256 sa = _mm256_mul_ps(s, _mm256_set1_ps(job.a[at + i]));
+        float* y = out.y[i] + 8 * h;
+        _mm256_store_ps(y, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[R * h + i]), sa, _mm256_load_ps(y)));
+      }
+    }
+  }
+}
+
+template <int B>
 void product(const IntMatmul& job) {
   constexpr int64_t R = kPanelRows;
-  constexpr int64_t kColBytes = B == 8 ? 32 : 16;  // of an unpacked tile, per k
   const Tiles& w = job.w;
-  const int64_t step_units = kBlockCols / job.unit;
-  alignas(64) uint8_t unpacked[kBlockCols * kColBytes];
-  alignas(32) __m256i sums[2 * R];
-  alignas(32) float y[R][kTileRows];
-  for (int64_t u0 = 0; u0 < job.units; u0 += step_units) {
-    const int64_t u1 = smaller(u0 + step_units, job.units);
-    const int64_t k0 = u0 * job.unit, k1 = smaller(u1 * job.unit, w.padded_cols);
+  const int64_t step = kBlockCols / job.unit;
+  alignas(64) uint8_t unpacked[kBlockCols * kColBytes<B>];
+  Panel out[kBlockRows / R];
+  for (int64_t m0 = 0; m0 < job.m; m0 += kBlockRows) {
+    const int64_t m1 = smaller(m0 + kBlockRows, job.m);
     for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile) {
       const uint8_t* base = w.data + tile * w.tile_bytes;
-      const int64_t columns = smaller(kTileRows, w.rows - tile * kTileRows);
-      for (int64_t k = k0; k < k1; k += kTileCols)
-        unpack_tile<B>(base + w.codes_offset + k / kTileCols * 64 * B, unpacked + (k - k0) * kColBytes);
-      for (int64_t m = 0; m < job.m; m += R) {
-        const int64_t rows = smaller(R, job.m - m);
-        float* out = job.y + m * job.ldy + tile * kTileRows;
-        if (u0 == 0)
-          __builtin_memset(y, 0, sizeof(y));
-        else
-          for (int64_t i = 0; i < rows; ++i)
-            for (int64_t c = 0; c < columns; ++c) y[i][c] = out[i * job.ldy + c];
-        for (int64_t u = u0; u < u1; ++u) {
-          const int64_t group = u / job.units_per_group, at = m * job.units + u * R;
-          for (int h = 0; h < 2; ++h) {
-            const __m256i z = zeros(w, base, group, h);
-            for (int64_t i = 0; i < R; ++i) {
-              const __m256i zx = _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at + i]));
-              sums[R * h + i] = _mm256_sub_epi32(_mm256_setzero_si256(), zx);
-            }
-          }
-          for (int64_t k = u * job.unit; k < smaller((u + 1) * job.unit, k1); k += kTileCols) {
-            const uint8_t* weights = unpacked + (k - k0) * kColBytes;
-            const int8_t* x = job.x + m * w.padded_cols + k * R;
-            if constexpr (B == 8) {
-              alignas(32) int16_t wide[kTileCols * R];
-              widen(x, wide);
-              block_i16(weights, wide, sums);
-            } else {
-              block_i8(weights, x, sums);
-            }
-          }
-          for (int h = 0; h < 2; ++h) {
-            const __m256 s = scales(w, base, group, h);
-            for (int64_t i = 0; i < R; ++i) {
-              const __m256 sa = _mm256_mul_ps(s, _mm256_set1_ps(job.a[at + i]));
-              float* row = y[i] + 8 * h;
-              _mm256_store_ps(row, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[R * h + i]), sa, _mm256_load_ps(row)));
-            }
-          }
-        }
-        for (int64_t i = 0; i < rows; ++i)
-          store_tile_row(out + i * job.ldy, _mm256_load_ps(y[i]), _mm256_load_ps(y[i] + 8), columns);
+      __builtin_memset(out, 0, sizeof(out));
+      for (int64_t u0 = 0; u0 < job.units; u0 += step) {
+        const int64_t u1 = smaller(u0 + step, job.units);
+        const int64_t k0 = u0 * job.unit, k1 = smaller(u1 * job.unit, w.padded_cols);
+        for (int64_t k = k0; k < k1; k += kTileCols)
+          unpack_tile<B>(base + w.codes_offset + k / kTileCols * 64 * B, unpacked + (k - k0) * kColBytes<B>);
+        for (int64_t m = m0; m < m1; m += R) panel<B>(job, base, unpacked, m, u0, u1, out[(m - m0) / R]);
+      }
+      for (int64_t m = m0; m < m1; ++m) {
+        const float* y = out[(m - m0) / R].y[(m - m0) % R];
+        store_tile_row(job.y + m * job.ldy + tile * kTileRows, _mm256_load_ps(y), _mm256_load_ps(y + 8), w.rows - tile * kTileRows);
       }
     }
   }

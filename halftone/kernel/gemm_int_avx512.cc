@@ -12,95 +12,124 @@ namespace halftone::kernel::avx512 {
 namespace {
 
 constexpr int64_t kBlockCols = 512;  // K at a time: 16 KiB of unpacked weights
+constexpr int64_t kBlockRows = 96;   // M at a time: 12 KiB of sums, and activations that stay in L2
 
-// T tiles times R rows (the first R of a panel of kPanelRows) over one unit.
-//   w[t] [quad][16][4], x [quad][kPanelRows][4]
-template <int T, int R>
-inline void unit_block(const uint8_t* const* w, const int8_t* x, int64_t quads, __m512i (&sum)[R][T]) {
-  for (int64_t q = 0; q < quads; ++q) {
-    __m512i v[T];
-    for (int t = 0; t < T; ++t) v[t] = load(w[t] + q * 64);
+// One panel's share of the running sums.
+struct alignas(64) Panel {
+  float y[kPanelRows][2][kTileRows];
+};
+
+struct Step {
+  const uint8_t* base[2];   // tiles
+  const uint8_t* codes[2];  // their K block, a byte per code: [quad][16][4]
+  int64_t u0, u1;           // units of the K block
+};
+
+// What a unit needs of the tiles: codes, scales, and minus the zero-points as int16 with 0 in the upper half of each lane.
+struct Unit {
+  const uint8_t* w[2];  // [quad][16][4]
+  __m512 scale[2];
+  __m512i minus_zero[2];
+};
+
+// The first R rows of a panel times T tiles over one unit. x [quad][kPanelRows][4]. Z: the tiles have zero-points of their own.
+// A function of its own, with its loops over sums unrolled, so that GCC 12 keeps the sums in registers.
+template <int T, int R, bool Z>
+[[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t quads, const int32_t* sums, const float* a, Panel& out) {
+  // Start from -zero * X: the sum of activations fits int16, so madd is the 32-bit product.
+  __m512i sum[R][T];
+#pragma GCC unroll 12
+  for (int i = 0; i < R; ++i) {
+    const __m512i total = _mm512_set1_epi32(sums[i]);
+    sum[i][0] = _mm512_madd_epi16(in.minus_zero[0], total);
+    if constexpr (T == 2) sum[i][1] = Z ? _mm512_madd_epi16(in.minus_zero[1], total) : sum[i][0];
+  }
+  const uint8_t *w0 = in.w[0], *w1 = in.w[T - 1];
+  int64_t q = 0;
+  do {
+    const __m512i v0 = load(w0 + q * 64), v1 = load(w1 + q * 64);
+#pragma GCC unroll 12
     for (int i = 0; i < R; ++i) {
       const __m512i b = broadcast4(x + q * kPanelRows * 4 + i * 4);
-      for (int t = 0; t < T; ++t) sum[i][t] = _mm512_dpbusd_epi32(sum[i][t], v[t], b);
+      sum[i][0] = _mm512_dpbusd_epi32(sum[i][0], v0, b);
+      if constexpr (T == 2) sum[i][1] = _mm512_dpbusd_epi32(sum[i][1], v1, b);
+    }
+  } while (++q < quads);
+#pragma GCC unroll 12
+  for (int i = 0; i < R; ++i) {
+    const __m512 ai = _mm512_set1_ps(a[i]);
+#pragma GCC unroll 2
+    for (int t = 0; t < T; ++t) {
+      float* y = out.y[i][t];
+      _mm512_store_ps(y, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][t]), _mm512_mul_ps(in.scale[t], ai), _mm512_load_ps(y)));
     }
   }
 }
 
-template <int T, int R>
-void panel(const IntMatmul& job, const uint8_t* const* base, const uint8_t* const* codes, int64_t m, int64_t u0, int64_t u1, float* const* out,
-           const __mmask16* columns) {
+template <int T, int R, bool Z>
+void panel(const IntMatmul& job, const Step& step, int64_t m, Panel& out) {
   const Tiles& w = job.w;
-  const int64_t rows = smaller(R, job.m - m);
-  alignas(64) float y[R][T][kTileRows];
-  for (int i = 0; i < R; ++i)
-    for (int t = 0; t < T; ++t)
-      _mm512_store_ps(y[i][t], u0 == 0 || i >= rows ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(columns[t], out[t] + i * job.ldy));
-  const int64_t k0 = u0 * job.unit;
-  for (int64_t u = u0; u < u1; ++u) {
-    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
+  for (int64_t u = step.u0; u < step.u1; ++u) {
+    const int64_t begin = u * job.unit, quads = (smaller(begin + job.unit, w.padded_cols) - begin) / 4;
     const int64_t group = u / job.units_per_group, at = m * job.units + u * kPanelRows;
-    __m512i sum[R][T];
+    Unit in;
     for (int t = 0; t < T; ++t) {
-      const __m512i z = zeros(w, base[t], group);
-      for (int i = 0; i < R; ++i)
-        sum[i][t] = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_madd_epi16(z, _mm512_set1_epi32(job.sums[at + i])));
+      in.w[t] = step.codes[t] + (begin - step.u0 * job.unit) * kTileRows;
+      in.scale[t] = scales(w, step.base[t], group);
+      in.minus_zero[t] = _mm512_and_si512(_mm512_sub_epi32(_mm512_setzero_si512(), zeros(w, step.base[t], group)), _mm512_set1_epi32(0xffff));
     }
-    const uint8_t* from[T];
-    for (int t = 0; t < T; ++t) from[t] = codes[t] + (begin - k0) * kTileRows;
-    unit_block<T, R>(from, job.x + m * w.padded_cols + begin * kPanelRows, (end - begin) / 4, sum);
-    for (int t = 0; t < T; ++t) {
-      const __m512 s = scales(w, base[t], group);
-      for (int i = 0; i < R; ++i) {
-        const __m512 sa = _mm512_mul_ps(s, _mm512_set1_ps(job.a[at + i]));
-        _mm512_store_ps(y[i][t], _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][t]), sa, _mm512_load_ps(y[i][t])));
-      }
-    }
+    unit<T, R, Z>(in, job.x + m * w.padded_cols + begin * kPanelRows, quads, job.sums + at, job.a + at, out);
   }
-  for (int64_t i = 0; i < rows; ++i)
-    for (int t = 0; t < T; ++t) _mm512_mask_storeu_ps(out[t] + i * job.ldy, columns[t], _mm512_load_ps(y[i][t]));
 }
 
 template <int B, int T>
-void tiles(const IntMatmul& job, int64_t tile, int64_t u0, int64_t u1, uint8_t* room) {
+void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* out, uint8_t* room) {
   const Tiles& w = job.w;
-  const int64_t k0 = u0 * job.unit, k1 = smaller(u1 * job.unit, w.padded_cols);
-  const uint8_t *base[T], *codes[T];
-  __mmask16 columns[T];
-  for (int t = 0; t < T; ++t) {
-    base[t] = w.data + (tile + t) * w.tile_bytes;
-    columns[t] = first_lanes(w.rows - (tile + t) * kTileRows);
-    const uint8_t* lines = base[t] + w.codes_offset + k0 / kTileCols * 64 * B;
-    codes[t] = lines;
-    if constexpr (B != 8) {
-      uint8_t* to = room + t * kBlockCols * kTileRows;
-      codes[t] = to;
-      for (int64_t k = k0; k < k1; k += kTileCols, lines += 64 * B) {
-        __m512i q[8];
-        unpack<B>(lines, q);
-        for (int i = 0; i < 8; ++i, to += 64) _mm512_store_si512(to, q[i]);
+  __builtin_memset(out, 0, static_cast<uint64_t>((m1 - m0 + kPanelRows - 1) / kPanelRows) * sizeof(Panel));
+  const int64_t units = kBlockCols / job.unit;
+  Step step;
+  for (step.u0 = 0; step.u0 < job.units; step.u0 += units) {
+    step.u1 = smaller(step.u0 + units, job.units);
+    const int64_t k0 = step.u0 * job.unit, k1 = smaller(step.u1 * job.unit, w.padded_cols);
+    for (int t = 0; t < T; ++t) {
+      step.base[t] = w.data + (tile + t) * w.tile_bytes;
+      const uint8_t* lines = step.base[t] + w.codes_offset + k0 / kTileCols * 64 * B;
+      step.codes[t] = lines;
+      if constexpr (B != 8) {
+        uint8_t* to = room + t * kBlockCols * kTileRows;
+        step.codes[t] = to;
+        for (int64_t k = k0; k < k1; k += kTileCols, lines += 64 * B) {
+          __m512i q[8];
+          unpack<B>(lines, q);
+          for (int i = 0; i < 8; ++i, to += 64) _mm512_store_si512(to, q[i]);
+        }
       }
     }
+    for (int64_t m = m0; m < m1; m += kPanelRows) {
+      Panel& p = out[(m - m0) / kPanelRows];
+      const bool half = m1 - m <= kPanelRows / 2;
+      if (w.zeros_offset >= 0)
+        half ? panel<T, kPanelRows / 2, true>(job, step, m, p) : panel<T, kPanelRows, true>(job, step, m, p);
+      else
+        half ? panel<T, kPanelRows / 2, false>(job, step, m, p) : panel<T, kPanelRows, false>(job, step, m, p);
+    }
   }
-  for (int64_t m = 0; m < job.m; m += kPanelRows) {
-    float* out[T];
-    for (int t = 0; t < T; ++t) out[t] = job.y + m * job.ldy + (tile + t) * kTileRows;
-    if (job.m - m > kPanelRows / 2)
-      panel<T, kPanelRows>(job, base, codes, m, u0, u1, out, columns);
-    else
-      panel<T, kPanelRows / 2>(job, base, codes, m, u0, u1, out, columns);
-  }
+  for (int64_t m = m0; m < m1; ++m)
+    for (int t = 0; t < T; ++t) {
+      const int64_t n = (tile + t) * kTileRows;
+      _mm512_mask_storeu_ps(job.y + m * job.ldy + n, first_lanes(w.rows - n), _mm512_load_ps(out[(m - m0) / kPanelRows].y[(m - m0) % kPanelRows][t]));
+    }
 }
 
 template <int B>
 void product(const IntMatmul& job) {
   alignas(64) uint8_t room[2 * kBlockCols * kTileRows];
-  const int64_t step = kBlockCols / job.unit;
-  for (int64_t u0 = 0; u0 < job.units; u0 += step) {
-    const int64_t u1 = smaller(u0 + step, job.units);
+  Panel out[kBlockRows / kPanelRows];
+  for (int64_t m = 0; m < job.m; m += kBlockRows) {
+    const int64_t m1 = smaller(m + kBlockRows, job.m);
     int64_t tile = job.tile_begin;
-    for (; tile + 2 <= job.tile_end; tile += 2) tiles<B, 2>(job, tile, u0, u1, room);
-    if (tile < job.tile_end) tiles<B, 1>(job, tile, u0, u1, room);
+    for (; tile + 2 <= job.tile_end; tile += 2) tiles<B, 2>(job, tile, m, m1, out, room);
+    if (tile < job.tile_end) tiles<B, 1>(job, tile, m, m1, out, room);
   }
 }
 

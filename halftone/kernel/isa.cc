@@ -98,15 +98,17 @@ std::vector<Isa> usable_isas() {
 Isa choose_isa(const char* forced) {
   const auto usable = usable_isas();
   if (forced == nullptr || *forced == 0) return usable.back();
-  std::string here, all;
-  for (const Isa isa : usable) here += (here.empty() ? "" : ", ") + std::string(isa_name(isa));
-  for (const Isa isa : kAll) all += (all.empty() ? "" : ", ") + std::string(isa_name(isa));
+  const auto list = [](const auto& isas) {
+    std::string text;
+    for (const Isa isa : isas) text.append(text.empty() ? "" : ", ").append(isa_name(isa));
+    return text;
+  };
   for (const Isa isa : kAll) {
     if (isa_name(isa) != forced) continue;
     if (std::find(usable.begin(), usable.end(), isa) != usable.end()) return isa;
-    throw InputError("HALFTONE_ISA", "this CPU cannot run " + std::string(forced), "usable here: " + here);
+    throw InputError("HALFTONE_ISA", "this CPU cannot run " + std::string(forced), "usable here: " + list(usable));
   }
-  throw InputError("HALFTONE_ISA", "unknown instruction set " + quote(forced), "one of: " + all);
+  throw InputError("HALFTONE_ISA", "unknown instruction set " + quote(forced), "one of: " + list(kAll));
 }
 
 const Kernels& kernels_for(Isa isa) {
@@ -126,7 +128,7 @@ std::string cpu_flags() {
   const Features& f = features();
   std::string text;
   const auto add = [&](bool has, const char* name) {
-    if (has) text += (text.empty() ? "" : " ") + std::string(name);
+    if (has) text.append(text.empty() ? "" : " ").append(name);
   };
   add(f.avx2, "avx2");
   add(f.fma, "fma");

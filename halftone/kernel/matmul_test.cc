@@ -70,6 +70,9 @@ std::vector<Case> cases() {
         ++i;
       }
     }
+    // more rows than one block of M, more K than one block of K
+    all.push_back({.bits = bits, .n = 37, .k = 1100, .group = 64, .m = 103, .zeros = true});
+    all.push_back({.bits = bits, .n = 33, .k = 600, .group = 96, .m = 200, .scales = ScaleType::f32, .block = 96});
   }
   return all;
 }
@@ -110,7 +113,7 @@ TEST(Matmul, ExactIsTheFormulaAndTheSameBitsOnEveryIsa) {
 
 TEST(Matmul, DenseIsTheFormulaAndTheSameBitsOnEveryIsa) {
   for (const Store store : {Store::f32, Store::f16, Store::bf16}) {
-    for (const int64_t m : {1, 2, 3, 4, 6, 8, 9, 12, 14, 19}) {
+    for (const int64_t m : {1, 2, 3, 4, 6, 8, 9, 12, 14, 19, 100}) {
       for (const int64_t k : {1, 7, 64, 255, 256, 257, 700}) {
         const Case c{.n = k % 2 == 1 ? 93 : 7 * 16, .k = k, .m = m};
         const CounterRng random(static_cast<uint64_t>(k));

@@ -1,0 +1,351 @@
+// kernel_bench [--isa avx2|avx512vnni] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only TEXT]
+//
+// Times the products against the machine's own limits in the same process: GEMV against reading memory in 4 streams, GEMM against the
+// peak loop of the same multiply-adds. Each kernel is checked against the scalar reference before it is timed. Samples of a
+// kernel and of its limit alternate, because clocks and memory bandwidth drift; a sample during which the kernel took a core away
+// is dropped. Threads are pinned. Memory-bound kernels walk through --cold-mib of weights, more than the last-level cache.
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "halftone/base/error.h"
+#include "halftone/base/rng.h"
+#include "halftone/base/threads.h"
+#include "halftone/kernel/isa.h"
+#include "halftone/kernel/limits_bench.h"
+#include "halftone/kernel/matmul.h"
+
+namespace halftone::kernel {
+namespace {
+
+struct Options {
+  std::vector<Isa> isas;
+  std::vector<int64_t> threads = {1, 2};
+  double seconds = 1;
+  int64_t cold_mib = 1152;
+  std::string only;
+};
+
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+long switches() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
+
+double median(std::vector<double> v) {
+  if (v.empty()) return 0;
+  std::nth_element(v.begin(), v.begin() + static_cast<int64_t>(v.size() / 2), v.end());
+  return v[v.size() / 2];
+}
+
+// A zero-filled mapping with large pages where the system gives them.
+struct Arena {
+  uint8_t* data = nullptr;
+  int64_t size;
+  explicit Arena(int64_t bytes) : size(bytes) {
+    void* p = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) throw std::bad_alloc();
+    madvise(p, static_cast<size_t>(bytes), MADV_HUGEPAGE);
+    data = static_cast<uint8_t*>(p);
+  }
+  ~Arena() { munmap(data, static_cast<size_t>(size)); }
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+};
+
+// Alternates `work` and `limit` (each called on every thread with (sample, worker, workers)) and gives the rates per second.
+struct Rates {
+  double median = 0, best = 0, limit_median = 0, limit_best = 0;
+  int64_t samples = 0, dropped = 0;
+};
+using Job = std::function<void(int64_t sample, int64_t worker, int64_t workers)>;
+
+Rates alternate(ThreadPool& pool, double seconds, const Job& work, double work_units, const Job& limit, double limit_units) {
+  Rates rates;
+  std::vector<double> samples[2];
+  const auto once = [&](const Job& job, int64_t i, double units, int which) {
+    std::atomic<bool> disturbed{false};
+    const double start = now_s();
+    pool.run([&](int64_t worker, int64_t workers) {
+      const long before = switches();
+      job(i, worker, workers);
+      if (switches() != before) disturbed = true;
+    });
+    const double elapsed = now_s() - start;
+    if (disturbed)
+      ++rates.dropped;
+    else
+      samples[which].push_back(units / elapsed);
+  };
+  const double end = now_s() + seconds;
+  for (int64_t i = 0; now_s() < end || (samples[0].size() < 5 && i < 1000); ++i) {
+    once(work, i, work_units, 0);
+    once(limit, i, limit_units, 1);
+  }
+  const auto top = [](const std::vector<double>& v) { return v.empty() ? 0.0 : *std::max_element(v.begin(), v.end()); };
+  rates.median = median(samples[0]);
+  rates.best = top(samples[0]);
+  rates.limit_median = median(samples[1]);
+  rates.limit_best = top(samples[1]);
+  rates.samples = static_cast<int64_t>(samples[0].size());
+  return rates;
+}
+
+struct Case {
+  const char* name;
+  Store store;
+  int bits;
+  int64_t group;
+  bool zeros;
+  bool int8;
+  int64_t n, k, m;
+};
+
+TiledWeights weights_for(const Case& c, ThreadPool& pool) {
+  const CounterRng random(7, static_cast<uint32_t>(c.n), static_cast<uint32_t>(c.k));
+  if (c.store == Store::codes) {
+    const int64_t groups = c.group == 0 ? 1 : (c.k + c.group - 1) / c.group;
+    const TileSpec spec{.rows = c.n, .cols = c.k, .bits = c.bits, .group = c.group, .zeros = c.zeros, .zero = 1 << (c.bits - 1)};
+    return TiledWeights::from_codes(
+        spec,
+        [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales, std::span<uint8_t> zeros) {
+          for (int64_t k = 0; k < c.k; k += 4) {
+            const auto four = random.block(static_cast<uint64_t>(n * c.k + k));
+            for (int64_t i = 0; i < std::min<int64_t>(4, c.k - k); ++i)
+              codes[static_cast<size_t>(k + i)] = static_cast<uint8_t>(four[static_cast<size_t>(i)] & ((1u << c.bits) - 1));
+          }
+          for (int64_t g = 0; g < groups; ++g) scales[static_cast<size_t>(g)] = 0.0078125f * static_cast<float>(1 + (n + g) % 5);
+          for (auto& z : zeros) z = static_cast<uint8_t>(n & ((1 << c.bits) - 1));
+        },
+        &pool);
+  }
+  return TiledWeights::from_dense(
+      c.n, c.k, c.store,
+      [&](int64_t n, std::span<std::byte> out) {
+        const auto size = static_cast<int64_t>(out.size()) / c.k;
+        for (int64_t k = 0; k < c.k; ++k) {  // small positive numbers: exponent bits fixed, mantissa random
+          const uint32_t r = random.u32(static_cast<uint64_t>(n * c.k + k));
+          const uint32_t f32 = 0x3c000000u | (r & 0x007fffffu);
+          const uint32_t bits = size == 4 ? f32 : c.store == Store::f16 ? 0x2000u | (r & 0x3ffu) : f32 >> 16;
+          std::memcpy(out.data() + k * size, &bits, static_cast<size_t>(size));
+        }
+      },
+      &pool);
+}
+
+void verify(const Kernels& kernels, const Case& c, const TiledWeights& w, const ActivationPlan& plan, const std::vector<float>& x, ThreadPool& pool) {
+  // The first tiles and rows against the scalar reference, bit by bit.
+  const int64_t m = std::min<int64_t>(c.m, 13), tiles = std::min<int64_t>(w.tiles(), 9);
+  std::vector<float> y[2];
+  const Kernels* both[2] = {&kernels, &kernels_scalar()};
+  for (int i = 0; i < 2; ++i) {
+    Activations a;
+    prepare(a, *both[i], plan, x.data(), m, c.k, &pool);
+    y[i].assign(static_cast<size_t>(m * c.n), 0);
+    pool.split(tiles, [&](int64_t begin, int64_t end) { matmul(*both[i], w, a, y[i].data(), c.n, begin, end); });
+  }
+  if (std::memcmp(y[0].data(), y[1].data(), y[0].size() * 4) != 0) throw std::runtime_error(std::string(c.name) + ": wrong results");
+}
+
+void pin(ThreadPool& pool) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
+  std::vector<int> cpus;
+  for (int i = 0; i < CPU_SETSIZE; ++i)
+    if (CPU_ISSET(i, &allowed)) cpus.push_back(i);
+  pool.run([&](int64_t worker, int64_t workers) {
+    if (workers > static_cast<int64_t>(cpus.size())) return;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpus[static_cast<size_t>(worker)], &one);
+    sched_setaffinity(0, sizeof(one), &one);
+  });
+}
+
+class Bench {
+ public:
+  explicit Bench(const Options& options) : options_(options), arena_(options.cold_mib << 20), other_(options.cold_mib << 20) {
+    // Touch every page, with something that is not the zero page.
+    for (int64_t i = 0; i < arena_.size; i += 4096) arena_.data[i] = other_.data[i] = static_cast<uint8_t>(i >> 12);
+  }
+
+  void run(Isa isa, int64_t threads, const Case& c) {
+    const Kernels& kernels = kernels_for(isa);
+    const Limits& limits = isa == Isa::avx512vnni ? limits_avx512() : limits_avx2();
+    ThreadPool pool(threads);
+    pin(pool);
+    const TiledWeights w = weights_for(c, pool);
+    const ActivationPlan plan = c.int8 ? plan_int8(w.view(), 64) : plan_float(w.view());
+    const CounterRng random(3);
+    std::vector<float> x(static_cast<size_t>(c.m * c.k)), y(static_cast<size_t>(c.m * c.n));
+    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(random.u32(i) % 2001) * 0.001f - 1.0f;
+    verify(kernels, c, w, plan, x, pool);
+    Activations a;
+    prepare(a, kernels, plan, x.data(), c.m, c.k, &pool);
+    if (c.m <= kRowsLimit)
+      memory_bound(kernels, limits, pool, c, w, a, y);
+    else
+      compute_bound(kernels, limits, pool, c, w, a, y);
+  }
+
+ private:
+  // Copies of the weights fill the arena; sample i reads copy i, its limit reads as many bytes of the other arena.
+  void memory_bound(const Kernels& kernels, const Limits& limits, ThreadPool& pool, const Case& c, const TiledWeights& w, const Activations& a,
+                    std::vector<float>& y) {
+    const int64_t bytes = w.bytes(), copies = arena_.size / bytes;
+    pool.split(copies, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) std::memcpy(arena_.data + i * bytes, w.view().data, static_cast<size_t>(bytes));
+    });
+    const ActivationPlan& p = a.plan();
+    const auto work = [&](int64_t sample, int64_t worker, int64_t workers) {
+      Tiles view = w.view();
+      view.data = arena_.data + sample % copies * bytes;
+      const int64_t begin = w.tiles() * worker / workers, end = w.tiles() * (worker + 1) / workers;
+      const int64_t per_group = view.groups == 1 ? p.units() : view.group / p.unit;
+      if (p.int8)
+        kernels.gemv_int({view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group, y.data(), c.n, begin, end});
+      else
+        kernels.gemv_float({view, a.values(), c.m, p.unit, p.units(), per_group, y.data(), c.n, begin, end});
+    };
+    const auto limit = [&](int64_t sample, int64_t worker, int64_t workers) {
+      const int64_t part = bytes / workers / 4 / 256 * 256;
+      const uint8_t* from = other_.data + sample % copies * bytes + worker * 4 * part;
+      from = reinterpret_cast<const uint8_t*>((reinterpret_cast<uintptr_t>(from) + 63) / 64 * 64);
+      const uint8_t* streams[4] = {from, from + part, from + 2 * part, from + 3 * part};
+      sink_ = sink_ + limits.read4(streams, part);
+    };
+    const double gb = static_cast<double>(bytes) * 1e-9;
+    report(kernels, pool, c, "GB/s", alternate(pool, options_.seconds, work, gb, limit, gb));
+  }
+
+  // Weights and panel stay in cache as they would in prefill; a sample is a few tiles long.
+  void compute_bound(const Kernels& kernels, const Limits& limits, ThreadPool& pool, const Case& c, const TiledWeights& w, const Activations& a,
+                     std::vector<float>& y) {
+    const int64_t slice = std::max<int64_t>(2, std::min(w.tiles() / pool.threads(), int64_t{200'000'000} / (c.m * c.k * 2 * kTileRows) / 2 * 2));
+    const int64_t slices = std::max<int64_t>(1, w.tiles() / (slice * pool.threads()));
+    const auto work = [&](int64_t sample, int64_t worker, int64_t workers) {
+      const int64_t begin = (sample % slices * workers + worker) * slice;
+      matmul(kernels, w, a, y.data(), c.n, begin, std::min(begin + slice, w.tiles()));
+    };
+    const bool wide = c.int8 && c.bits == 8;
+    const auto peak = !c.int8 ? limits.f32_peak : wide ? limits.wide_peak : limits.int8_peak;
+    const int64_t operations = !c.int8 ? limits.f32_operations : wide ? limits.wide_operations : limits.int8_operations;
+    const int64_t rounds = 100'000'000 / operations;
+    const auto limit = [&](int64_t, int64_t, int64_t) { peak(rounds); };
+    const double gop = static_cast<double>(pool.threads() * slice * kTileRows * c.k * c.m * 2) * 1e-9;
+    const double limit_gop = static_cast<double>(pool.threads() * rounds * operations) * 1e-9;
+    report(kernels, pool, c, "GOP/s", alternate(pool, options_.seconds, work, gop, limit, limit_gop));
+  }
+
+  void report(const Kernels& kernels, const ThreadPool& pool, const Case& c, const char* unit, const Rates& r) {
+    std::printf("%-22s %-11s %ld  %5ld x %-5ld M %-4ld %8.1f %8.1f %-6s %8.1f %8.1f   %3.0f %%   %5ld %5ld\n", c.name, kernels.name, static_cast<long>(pool.threads()),
+                static_cast<long>(c.n), static_cast<long>(c.k), static_cast<long>(c.m), r.median, r.best, unit, r.limit_median, r.limit_best,
+                100 * r.median / r.limit_median, static_cast<long>(r.samples), static_cast<long>(r.dropped));
+    std::fflush(stdout);
+  }
+
+  Options options_;
+  Arena arena_, other_;
+  std::atomic<uint64_t> sink_{0};
+};
+
+const std::vector<Case> kCases = {
+    {"gemv W4 g128", Store::codes, 4, 128, false, true, 4096, 4096, 1},
+    {"gemv W4 g64", Store::codes, 4, 64, false, true, 4096, 4096, 1},
+    {"gemv W4 g64 zeros", Store::codes, 4, 64, true, true, 4096, 4096, 1},
+    {"gemv W4 g32", Store::codes, 4, 32, false, true, 4096, 4096, 1},
+    {"gemv W3 g64", Store::codes, 3, 64, false, true, 4096, 4096, 1},
+    {"gemv W2 g64", Store::codes, 2, 64, false, true, 4096, 4096, 1},
+    {"gemv W8 row", Store::codes, 8, 0, false, true, 4096, 4096, 1},
+    {"gemv W4 g64 M2", Store::codes, 4, 64, false, true, 4096, 4096, 2},
+    {"gemv W4 g64 M4", Store::codes, 4, 64, false, true, 4096, 4096, 4},
+    {"gemv W4 g64 M8", Store::codes, 4, 64, false, true, 4096, 4096, 8},
+    {"gemv exact W4 g64", Store::codes, 4, 64, false, false, 4096, 4096, 1},
+    {"gemv exact W3 g64", Store::codes, 3, 64, false, false, 4096, 4096, 1},
+    {"gemv exact W2 g64", Store::codes, 2, 64, false, false, 4096, 4096, 1},
+    {"gemv exact W8 row", Store::codes, 8, 0, false, false, 4096, 4096, 1},
+    {"gemv f32", Store::f32, 0, 0, false, false, 4096, 4096, 1},
+    {"gemv f16", Store::f16, 0, 0, false, false, 4096, 4096, 1},
+    {"gemv bf16", Store::bf16, 0, 0, false, false, 4096, 4096, 1},
+    {"gemm W4 g128", Store::codes, 4, 128, false, true, 2048, 2048, 512},
+    {"gemm W4 g64", Store::codes, 4, 64, false, true, 2048, 2048, 512},
+    {"gemm W4 g64 zeros", Store::codes, 4, 64, true, true, 2048, 2048, 512},
+    {"gemm W4 g32", Store::codes, 4, 32, false, true, 2048, 2048, 512},
+    {"gemm W4 g64 576", Store::codes, 4, 64, false, true, 1536, 576, 512},
+    {"gemm W4 g64 M64", Store::codes, 4, 64, false, true, 2048, 2048, 64},
+    {"gemm W3 g64", Store::codes, 3, 64, false, true, 2048, 2048, 512},
+    {"gemm W2 g64", Store::codes, 2, 64, false, true, 2048, 2048, 512},
+    {"gemm W8 row", Store::codes, 8, 0, false, true, 2048, 2048, 512},
+    {"gemm exact W4 g64", Store::codes, 4, 64, false, false, 2048, 2048, 512},
+    {"gemm exact W2 g32", Store::codes, 2, 32, false, false, 2048, 2048, 512},
+    {"gemm f32", Store::f32, 0, 0, false, false, 2048, 2048, 512},
+    {"gemm f16", Store::f16, 0, 0, false, false, 2048, 2048, 512},
+    {"gemm bf16", Store::bf16, 0, 0, false, false, 2048, 2048, 512},
+};
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string flag = argv[i];
+    if (i + 1 >= argc) throw InputError(flag, "needs a value");
+    const std::string value = argv[++i];
+    if (flag == "--isa") {
+      options.isas = {choose_isa(value.c_str())};
+    } else if (flag == "--threads") {
+      options.threads.clear();
+      for (size_t at = 0; at < value.size(); at = std::min(value.find(',', at), value.size() - 1) + 1)
+        options.threads.push_back(std::strtol(value.c_str() + at, nullptr, 10));
+    } else if (flag == "--seconds") {
+      options.seconds = std::strtod(value.c_str(), nullptr);
+    } else if (flag == "--cold-mib") {
+      options.cold_mib = std::strtol(value.c_str(), nullptr, 10);
+    } else if (flag == "--only") {
+      options.only = value;
+    } else {
+      throw InputError(flag, "unknown flag", "flags: --isa --threads --seconds --cold-mib --only");
+    }
+  }
+  if (options.isas.empty())
+    for (const Isa isa : usable_isas())
+      if (isa != Isa::scalar) options.isas.push_back(isa);
+  return options;
+}
+
+int bench(int argc, char** argv) {
+  const Options options = parse(argc, argv);
+  std::printf("cpu: %s, %ld cores usable\nflags: %s\ncompiler: %s\nlast-level cache is passed by walking %ld MiB\n\n", cpu_name().c_str(),
+              static_cast<long>(usable_cores()), cpu_flags().c_str(), __VERSION__, static_cast<long>(options.cold_mib));
+  std::printf("%-22s %-11s thr    N x K                median     best          limit     best  share  samples dropped\n", "kernel", "isa");
+  Bench bench(options);
+  for (const Isa isa : options.isas)
+    for (const Case& c : kCases)
+      for (const int64_t threads : options.threads)
+        if (std::string(c.name).find(options.only) != std::string::npos) bench.run(isa, threads, c);
+  return 0;
+}
+
+}  // namespace
+}  // namespace halftone::kernel
+
+int main(int argc, char** argv) {
+  try {
+    return halftone::kernel::bench(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "kernel_bench: %s\n", e.what());
+    return 1;
+  }
+}
