@@ -21,7 +21,8 @@
 namespace halftone::recipe {
 
 // Statistics of a linear's input that a part can declare. Only what is declared is captured.
-enum class Need : uint8_t { input_hessian, input_absmax, input_mean };
+// input_square is what a search weighs columns with where a whole Hessian is not worth its memory.
+enum class Need : uint8_t { input_hessian, input_absmax, input_mean, input_square };
 
 // Over all calibration tokens that reach the linear; x is [K].
 struct InputStatistics {
@@ -30,6 +31,7 @@ struct InputStatistics {
   // indifferent to the factor, reported losses are not). Shared by linears with the same input (q, k, v).
   std::shared_ptr<Matrix<double>> hessian;
   std::vector<float> absmax, mean;  // [K]
+  std::vector<float> square;        // [K], mean of x^2
 };
 
 using LinearWeights = std::map<std::string, Matrix<float>>;  // op name -> W [out, in]

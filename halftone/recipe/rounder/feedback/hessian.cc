@@ -1,0 +1,172 @@
+#include "halftone/recipe/rounder/feedback/hessian.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "halftone/base/error.h"
+#include "halftone/linalg/linalg.h"
+
+namespace halftone::rounder {
+namespace {
+
+size_t at(int64_t i) { return static_cast<size_t>(i); }
+
+void refuse_non_finite(const Matrix<double>& h, const std::string& name, ThreadPool& pool) {
+  std::vector<int64_t> first(at(h.rows), -1);
+  pool.split(h.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      double sum = 0;  // 0 * x is NaN exactly for NaN and infinity
+      for (const double x : h.row(i)) sum += 0 * x;
+      if (sum == 0) continue;
+      int64_t j = 0;
+      while (std::isfinite(h.at(i, j))) ++j;
+      first[at(i)] = j;
+    }
+  });
+  for (int64_t i = 0; i < h.rows; ++i)
+    if (first[at(i)] >= 0)
+      throw NumericError(name,
+                         "the Hessian of its input is not finite at [" + std::to_string(i) + ", " +
+                             std::to_string(first[at(i)]) + "]",
+                         "the model's activations overflow on the calibration text: look for a "
+                         "damaged weight before this layer");
+}
+
+std::vector<int32_t> processing_order(const std::vector<double>& diagonal, Order order,
+                                      int64_t group) {
+  const auto n = static_cast<int64_t>(diagonal.size());
+  std::vector<int32_t> out(at(n));
+  std::iota(out.begin(), out.end(), 0);
+  const auto falling = [&](int32_t a, int32_t b) { return diagonal[at(a)] > diagonal[at(b)]; };
+  if (order == Order::reverse) std::reverse(out.begin(), out.end());
+  if (order == Order::act_order) std::stable_sort(out.begin(), out.end(), falling);
+  if (order == Order::group_aware) {
+    std::vector<double> largest(at((n + group - 1) / group), 0);
+    for (int64_t k = 0; k < n; ++k)
+      largest[at(k / group)] = std::max(largest[at(k / group)], diagonal[at(k)]);
+    std::vector<int32_t> rank(largest.size());
+    std::iota(rank.begin(), rank.end(), 0);
+    std::stable_sort(rank.begin(), rank.end(),
+                     [&](int32_t a, int32_t b) { return largest[at(a)] > largest[at(b)]; });
+    out.clear();
+    for (const int32_t g : rank) {
+      const auto begin = static_cast<int32_t>(out.size());
+      for (int64_t k = g * group; k < std::min(n, (g + 1) * group); ++k)
+        out.push_back(static_cast<int32_t>(k));
+      std::stable_sort(out.begin() + begin, out.end(), falling);
+    }
+  }
+  return out;
+}
+
+bool is_identity(const std::vector<int32_t>& order) {
+  for (size_t i = 0; i < order.size(); ++i)
+    if (order[i] != static_cast<int32_t>(i)) return false;
+  return true;
+}
+
+bool has_only_a_diagonal(const Matrix<double>& h, ThreadPool& pool) {
+  std::vector<uint8_t> clean(at(h.rows), 1);
+  pool.split(h.rows, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t j = 0; j < i && clean[at(i)] != 0; ++j) clean[at(i)] = h.at(i, j) == 0;
+  });
+  return std::all_of(clean.begin(), clean.end(), [](uint8_t c) { return c != 0; });
+}
+
+}  // namespace
+
+Hessian prepare_hessian(const recipe::InputStatistics& statistics, Order order, int64_t group,
+                        double damping, const std::string& name, ThreadPool& pool) {
+  check(statistics.hessian != nullptr && statistics.hessian->rows == statistics.hessian->cols,
+        "a rounder with needs got no square Hessian");
+  Hessian out;
+  out.matrix = statistics.hessian;
+  Matrix<double>& h = *out.matrix;
+  const int64_t n = out.n = h.rows;
+  refuse_non_finite(h, name, pool);
+
+  // Dead inputs: nothing is known about their weights, which become 0; 1 on the diagonal keeps the
+  // matrix regular.
+  std::vector<double> diagonal(at(n));
+  out.dead.assign(at(n), 0);
+  double live_sum = 0;
+  for (int64_t j = 0; j < n; ++j) {
+    diagonal[at(j)] = h.at(j, j);
+    out.dead[at(j)] = diagonal[at(j)] <= 0;
+    out.dead_columns += out.dead[at(j)];
+    live_sum += std::max(0.0, diagonal[at(j)]);
+  }
+  out.order.resize(at(n));
+  std::iota(out.order.begin(), out.order.end(), 0);
+  if (out.dead_columns == n) {
+    out.failure = "no calibration token reached it: every column of its input is 0";
+    return out;
+  }
+  // Published: 1. Where all inputs are tiny, 1 would drown them in the mean that damping is
+  // relative to.
+  const double fill = std::min(1.0, live_sum / static_cast<double>(n - out.dead_columns));
+  for (int64_t j = 0; j < n; ++j) {
+    if (out.dead[at(j)] == 0) continue;
+    diagonal[at(j)] = fill;
+    for (int64_t i = 0; i < n; ++i) h.at(i, j) = h.at(j, i) = 0;
+  }
+  out.order = processing_order(diagonal, order, group);
+  if (!is_identity(out.order)) linalg::permute_symmetric(h, out.order, pool);
+  out.uncorrelated = has_only_a_diagonal(h, pool);
+
+  double mean = 0;
+  for (const double d : diagonal) mean += d / static_cast<double>(n);
+  out.diagonal.resize(at(n));
+  for (int64_t p = 0; p < n; ++p)
+    out.diagonal[at(p)] = out.dead[at(out.order[at(p)])] != 0 ? 0 : diagonal[at(out.order[at(p)])];
+  for (int attempt = 0; attempt <= 5; ++attempt) {
+    // Without damping the first step of the ladder is one part in 10^4.
+    out.damping = attempt == 0  ? damping
+                  : damping > 0 ? out.damping * 10
+                                : 1e-4 * std::pow(10.0, attempt - 1);
+    out.lambda = out.damping * mean;
+    if (attempt > 0) linalg::mirror_lower(h, pool);
+    for (int64_t p = 0; p < n; ++p) h.at(p, p) = diagonal[at(out.order[at(p)])] + out.lambda;
+    if (linalg::factor_upper(h, pool) < 0) break;
+    if (attempt == 5)
+      out.failure = "its Hessian has no factor even with damping " + std::to_string(out.damping) +
+                    ": too few different calibration tokens";
+  }
+
+  const int64_t blocks = (n + Hessian::kBlock - 1) / Hessian::kBlock;
+  out.diagonal_blocks.assign(at(blocks * Hessian::kBlock * Hessian::kBlock), 0);
+  for (int64_t p = 0; p < n; ++p) {
+    const int64_t block = p / Hessian::kBlock, begin = block * Hessian::kBlock;
+    double* row =
+        out.diagonal_blocks.data() + (block * Hessian::kBlock + (p - begin)) * Hessian::kBlock;
+    for (int64_t q = begin; q < p; ++q) row[q - begin] = h.at(p, q);
+    row[p - begin] = out.diagonal[at(p)] / 2;
+  }
+  return out;
+}
+
+void invert(Hessian& hessian, ThreadPool& pool) { linalg::invert_upper(*hessian.matrix, pool); }
+
+// D H D^T = 2 D tril(H, with half the diagonal) D^T: each block column of tril(H) times the rows of
+// D below it.
+double Hessian::quadratic(const double* d, int64_t rows, std::vector<double>& scratch) const {
+  scratch.resize(at(kBlock * rows));
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t size = std::min(kBlock, n - begin), end = begin + size;
+    linalg::gemm(true, false, size, rows, size, 1, diagonal_blocks.data() + begin * kBlock, kBlock,
+                 d + begin * rows, rows, 0, scratch.data(), rows);
+    if (end < n)
+      linalg::gemm(true, false, size, rows, n - end, 1, matrix->data.data() + end * n + begin, n,
+                   d + end * rows, rows, 1, scratch.data(), rows);
+    const double* own = d + begin * rows;
+    double sum = 0;
+    for (int64_t i = 0; i < size * rows; ++i) sum += own[i] * scratch[at(i)];
+    total += sum;
+  }
+  return std::max(0.0, 2 * total);
+}
+
+}  // namespace halftone::rounder
