@@ -1,6 +1,7 @@
 #include "halftone/pack/packed_model.h"
 
 #include <map>
+#include <set>
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
@@ -42,9 +43,7 @@ class OpenModel final : public PackedModel {
  private:
   // Every linear's headers are checked here, before any work; values are checked when they are read.
   void read_config(const Context& context) {
-    const Json& json = checkpoint_.config;
-    const bool old_key = !json.contains("quantization_config");
-    config_.emplace(json.at(old_key ? "compression_config" : "quantization_config"), join_path(checkpoint_.path, "config.json"));
+    config_.emplace(*spec::quantization_of(checkpoint_.config), join_path(checkpoint_.path, "config.json"));
     const auto& tensors = *checkpoint_.tensors;
     gptq_version_ = config_->gptq_version();
     bool probed = false;
@@ -83,7 +82,23 @@ class OpenModel final : public PackedModel {
       if (checked.input) plan_.ports[{name, Port::input}] = *checked.input;
       schemes_.emplace(name, std::move(checked));
     }
+    check_dense();
     for (const auto& remark : config_->remarks()) context.info(checkpoint_.path + ": " + remark);
+  }
+
+  // Everything that is not in a quantized linear must be there as in a dense model.
+  void check_dense() const {
+    std::set<std::string> elsewhere;
+    for (const auto& ref : spec::linears(checkpoint_.spec)) {
+      if (!schemes_.contains(ref.op->name)) continue;
+      elsewhere.insert(ref.linear().weight.name);
+      if (ref.linear().bias) elsewhere.insert(ref.linear().bias->name);
+    }
+    for (const auto& embedding : {&checkpoint_.spec.prologue, &checkpoint_.spec.epilogue})
+      for (const auto& op : embedding->ops)
+        if (const auto* e = std::get_if<spec::Embed>(&op.params)) elsewhere.erase(e->table.name);  // tied to a quantized head
+    for (const spec::TensorRef& ref : spec::tensors(checkpoint_.spec))
+      if (!elsewhere.contains(ref.name)) require_shape(require(*checkpoint_.tensors, ref.name, kDenseTypes), ref.shape, "from config.json");
   }
 
   spec::Checkpoint checkpoint_;

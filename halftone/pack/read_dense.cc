@@ -86,8 +86,7 @@ std::vector<int32_t> read_column_groups(const files::TensorSource& tensors, cons
 
 DecoratedLinear read_dense(const files::TensorSource& tensors, const std::string& module, const spec::Linear& linear) {
   const spec::TensorRef& ref = linear.weight;
-  const files::TensorInfo& info =
-      require(tensors, ref.name, {DType::f32, DType::f16, DType::bf16, DType::f64, DType::f8_e4m3, DType::f8_e5m2});
+  const files::TensorInfo& info = require(tensors, ref.name, kDenseTypes);
   require_shape(info, linear.weight.transposed ? Shape{linear.in, linear.out} : Shape{linear.out, linear.in}, "from config.json");
   DecoratedLinear out;
   out.name = module;

@@ -50,6 +50,7 @@ std::vector<float> read_bias(const files::TensorSource& tensors, const std::stri
 // [K] group of each column, checked to lie in [0, groups); empty when it is k / group.
 std::vector<int32_t> read_column_groups(const files::TensorSource& tensors, const std::string& name, const format::Format& format,
                                         int64_t cols);
-constexpr std::initializer_list<DType> kFloatTypes = {DType::f32, DType::f16, DType::bf16};
+inline constexpr std::initializer_list<DType> kDenseTypes = {DType::f32, DType::f16, DType::bf16, DType::f64, DType::f8_e4m3, DType::f8_e5m2};
+inline constexpr std::initializer_list<DType> kFloatTypes = {DType::f32, DType::f16, DType::bf16};
 
 }  // namespace halftone::pack

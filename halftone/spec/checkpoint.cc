@@ -79,13 +79,29 @@ void check_tensors(const Checkpoint& checkpoint) {
   }
 }
 
+}  // namespace
+
+const Json* quantization_of(const Json& config) {
+  for (const char* key : {"quantization_config", "compression_config"})
+    if (const auto it = config.find(key); it != config.end() && !it->is_null()) return &*it;
+  return nullptr;
+}
+
+namespace {
+
 Checkpoint open_folder(const std::string& model, const std::string& path, const Context& context) {
   Checkpoint checkpoint;
   checkpoint.name = model;
   checkpoint.path = path;
   checkpoint.config = files::read_config(path, context);
   const std::string config_path = join_path(path, "config.json");
-  checkpoint.quantized = checkpoint.config.contains("quantization_config") || checkpoint.config.contains("compression_config");
+  checkpoint.quantized = quantization_of(checkpoint.config) != nullptr;
+  // GPTQ's older side file, for folders whose config.json says nothing.
+  if (const std::string side = join_path(path, "quantize_config.json"); !checkpoint.quantized && context.env->stat(side)) {
+    checkpoint.config["quantization_config"] = parse_json(context.env->read_text(side, context.limits.header_json_bytes), side, context.limits);
+    if (checkpoint.config["quantization_config"].is_object()) checkpoint.config["quantization_config"].emplace("quant_method", "gptq");
+    checkpoint.quantized = true;
+  }
   const auto& family = family_for(checkpoint.config, config_path);
   checkpoint.spec = family.entry.assemble(checkpoint.config, config_path);
   checkpoint.spec.family = family.name;

@@ -28,8 +28,11 @@ struct Checkpoint {
   // rest is read through pack::PackedModel.
   std::shared_ptr<const files::TensorSource> tensors;
   std::shared_ptr<const files::GgufFile> gguf;  // set when the model is a GGUF file: the tokenizer is in its metadata
-  bool quantized = false;  // config.json has quantization_config
+  bool quantized = false;  // quantization_of(config) says something (GPTQ's quantize_config.json is put there)
 };
+
+// What a config.json says about quantization (quantization_config, older: compression_config); null when nothing.
+const Json* quantization_of(const Json& config);
 
 // Resolves `model` (a folder, a .gguf, a hub name in the local cache, `smollm2`, `smollm2-fp`), reads headers, assembles the spec and
 // checks that every tensor of the spec is there with its shape. Errors name the file and the remedy.

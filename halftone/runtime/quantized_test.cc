@@ -1,0 +1,202 @@
+// Real low-bit weights against a dense run of the same numbers.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+
+#include "halftone/base/rng.h"
+#include "halftone/kernel/isa.h"
+#include "halftone/runtime/test_support.h"
+
+namespace halftone::runtime {
+namespace {
+
+using testing::all_logits;
+using testing::Bench;
+using testing::fixture;
+using testing::max_difference;
+
+// A dense model whose linears are quantized when asked for, or dequantized again: simulated quantization.
+class Quantized final : public pack::PackedModel {
+ public:
+  using Change = std::function<void(pack::DecoratedLinear&)>;
+  Quantized(std::shared_ptr<const pack::PackedModel> dense, const format::Format& format, bool simulated, Change change = {})
+      : dense_(std::move(dense)), format_(format), simulated_(simulated), change_(std::move(change)) {
+    for (const auto& ref : spec::linears(checkpoint().spec))
+      if (ref.linear().role != spec::Role::head) plan_.ports[{ref.op->name, format::Port::weight}] = format;
+  }
+  const spec::Checkpoint& checkpoint() const override { return dense_->checkpoint(); }
+  const format::Plan& plan() const override { return plan_; }
+  pack::DecoratedLinear linear(const spec::Op& op) const override {
+    pack::DecoratedLinear out = dense_->linear(op);
+    if (plan_.find(op.name, format::Port::weight) == nullptr) return out;
+    out.weight = format::quantize_nearest(pack::effective_weight(out), format_);
+    if (change_) change_(out);
+    if (!simulated_) return out;
+    const Matrix<float> w = pack::effective_weight(out);
+    HostTensor t(DType::f32, {w.rows, w.cols});
+    std::copy(w.data.begin(), w.data.end(), t.as<float>().begin());
+    out.weight = std::move(t);
+    out.input_scale.clear();
+    return out;
+  }
+  HostTensor tensor(const spec::TensorRef& ref) const override { return dense_->tensor(ref); }
+  uint64_t weight_bytes() const override { return dense_->weight_bytes(); }
+  double bits_per_weight() const override { return dense_->bits_per_weight(); }
+
+ private:
+  std::shared_ptr<const pack::PackedModel> dense_;
+  format::Format format_;
+  bool simulated_;
+  Change change_;
+  format::Plan plan_;
+};
+
+std::vector<int32_t> some_ids(int64_t count) {
+  const CounterRng rng(5);
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
+  return ids;
+}
+
+Matrix<float> run(std::shared_ptr<const pack::PackedModel> packed, const LoadOptions& options, Bench& bench) {
+  Session session(Model::load(std::move(packed), options, bench.context), {.chunk = 16}, bench.context);
+  return all_logits(session, some_ids(30));
+}
+
+double root_mean_square(std::span<const float> a, std::span<const float> b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+  return std::sqrt(sum / static_cast<double>(a.size()));
+}
+
+struct Case {
+  const char* model;
+  format::Format format;
+};
+
+class EveryFormat : public ::testing::TestWithParam<Case> {};
+
+// Real and simulated differ in the order of roundings only: s * sum((q - z) x) against sum((s (q - z)) x). Both are within
+// kTolerance of the exact numbers, as any float32 engine is on these models (tests/fixtures/models/README.md): twice that apart.
+constexpr double kTolerance = 6e-5;
+
+TEST_P(EveryFormat, ExactModeIsTheDenseRunOfTheDequantizedWeights) {
+  Bench bench;
+  const auto dense = pack::open_model(fixture(std::string("models/") + GetParam().model), bench.context);
+  const auto real = run(std::make_shared<Quantized>(dense, GetParam().format, false), {}, bench);
+  const auto simulated = run(std::make_shared<Quantized>(dense, GetParam().format, true), {}, bench);
+  EXPECT_LE(max_difference(real.data, simulated.data), kTolerance);
+  // And quantization did something.
+  EXPECT_GT(max_difference(real.data, run(dense, {}, bench).data), 1e-3);
+}
+
+TEST_P(EveryFormat, Int8ActivationsStayNearTheExactOnes) {
+  Bench bench;
+  const auto dense = pack::open_model(fixture(std::string("models/") + GetParam().model), bench.context);
+  const auto packed = std::make_shared<Quantized>(dense, GetParam().format, false);
+  const auto exact = run(packed, {}, bench), fast = run(packed, {.numerics = Numerics::int8}, bench);
+  double size = 0;
+  for (const float v : exact.data) size += static_cast<double>(v) * static_cast<double>(v);
+  size = std::sqrt(size / static_cast<double>(exact.data.size()));
+  // An int8 block of 32 errs by max|x| / 127 / sqrt(12) = 0.6 % of rms (max of 32 normal values is 2.1 rms, and those of an
+  // activation with outliers more); 7 linears a block, 2 blocks, added in squares: 0.6 % x sqrt(14) = 2.3 %. Half to three times that.
+  const double error = root_mean_square(exact.data, fast.data) / size;
+  EXPECT_GT(error, 0.001);
+  EXPECT_LT(error, 0.05);
+}
+
+format::Format made(int64_t bits, int64_t group, bool symmetric = true, format::Granularity granularity = format::Granularity::group) {
+  format::Format f;
+  f.bits = bits;
+  f.group = granularity == format::Granularity::group ? group : 0;
+  f.granularity = granularity;
+  f.symmetric = symmetric;
+  return f;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Formats, EveryFormat,
+    ::testing::Values(Case{"llama_gqa_untied", made(4, 32)}, Case{"llama_gqa_untied", made(4, 16, false)}, Case{"llama_gqa_untied", made(3, 16)},
+                      Case{"llama_gqa_untied", made(2, 32, false)}, Case{"llama_gqa_untied", made(5, 24)}, Case{"llama_gqa_untied", made(6, 32)},
+                      Case{"llama_gqa_untied", made(7, 32, false)}, Case{"llama_gqa_untied", made(8, 0, true, format::Granularity::row)},
+                      Case{"llama_biases", made(4, 0, false, format::Granularity::row)}, Case{"llama_mha_tied", made(4, 0, true, format::Granularity::tensor)},
+                      Case{"gpt2_tiny", made(4, 32)}, Case{"gpt2_tiny", made(8, 20, false)}),
+    [](const auto& test) {
+      return std::string(test.param.model) + "_" + test.param.format.label() + (test.param.format.granularity == format::Granularity::tensor ? "_tensor" : "");
+    });
+
+TEST(Quantized, ScatteredGroupsAndInputScalesArePartOfTheWeight) {
+  Bench bench;
+  const auto dense = pack::open_model(fixture("models/llama_gqa_untied"), bench.context);
+  const auto change = [](pack::DecoratedLinear& linear) {
+    auto codes = linear.codes();
+    const CounterRng rng(9, static_cast<uint32_t>(linear.in));
+    codes.column_group.resize(static_cast<size_t>(linear.in));
+    for (int64_t k = 0; k < linear.in; ++k) codes.column_group[static_cast<size_t>(k)] = static_cast<int32_t>(rng.u32(static_cast<uint64_t>(k)) % static_cast<uint32_t>(codes.groups()));
+    linear.weight = std::move(codes);
+    for (int64_t k = 0; k < linear.in; ++k) linear.input_scale.push_back(0.5f + static_cast<float>(rng.uniform(1000 + static_cast<uint64_t>(k))));
+  };
+  const auto real = run(std::make_shared<Quantized>(dense, made(4, 16), false, change), {}, bench);
+  const auto simulated = run(std::make_shared<Quantized>(dense, made(4, 16), true, change), {}, bench);
+  EXPECT_LE(max_difference(real.data, simulated.data), kTolerance);
+  const auto plain = run(std::make_shared<Quantized>(dense, made(4, 16), false), {}, bench);
+  EXPECT_GT(max_difference(real.data, plain.data), 0.1);  // the change was not ignored
+}
+
+TEST(Quantized, PackedFoldersRunAsTheirDequantizedWeights) {
+  Bench bench;
+  const std::string temp = ::testing::TempDir() + "/halftone_runtime_dense";
+  for (const std::string name : {"ct_int4_sym_g16", "ct_int3_asym_channel", "ct_int8_w8a8", "ct_mixed", "gptq_v1_b4_asym_g16_act", "gptq_v2_b8_asym_g32_act"}) {
+    const std::string folder = fixture("packed/" + name);
+    bench.env->remove_tree(temp);
+    bench.env->make_directories(temp);
+    Json config = parse_json(bench.env->read_text(folder + "/config.json", 1 << 20), "config.json");
+    config.erase("quantization_config");
+    write_atomically(*bench.env, temp + "/config.json", config.dump());
+    write_atomically(*bench.env, temp + "/model.safetensors", bench.env->read_text(folder + ".dequantized.safetensors", 1 << 24));
+    std::vector<int32_t> ids = some_ids(20);
+    for (int32_t& id : ids) id %= 64;
+    Session real(bench.load(folder), {}, bench.context), dense(bench.load(temp), {}, bench.context);
+    EXPECT_LE(max_difference(all_logits(real, ids).data, all_logits(dense, ids).data), kTolerance) << name;
+  }
+  bench.env->remove_tree(temp);
+}
+
+TEST(Quantized, EveryInstructionSetAndThreadCountGivesTheSameBits) {
+  for (const Numerics numerics : {Numerics::exact, Numerics::int8}) {
+    std::vector<Matrix<float>> results;
+    for (const kernel::Isa isa : kernel::usable_isas()) {
+      ::setenv("HALFTONE_ISA", std::string(kernel::isa_name(isa)).c_str(), 1);
+      for (const int64_t threads : {1, 3}) {
+        Bench bench(threads);
+        const auto dense = pack::open_model(fixture("models/llama_gqa_untied"), bench.context);
+        const auto packed = std::make_shared<Quantized>(dense, made(4, 32, false), false);
+        EXPECT_EQ(Model::load(packed, {.numerics = numerics}, bench.context)->isa(), kernel::isa_name(isa));
+        results.push_back(run(packed, {.numerics = numerics}, bench));
+      }
+    }
+    ::unsetenv("HALFTONE_ISA");
+    for (const auto& r : results) EXPECT_EQ(r, results[0]);
+  }
+}
+
+TEST(Quantized, PrefillEqualsDecodeToTheBitInBothModes) {
+  Bench bench;
+  const auto dense = pack::open_model(fixture("models/mistral_window"), bench.context);
+  const auto packed = std::make_shared<Quantized>(dense, made(4, 32), false);
+  for (const Numerics numerics : {Numerics::exact, Numerics::int8}) {
+    const auto model = Model::load(packed, {.numerics = numerics}, bench.context);
+    const auto ids = some_ids(40);
+    Session together(model, {}, bench.context), single(model, {}, bench.context);
+    const auto prefill = all_logits(together, ids);
+    for (size_t t = 0; t < ids.size(); ++t) {
+      const auto row = single.feed(std::span(ids).subspan(t, 1));
+      ASSERT_TRUE(std::ranges::equal(row, prefill.row(static_cast<int64_t>(t)))) << t;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halftone::runtime
