@@ -78,10 +78,7 @@ fn panic_text(payload: Box<dyn Any + Send>) -> String {
 }
 
 /// Runs `work` on an object that may be `dead`; a panic becomes a Failure and kills the object.
-pub(crate) fn guard<T>(
-    dead: Option<&AtomicBool>,
-    work: impl FnOnce() -> Result<T, Failure>,
-) -> Result<T, Failure> {
+pub(crate) fn guard<T>(dead: Option<&AtomicBool>, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     // The default hook prints to stderr, which belongs to the program.
     static SILENCE: Once = Once::new();
     SILENCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));

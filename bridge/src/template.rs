@@ -36,21 +36,24 @@ fn describe(error: &Error) -> String {
 impl TemplateHandle {
     pub fn from_source(source: &str) -> Result<Self, Failure> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .map_err(|e| Failure(describe(&e)))?;
+        let syntax =
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|e| Failure(describe(&e)))?;
         environment.set_syntax(syntax);
         environment.set_recursion_limit(200);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        // Numbers show as Python shows them; the rest of the engine's own formatting already does.
+        environment.set_formatter(|out, state, value| {
+            if value.kind() == ValueKind::Number && !value.is_integer() {
+                let shown = python_float(f64::try_from(value.clone())?);
+                return minijinja::escape_formatter(out, state, &Value::from(shown));
+            }
+            minijinja::escape_formatter(out, state, value)
+        });
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
-        environment
-            .add_template_owned(NAME, source.to_string())
-            .map_err(|e| Failure(describe(&e)))?;
+        environment.add_template_owned(NAME, source.to_string()).map_err(|e| Failure(describe(&e)))?;
         Ok(Self { environment, dead: AtomicBool::new(false) })
     }
 
@@ -173,7 +176,8 @@ fn tojson(value: &Value, positional: Option<Value>, options: Kwargs) -> Result<S
         },
         None => None,
     };
-    let (mut item, mut key) = if indent.is_some() { (",".to_string(), ": ".to_string()) } else { (", ".to_string(), ": ".to_string()) };
+    let (mut item, mut key) =
+        if indent.is_some() { (",".to_string(), ": ".to_string()) } else { (", ".to_string(), ": ".to_string()) };
     if let Some(pair) = options.get::<Option<Value>>("separators")? {
         if !pair.is_none() {
             item = pair.get_item_by_index(0)?.to_string();
@@ -233,7 +237,15 @@ impl JsonWriter {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number if value.is_integer() => self.out.push_str(&value.to_string()),
-            ValueKind::Number => self.out.push_str(&python_float(f64::try_from(value.clone())?)),
+            ValueKind::Number => {
+                let x = f64::try_from(value.clone())?;
+                let name = if x > 0.0 { "Infinity" } else { "-Infinity" };
+                self.out.push_str(&match (x.is_nan(), x.is_infinite()) {
+                    (true, _) => "NaN".to_string(),
+                    (_, true) => name.to_string(),
+                    _ => python_float(x),
+                });
+            }
             _ => {
                 let detail = format!("{} is not JSON serializable", value.kind());
                 return Err(Error::new(ErrorKind::BadSerialization, detail));
@@ -304,10 +316,10 @@ impl JsonWriter {
 /// repr(float) of Python: shortest digits, an exponent below 1e-4 and from 1e16 on.
 fn python_float(x: f64) -> String {
     if x.is_nan() {
-        return "NaN".to_string();
+        return "nan".to_string();
     }
     if x.is_infinite() {
-        return if x > 0.0 { "Infinity" } else { "-Infinity" }.to_string();
+        return if x > 0.0 { "inf" } else { "-inf" }.to_string();
     }
     let magnitude = x.abs();
     if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "halftone/base/env.h"
 #include "halftone/base/error.h"
 
 namespace halftone::text {
@@ -54,6 +55,23 @@ TEST(ChatTemplate, TimeIsLocalAndFormatted) {
 TEST(ChatTemplate, RefusalIsTheCallersFault) {
   EXPECT_EQ(render("{{ raise_exception('roles must alternate') }}"),
             "error[E_USAGE] t.jinja: the chat template refuses this conversation: \"roles must alternate\"");
+}
+
+// tests/fixtures/chat_templates/cases.json holds what transformers made of templates in the manners of published ones.
+TEST(ChatTemplate, RendersAsTransformers) {
+  const std::string path = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/chat_templates/cases.json";
+  const Json root = parse_json(posix_env()->read_text(path, 1 << 20), path);
+  ASSERT_GE(root["cases"].size(), 30u);
+  for (const Json& c : root["cases"]) {
+    const auto name = c["name"].get<std::string>();
+    const RenderOptions options{.add_generation_prompt = c["add_generation_prompt"], .variables = c["variables"], .tools = c["tools"]};
+    const std::string text = render(c["template"], options, c["messages"]);
+    if (c.contains("refused")) {
+      EXPECT_EQ(text, "error[E_USAGE] t.jinja: the chat template refuses this conversation: " + quote(c["refused"].get<std::string>())) << name;
+    } else {
+      EXPECT_EQ(text, c["text"].get<std::string>()) << name;
+    }
+  }
 }
 
 }  // namespace
