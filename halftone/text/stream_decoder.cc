@@ -10,13 +10,20 @@ constexpr size_t kMostHeld = 32;
 }  // namespace
 
 // A token's text may depend on those before it (leading spaces, byte runs), so the window is decoded as a whole and what was
-// shown before is cut off its front.
+// shown before is cut off its front. Bytes that turn out never to have been a character may change what their neighbours
+// decode to (a run of byte tokens is valid as a whole or not at all): then the new ids are decoded alone.
+std::string StreamDecoder::fresh(const std::string& text) const {
+  if (text.starts_with(shown_)) return text.substr(shown_.size());
+  return tokenizer_->decode(std::span(ids_).subspan(shown_ids_), skip_special_);
+}
+
 std::string StreamDecoder::push(int32_t id) {
   ids_.push_back(id);
   const std::string text = tokenizer_->decode(ids_, skip_special_);
-  const bool held = text.ends_with(kReplacement) && ids_.size() - shown_ids_ < kMostHeld;
-  if (held || text.size() <= shown_.size() || !text.starts_with(shown_)) return {};
-  std::string piece = text.substr(shown_.size());
+  if (text.ends_with(kReplacement) && ids_.size() - shown_ids_ < kMostHeld) return {};
+  std::string piece = fresh(text);
+  // Nothing shown yet (special tokens, a stripped space): keep the ids, they are context for the first word.
+  if (piece.empty() && ids_.size() < kMostHeld) return {};
   // The ids shown just now are context enough for the next ones.
   ids_.erase(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(shown_ids_));
   shown_ids_ = ids_.size();
@@ -25,8 +32,7 @@ std::string StreamDecoder::push(int32_t id) {
 }
 
 std::string StreamDecoder::finish() {
-  const std::string text = tokenizer_->decode(ids_, skip_special_);
-  std::string piece = text.starts_with(shown_) ? text.substr(shown_.size()) : std::string();
+  std::string piece = fresh(tokenizer_->decode(ids_, skip_special_));
   ids_.clear();
   shown_ids_ = 0;
   shown_.clear();

@@ -89,8 +89,8 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// Turns a stream of ids into text that only ever grows: bytes of a character that is not complete yet are held back, and the
-// pieces joined are exactly decode() of all ids. One per generation; not shared between threads.
+// Turns a stream of ids into text that only ever grows: bytes of a character that is not complete yet are held back. The pieces
+// joined are decode() of all ids, wherever those are valid text. One per generation; not shared between threads.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
@@ -99,6 +99,7 @@ class StreamDecoder {
   std::string finish();          // what was held back
 
  private:
+  std::string fresh(const std::string& text) const;  // what `text`, the decoded window, adds to what was shown
   const Tokenizer* tokenizer_;
   bool skip_special_;
   std::vector<int32_t> ids_;     // a window: some ids already shown, for context, and those held back

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <thread>
 
+#include "halftone/base/bytes.h"
 #include "halftone/base/json.h"
 #include "halftone/text/load.h"
 #include "halftone/text/test_text.h"
@@ -63,6 +64,82 @@ TEST(Tokenizer, ManyThreadsMayEncode) {
     });
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(wrong, 0);
+}
+
+// Pushes ids one by one; every piece must be whole characters.
+std::string streamed(const Tokenizer& t, const std::vector<int32_t>& ids, bool skip_special = true) {
+  StreamDecoder stream(t, skip_special);
+  std::string out;
+  for (const int32_t id : ids) {
+    const std::string piece = stream.push(id);
+    EXPECT_TRUE(valid_utf8(piece));
+    out += piece;
+  }
+  return out + stream.finish();
+}
+
+TEST(Tokenizer, TextComesBackAndStreamsAsItIsDecoded) {
+  HALFTONE_NEED_DATA();
+  const auto cases = conformance("gpt-2");
+  // Byte-level and byte-fallback vocabularies lose nothing; the others lower case, strip or replace.
+  for (const char* path : {"tokenizers/gpt2", "tokenizers/falcon", "tokenizers/llama2/tokenizer.json", "tokenizers/llama2/tokenizer.model",
+                           "tokenizers/gguf/ggml-vocab-llama-spm.gguf", "models/stories260k"}) {
+    const Tokenizer t = from_data(path);
+    for (const auto& [text, unused] : cases) {
+      const std::vector<int32_t> ids = t.encode(text);
+      EXPECT_EQ(t.decode(ids), text) << path;
+      EXPECT_EQ(streamed(t, ids), text) << path;
+    }
+  }
+  for (const char* path : {"tokenizers/gpt-neox", "tokenizers/bert-base-uncased/vocab.txt", "tokenizers/xlnet-base-cased"}) {
+    const Tokenizer t = from_data(path);
+    for (const auto& [text, unused] : cases)
+      for (const bool skip : {true, false}) {
+        const std::vector<int32_t> ids = t.encode(text);
+        EXPECT_EQ(streamed(t, ids, skip), t.decode(ids, skip)) << path << quote(text);
+      }
+  }
+}
+
+TEST(Tokenizer, StreamingHoldsBackHalfACharacter) {
+  HALFTONE_NEED_DATA();
+  const Tokenizer t = from_data("tokenizers/llama2/tokenizer.json");
+  const auto byte = [&](const char* name) { return *t.id_of(name); };
+  StreamDecoder stream(t);
+  EXPECT_EQ(stream.push(*t.id_of("\u2581Hi")), "Hi");
+  EXPECT_EQ(stream.push(byte("<0xE2>")), "");
+  EXPECT_EQ(stream.push(byte("<0x82>")), "");
+  EXPECT_EQ(stream.push(byte("<0xAC>")), "\u20AC");
+  EXPECT_EQ(stream.push(*t.id_of("\u2581you")), " you");
+  // A character that never ends: shown as unreadable once other text follows, or at the end.
+  EXPECT_EQ(stream.push(byte("<0xE2>")), "");
+  EXPECT_EQ(stream.push(*t.id_of("a")), "\uFFFDa");
+  EXPECT_EQ(stream.push(byte("<0xE2>")), "");
+  EXPECT_EQ(stream.finish(), "\uFFFD");
+}
+
+TEST(Tokenizer, StreamingSurvivesAnyIds) {
+  HALFTONE_NEED_DATA();
+  for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json", "tokenizers/bert-base-uncased/tokenizer.json"}) {
+    const Tokenizer t = from_data(path);
+    uint32_t seed = 7;
+    std::vector<int32_t> ids;
+    for (int i = 0; i < 3000; ++i) ids.push_back(static_cast<int32_t>((seed = seed * 1664525 + 1013904223) >> 8) % static_cast<int32_t>(t.vocab_size() + 50));
+    EXPECT_TRUE(valid_utf8(streamed(t, ids))) << path;
+    EXPECT_GT(streamed(t, ids).size(), 3000u) << path;
+  }
+}
+
+TEST(Tokenizer, BytesOfATokenJoinToTheText) {
+  HALFTONE_NEED_DATA();
+  for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json"}) {
+    const Tokenizer t = from_data(path);
+    for (const auto& [text, unused] : conformance("gpt-2")) {
+      std::string joined;
+      for (const int32_t id : t.encode(text, false)) joined += t.token_bytes(id);
+      EXPECT_EQ(joined, (t.token(1) == "<s>" && !text.empty() ? " " : "") + text) << path;
+    }
+  }
 }
 
 }  // namespace
