@@ -29,7 +29,10 @@ struct Result {
   // tr((Q-W) H (Q-W)^T) with H as captured (damping taken out), or ||Q-W||^2 when the rounder has no Hessian.
   // nearest_error: plain nearest rounding of the same weights on the same grid rule, groups and clip search.
   double error = 0, nearest_error = 0;
-  double damping = 0;                    // fraction of mean diag(H) that was really used
+  // The algorithm's own account of what it minimised, tr((Q-W) (H + lambda I) (Q-W)^T): equal to error + lambda ||Q-W||^2 up to
+  // rounding, though computed from other numbers. 0 where a method keeps none. (The GPTQ program prints half of it.)
+  double damped_loss = 0;
+  double damping = 0;                    // lambda as a fraction of mean diag(H): what was really used
   int64_t dead_columns = 0;              // inputs that calibration never saw: their weights became 0
   int64_t clamped_scales = 0;            // grids whose scale format.scale_dtype could not hold
   // The inputs are uncorrelated (or there is one), so a method that compensates has nothing to work with: its ratio may be

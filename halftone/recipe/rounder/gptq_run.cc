@@ -58,7 +58,12 @@ void round(Tile& tile, const GptqOptions& o) {
         const double diagonal = tile.hessian.factor(s2, s2);
         std::copy(w, w + rows, error);
         tile.round_column(s2, w, w);
-        for (int64_t r = 0; r < rows; ++r) error[r] = (error[r] - w[r]) / diagonal;
+        double squares = 0;
+        for (int64_t r = 0; r < rows; ++r) {
+          error[r] = (error[r] - w[r]) / diagonal;
+          squares += error[r] * error[r];
+        }
+        tile.loss += squares;
         for (int64_t c = s2 + 1; c < std::min(s1 + kStrip, i2); ++c) {
           const double u = tile.hessian.factor(s2, c);
           double* other = tile.column(c);

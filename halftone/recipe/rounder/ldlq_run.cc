@@ -71,7 +71,13 @@ void round(Tile& tile) {
         sum[r] = w[r] + sum[r] / diagonal;
       }
       tile.round_column(j, sum, w);
-      for (int64_t r = 0; r < rows; ++r) error[r] -= w[r];
+      double squares = 0;
+      for (int64_t r = 0; r < rows; ++r) {
+        error[r] -= w[r];
+        const double miss = (sum[r] - w[r]) * diagonal;  // D_jj = R_jj^2
+        squares += miss * miss;
+      }
+      tile.loss += squares;
     }
     j1 = j2;
   }

@@ -9,6 +9,7 @@
 #include <limits>
 #include <mutex>
 
+#include "halftone/recipe/rounder/feedback/downdate.h"
 #include "halftone/recipe/rounder/feedback/tile.h"
 #include "halftone/recipe/rounder/obq.h"
 #include "halftone/recipe/rounder/shared/describe.h"
@@ -18,47 +19,15 @@ namespace {
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
-// inverse(H + lambda I) by Gauss-Jordan elimination without pivoting, which positive matrices do
-// not need. H is the lower triangle that conditioning left.
-Matrix<double> inverse(const Hessian& hessian) {
-  const int64_t n = hessian.n;
-  Matrix<double> a(n, n);
-  for (int64_t i = 0; i < n; ++i) {
+// The lower triangle is H as conditioning left it.
+Matrix<double> damped(const Hessian& hessian) {
+  Matrix<double> a(hessian.n, hessian.n);
+  for (int64_t i = 0; i < hessian.n; ++i) {
     for (int64_t j = 0; j < i; ++j) a.at(i, j) = a.at(j, i) = hessian.matrix->at(i, j);
-    const double fill = hessian.diagonal[at(i)] > 0
-                            ? hessian.diagonal[at(i)]
-                            : 1;  // a dead input stands alone: any number will do
-    a.at(i, i) = fill + hessian.lambda;
-  }
-  for (int64_t p = 0; p < n; ++p) {
-    const double pivot = a.at(p, p);
-    const auto pivot_row = a.row(p);
-    for (double& x : pivot_row) x /= pivot;
-    pivot_row[at(p)] = 1 / pivot;
-    for (int64_t i = 0; i < n; ++i) {
-      if (i == p) continue;
-      const auto row = a.row(i);
-      const double factor = row[at(p)];
-      row[at(p)] = 0;
-      for (int64_t j = 0; j < n; ++j) row[at(j)] -= factor * pivot_row[at(j)];
-    }
+    // A dead input stands alone: any number will do.
+    a.at(i, i) = (hessian.diagonal[at(i)] > 0 ? hessian.diagonal[at(i)] : 1) + hessian.lambda;
   }
   return a;
-}
-
-// Takes column p out: what is left is the inverse of H without its row and column p. Rows and
-// columns already taken out stay 0.
-void remove(Matrix<double>& h_inverse, int64_t p) {
-  const int64_t n = h_inverse.rows;
-  const double pivot = h_inverse.at(p, p);
-  const std::vector<double> row(h_inverse.row(p).begin(), h_inverse.row(p).end());
-  for (int64_t i = 0; i < n; ++i) {
-    const double factor = row[at(i)] / pivot;
-    if (factor == 0) continue;
-    const auto to = h_inverse.row(i);
-    for (int64_t j = 0; j < n; ++j) to[at(j)] -= factor * row[at(j)];
-  }
-  for (int64_t i = 0; i < n; ++i) h_inverse.at(i, p) = h_inverse.at(p, i) = 0;
 }
 
 void round_in_order(Tile& tile, Matrix<double> h_inverse) {
@@ -69,10 +38,13 @@ void round_in_order(Tile& tile, Matrix<double> h_inverse) {
     double* w = tile.column(p);
     for (int64_t r = 0; r < rows; ++r) e[at(r)] = w[r];
     tile.round_column(p, w, w);
-    for (int64_t r = 0; r < rows; ++r) e[at(r)] = (e[at(r)] - w[r]) / h_inverse.at(p, p);
+    for (int64_t r = 0; r < rows; ++r) {
+      tile.loss += (e[at(r)] - w[r]) * (e[at(r)] - w[r]) / h_inverse.at(p, p);
+      e[at(r)] = (e[at(r)] - w[r]) / h_inverse.at(p, p);
+    }
     for (int64_t j = p + 1; j < n; ++j)
       for (int64_t r = 0; r < rows; ++r) tile.column(j)[r] -= e[at(r)] * h_inverse.at(p, j);
-    remove(h_inverse, p);
+    remove_column(h_inverse, p);
   }
 }
 
@@ -110,12 +82,13 @@ void round_greedily(Tile& tile, const Matrix<double>& shared) {
       const int32_t code = grids[at(p)].code(w[at(p)]);
       const double q = static_cast<double>(grids[at(p)].value(code));
       const double e = (w[at(p)] - q) / h_inverse.at(p, p);
+      tile.loss += (w[at(p)] - q) * e;
       for (int64_t j = 0; j < n; ++j)
         if (done[at(j)] == 0) w[at(j)] -= e * h_inverse.at(p, j);
       w[at(p)] = q;
       done[at(p)] = 1;
       tile.set_code(p, r, code);
-      remove(h_inverse, p);
+      remove_column(h_inverse, p);
     }
     for (int64_t p = 0; p < n; ++p) tile.column(p)[r] = w[at(p)];
   }
@@ -142,7 +115,7 @@ Run obq_run() {
     std::once_flag once;
     Matrix<double> h_inverse;
     const auto algorithm = [&](Tile& tile) {
-      std::call_once(once, [&] { h_inverse = inverse(tile.hessian); });
+      std::call_once(once, [&] { h_inverse = invert_positive(damped(tile.hessian)); });
       if (greedy)
         round_greedily(tile, h_inverse);
       else

@@ -21,7 +21,7 @@ struct Work {
   format::Codes nearest;
   int64_t nearest_clamped = 0;
   Result result;
-  std::vector<double> errors, nearest_errors;  // per tile
+  std::vector<double> errors, nearest_errors, losses;  // per tile
   std::vector<int64_t> clamped;
 };
 
@@ -96,6 +96,7 @@ std::vector<Result> round_tiles(std::span<const Problem> problems,
                   count = (rows + size - 1) / size;
     work.errors.resize(static_cast<size_t>(count));
     work.nearest_errors.resize(static_cast<size_t>(count));
+    work.losses.resize(static_cast<size_t>(count));
     work.clamped.resize(static_cast<size_t>(count));
     work.result.codes = format::Codes::empty(work.problem->format, rows, hessian.n);
     work.result.codes.column_group = work.groups.column_group;
@@ -119,6 +120,7 @@ std::vector<Result> round_tiles(std::span<const Problem> problems,
     std::vector<double> scratch;
     if (usable) {
       algorithm(tile);
+      work.losses[t] = tile.loss;
       tile.store(work.result.codes, work.clamped[t]);
       tile.subtract_weights();
       work.errors[t] = hessian.quadratic(tile.w.data(), tile.rows, scratch);
@@ -132,6 +134,7 @@ std::vector<Result> round_tiles(std::span<const Problem> problems,
     Result& result = work.result;
     result.error = sum(work.errors);
     result.nearest_error = sum(work.nearest_errors);
+    result.damped_loss = sum(work.losses);
     if (!work.groups.fitted_before) {  // else the grids are those of nearest, counted there
       result.clamped_scales = 0;
       for (const int64_t count : work.clamped) result.clamped_scales += count;

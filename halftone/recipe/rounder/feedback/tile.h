@@ -46,6 +46,7 @@ class Tile {
   const Groups& groups;
   const int64_t n, rows;
   std::vector<double> w;  // [n, rows]; the weights at first, Q in the end
+  double loss = 0;  // the algorithm's own account: sum of (w - q)^2 / Hinv_jj over the weights
   double* column(int64_t p) { return w.data() + p * rows; }
 
   bool starts_group(int64_t p) const {
