@@ -347,10 +347,7 @@ std::vector<float> GgufFile::numbers(std::string_view key) const {
   return out;
 }
 
-namespace {
-
-// What a model or tokenizer is built from, checked where present: the reader that meets it later may rely on it.
-void check_metadata(const GgufFile& file, const Limits& limits) {
+void check_gguf_metadata(const GgufFile& file, const Limits& limits) {
   const auto mismatch = [&](const std::string& fact) { throw FileError(Code::mismatch, file.path, fact); };
   if (file.has("general.architecture")) {
     const std::string a = file.text("general.architecture") + ".";
@@ -391,6 +388,8 @@ void check_metadata(const GgufFile& file, const Limits& limits) {
     if (key.starts_with("tokenizer.chat_template") && !value.is_array) file.text(key);
   }
 }
+
+namespace {
 
 std::pair<std::shared_ptr<GgufFile>, std::shared_ptr<const std::vector<std::byte>>> read_part(const ReadFile& file, const Context& context) {
   uint64_t want = std::min(file.size(), kFirstRead);
@@ -459,7 +458,7 @@ std::shared_ptr<const GgufFile> open_gguf(const std::string& path, const Context
       throw FileError(Code::mismatch, path, "declares " + std::to_string(declared) + " tensors in all parts, they hold " +
                                                 std::to_string(tensors.size()));
   }
-  check_metadata(*file, context.limits);
+  check_gguf_metadata(*file, context.limits);
   return file;
 }
 

@@ -82,6 +82,10 @@ std::shared_ptr<const GgufFile> open_gguf(const std::string& path, const Context
 std::shared_ptr<GgufFile> parse_gguf_header(std::span<const std::byte> bytes, uint64_t file_size, const std::string& path,
                                             const Limits& limits, uint64_t* need);
 
+// The part of opening that looks at values: sizes of a model in range and dividing, tokenizer arrays of one length, special ids inside them.
+// Only what is present is checked.
+void check_gguf_metadata(const GgufFile& file, const Limits& limits);
+
 // The tensors under GGUF names. UnsupportedError names the first tensor whose type has no decoder.
 std::shared_ptr<const TensorSource> gguf_tensors(std::shared_ptr<const GgufFile> file);
 
