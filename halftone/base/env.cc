@@ -205,13 +205,33 @@ class FaultyWriteFile : public WriteFile {
   std::function<void(std::string_view, const std::string&)> gate_;
 };
 
+class FaultyReadFile : public ReadFile {
+ public:
+  FaultyReadFile(std::shared_ptr<const ReadFile> inner, std::function<void(std::string_view, const std::string&)> gate)
+      : inner_(std::move(inner)), gate_(std::move(gate)) {}
+  uint64_t size() const override { return inner_->size(); }
+  const std::string& path() const override { return inner_->path(); }
+  void read(uint64_t offset, std::span<std::byte> out) const override {
+    gate_("read", path());
+    inner_->read(offset, out);
+  }
+  std::span<const std::byte> map() const override { return inner_->map(); }
+
+ private:
+  std::shared_ptr<const ReadFile> inner_;
+  std::function<void(std::string_view, const std::string&)> gate_;
+};
+
 class FaultEnv : public Env {
  public:
   FaultEnv(Env& inner, std::function<int(std::string_view, const std::string&)> fault)
       : inner_(inner), gate_([fault = std::move(fault)](std::string_view operation, const std::string& path) {
           if (const int error_number = fault(operation, path)) throw IoError(path, operation, error_number);
         }) {}
-  std::shared_ptr<const ReadFile> open(const std::string& p) override { return gate_("open", p), inner_.open(p); }
+  std::shared_ptr<const ReadFile> open(const std::string& p) override {
+    gate_("open", p);
+    return std::make_shared<FaultyReadFile>(inner_.open(p), gate_);
+  }
   std::unique_ptr<WriteFile> create(const std::string& p, bool append) override {
     gate_("create", p);
     return std::make_unique<FaultyWriteFile>(inner_.create(p, append), p, gate_);
