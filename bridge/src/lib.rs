@@ -4,6 +4,7 @@
 //! the object dead, because its inside may be half changed. And nothing here decides what input is acceptable: the C++ side has
 //! checked and bounded it before (halftone/text), these crates are only asked to do the work.
 
+mod table;
 mod template;
 mod tokenizer;
 
@@ -12,6 +13,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Once;
 
+use table::TableHandle;
 use template::TemplateHandle;
 use tokenizer::TokenizerHandle;
 
@@ -38,6 +40,12 @@ mod ffi {
         type_ids: Vec<i32>,
     }
 
+    /// Rows of a text column; a null is "" and counted.
+    struct Rows {
+        texts: Vec<String>,
+        nulls: u64,
+    }
+
     extern "Rust" {
         type TokenizerHandle;
         /// Reads a tokenizer.json. Padding and truncation stored in it are switched off.
@@ -52,10 +60,17 @@ mod ffi {
         fn template_from_source(source: &str) -> Result<Box<TemplateHandle>>;
         /// `variables` is a JSON object. `now` is the time that strftime_now() shows, in seconds since 1970.
         fn render(self: &TemplateHandle, variables: &str, steps: u64, output_bytes: u64, now: i64) -> Rendered;
+
+        type TableHandle;
+        /// Opens a parquet file of `size` bytes. `read` is the address of a function
+        /// `int32_t (*)(const uint8_t* context, uint64_t offset, uint8_t* out, size_t n)` that returns 0 and never throws.
+        unsafe fn table_open(read: usize, context: usize, size: u64, column: &str) -> Result<Box<TableHandle>>;
+        fn row_count(self: &TableHandle) -> i64;
+        fn next_rows(self: &mut TableHandle, most: usize, most_bytes: usize) -> Result<Rows>;
     }
 }
 
-pub(crate) use ffi::{Encoded, RenderStatus, Rendered};
+pub(crate) use ffi::{Encoded, RenderStatus, Rendered, Rows};
 
 /// The text of a failure; cxx shows it to C++ as the what() of a rust::Error.
 #[derive(Debug)]
@@ -99,4 +114,10 @@ fn tokenizer_from_json(json: &[u8]) -> Result<Box<TokenizerHandle>, Failure> {
 
 fn template_from_source(source: &str) -> Result<Box<TemplateHandle>, Failure> {
     guard(None, || TemplateHandle::from_source(source).map(Box::new))
+}
+
+/// # Safety
+/// `read` and `context` must be as the bridge says and outlive the table.
+unsafe fn table_open(read: usize, context: usize, size: u64, column: &str) -> Result<Box<TableHandle>, Failure> {
+    guard(None, || TableHandle::open(read, context, size, column).map(Box::new))
 }
