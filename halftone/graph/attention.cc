@@ -19,6 +19,7 @@
 #include <limits>
 
 #include "halftone/base/error.h"
+#include "halftone/graph/torch.h"
 
 namespace halftone::graph {
 namespace {
@@ -44,16 +45,17 @@ Bias bias_of(const spec::Attention& a, const Tile& tile, const at::Tensor& like)
   const bool past = a.window > 0 && tile.first_key <= tile.last_row - 1 - a.window;
   const bool alibi = a.bias == spec::Attention::Bias::alibi;
   if (!future && !past && !alibi) return bias;
+  // Without window only the tile's last square is mixed.
+  if (!past && !alibi) bias.first_column = std::max<int64_t>(0, tile.first_row - tile.first_key);
   const auto options = like.options().dtype(c10::kLong);
   const at::Tensor i = at::arange(tile.first_row, tile.last_row, options).unsqueeze(1);
-  const at::Tensor j = at::arange(tile.first_key, tile.last_key, options).unsqueeze(0);
+  const at::Tensor j =
+      at::arange(tile.first_key + bias.first_column, tile.last_key, options).unsqueeze(0);
   const at::Tensor distance = j - i;
+  if (future) bias.forbidden = distance.gt(0);
   if (past) {
-    bias.forbidden = distance.le(-a.window);
-    if (future) bias.forbidden.logical_or_(distance.gt(0));
-  } else if (future) {  // only the tile's last square is mixed
-    bias.first_column = std::max<int64_t>(0, tile.first_row - tile.first_key);
-    bias.forbidden = distance.slice(1, bias.first_column).gt(0);
+    const at::Tensor old = distance.le(-a.window);
+    bias.forbidden = bias.forbidden.defined() ? bias.forbidden.logical_or(old) : old;
   }
   if (alibi) bias.distance = distance.to(like.scalar_type());
   return bias;
@@ -120,39 +122,44 @@ at::Tensor attend_dense(const spec::Attention& a, const at::Tensor& q, const at:
 
 // Tiles of queries, one kv head at a time: a few MB whatever the length.
 at::Tensor attend_tiled(const spec::Attention& a, const at::Tensor& q, const at::Tensor& k,
-                        const at::Tensor& v, const at::Tensor& padded) {
+                        const at::Tensor& v, const at::Tensor& padded, ThreadPool* pool) {
   const int64_t B = q.size(0), T = q.size(1), D = a.head_dim, H = a.heads, kv = a.kv_heads,
                 G = H / kv;
   const int64_t reach = a.window > 0 ? std::min(a.window, T) : T;
   const int64_t tile_rows = std::clamp<int64_t>(kTileElements / (G * reach), 16, 512);
   const at::Tensor slopes = slopes_tensor(a, q);
+  const int64_t tiles = (T + tile_rows - 1) / tile_rows;
   at::Tensor out = at::empty({B, T, H, D}, q.options());
-  for (int64_t row = 0; row < T; row += tile_rows) {
+  const auto compute = [&](int64_t task) {
+    // The last tile first: causal tiles grow, and the largest should not be the last to start.
+    const int64_t h = task % kv, b = task / kv % B, row = (tiles - 1 - task / (kv * B)) * tile_rows;
     const Tile tile{row, std::min(row + tile_rows, T),
                     a.window > 0 ? std::max<int64_t>(0, row - a.window + 1) : 0,
                     a.causal ? std::min(row + tile_rows, T) : T};
-    const Bias bias = bias_of(a, tile, q);
-    for (int64_t b = 0; b < B; ++b) {
-      const at::Tensor mask =
-          padded.defined() ? padded[b].slice(0, tile.first_key, tile.last_key) : at::Tensor();
-      for (int64_t h = 0; h < kv; ++h) {
-        const auto keys_of = [&](const at::Tensor& x) {
-          return x[b].select(1, h).slice(0, tile.first_key, tile.last_key);
-        };
-        const at::Tensor group =
-            q[b].slice(0, tile.first_row, tile.last_row).slice(1, h * G, (h + 1) * G);
-        const at::Tensor rows = group.transpose(0, 1).reshape({G * tile.rows(), D});
-        const at::Tensor scores = at::mm(rows, keys_of(k).t()).view({G, tile.rows(), tile.keys()});
-        const at::Tensor slope =
-            slopes.defined() ? slopes.slice(0, h * G, (h + 1) * G).view({G, 1, 1}) : slopes;
-        const at::Tensor p = probabilities(a, scores, bias, slope, mask);
-        const at::Tensor y = at::mm(p.view({G * tile.rows(), tile.keys()}), keys_of(v));
-        out[b]
-            .slice(0, tile.first_row, tile.last_row)
-            .slice(1, h * G, (h + 1) * G)
-            .copy_(y.view({G, tile.rows(), D}).transpose(0, 1));
-      }
-    }
+    const auto keys_of = [&](const at::Tensor& x) {
+      return x[b].select(1, h).slice(0, tile.first_key, tile.last_key);
+    };
+    const auto queries_of = [&](const at::Tensor& x) {
+      return x[b].slice(0, tile.first_row, tile.last_row).slice(1, h * G, (h + 1) * G);
+    };
+    const at::Tensor rows = queries_of(q).transpose(0, 1).reshape({G * tile.rows(), D});
+    const at::Tensor scores = at::mm(rows, keys_of(k).t()).view({G, tile.rows(), tile.keys()});
+    const at::Tensor slope =
+        slopes.defined() ? slopes.slice(0, h * G, (h + 1) * G).view({G, 1, 1}) : slopes;
+    const at::Tensor mask =
+        padded.defined() ? padded[b].slice(0, tile.first_key, tile.last_key) : at::Tensor();
+    const at::Tensor p = probabilities(a, scores, bias_of(a, tile, q), slope, mask);
+    const at::Tensor y = at::mm(p.view({G * tile.rows(), tile.keys()}), keys_of(v));
+    queries_of(out).copy_(y.view({G, tile.rows(), D}).transpose(0, 1));
+  };
+  if (pool == nullptr) {
+    for (int64_t task = 0; task < tiles * B * kv; ++task) compute(task);
+  } else {
+    pool->each(tiles * B * kv, [&](int64_t task) {
+      const at::NoGradGuard no_grad;
+      use_one_thread_here();
+      compute(task);
+    });
   }
   return out.view({B, T, H * D});
 }
@@ -160,7 +167,7 @@ at::Tensor attend_tiled(const spec::Attention& a, const at::Tensor& q, const at:
 }  // namespace
 
 at::Tensor attend(const spec::Attention& a, at::Tensor q, at::Tensor k, const at::Tensor& v,
-                  const Sequence& sequence) {
+                  const Sequence& sequence, ThreadPool* pool) {
   if (a.rope) {
     q = rotate(*a.rope, q, sequence);
     k = rotate(*a.rope, k, sequence);
@@ -170,7 +177,7 @@ at::Tensor attend(const spec::Attention& a, at::Tensor q, at::Tensor k, const at
       sequence.present().defined() ? sequence.present().logical_not().to(q.device()) : at::Tensor();
   const bool wants_gradient =
       at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  return wants_gradient ? attend_dense(a, q, k, v, padded) : attend_tiled(a, q, k, v, padded);
+  return wants_gradient ? attend_dense(a, q, k, v, padded) : attend_tiled(a, q, k, v, padded, pool);
 }
 
 at::Tensor rotate(const spec::Rope& rope, const at::Tensor& x, const Sequence& sequence) {

@@ -45,9 +45,9 @@ Output Graph::forward(const Batch& batch, const Capture* capture) const {
 }
 
 at::Tensor Graph::forward_segment(int64_t index, const at::Tensor& input, const Sequence& sequence,
-                                  const Capture* capture) const {
+                                  const Capture* capture, ThreadPool* pool) const {
   return guarded(index < 0 ? "embeddings" : segment_of(spec_, index).name, [&] {
-    return run_segment(segment_of(spec_, index), parameters_, input, sequence, capture);
+    return run_segment(segment_of(spec_, index), parameters_, input, sequence, capture, pool);
   });
 }
 

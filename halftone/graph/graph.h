@@ -49,7 +49,7 @@ class Graph {
   // One segment: -1 prologue (input = ids), 0 .. blocks-1, blocks epilogue. Hidden states [B, T,
   // width].
   at::Tensor forward_segment(int64_t index, const at::Tensor& input, const Sequence& sequence,
-                             const Capture* capture = nullptr) const;
+                             const Capture* capture = nullptr, ThreadPool* pool = nullptr) const;
 
  private:
   spec::ModelSpec spec_;

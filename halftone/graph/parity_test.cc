@@ -1,5 +1,5 @@
-// Against recorded outside references: the tiny random models of tests/fixtures/models
-// (transformers, float64), the trained stories260K, and SmolLM2.
+// Against a recorded outside reference: the tiny random models of tests/fixtures/models
+// (transformers, float64).
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/log_softmax.h>
@@ -7,32 +7,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
 #include <filesystem>
+#include <map>
+#include <set>
 
 #include "halftone/base/env.h"
-#include "halftone/base/json.h"
-#include "halftone/files/model_folder.h"
 #include "halftone/files/safetensors.h"
 #include "halftone/graph/graph.h"
 #include "halftone/graph/torch.h"
-#include "halftone/spec/family.h"
+#include "halftone/spec/checkpoint.h"
 
 namespace halftone::graph {
 namespace {
-
-struct Loaded {
-  spec::ModelSpec spec;
-  std::shared_ptr<const files::TensorSource> tensors;
-};
-
-Loaded open_folder(const std::string& folder, const Context& context) {
-  const Json config = files::read_config(folder, context);
-  const std::string path = join_path(folder, "config.json");
-  return {spec::family_for(config, path).entry.assemble(config, path),
-          files::open_tensors(folder, context)};
-}
 
 struct TestContext : Context {
   std::unique_ptr<Env> posix = posix_env();
@@ -59,7 +45,7 @@ class TinyModel : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     folder_ = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + GetParam().name;
-    loaded_ = open_folder(folder_, context_);
+    loaded_ = spec::open_checkpoint(folder_, context_);
     reference_ = files::open_safetensors(join_path(folder_, "reference.safetensors"), context_);
     graph_ = std::make_unique<Graph>(loaded_.spec,
                                      TensorOptions{.device = "cpu", .dtype = GetParam().dtype});
@@ -134,7 +120,7 @@ class TinyModel : public ::testing::TestWithParam<Case> {
 
   TestContext context_;
   std::string folder_;
-  Loaded loaded_;
+  spec::Checkpoint loaded_;
   std::shared_ptr<const files::SafetensorsSource> reference_;
   std::unique_ptr<Graph> graph_;
   Batch batch_;
@@ -193,53 +179,6 @@ std::vector<Case> cases() {
 INSTANTIATE_TEST_SUITE_P(Fixtures, TinyModel, ::testing::ValuesIn(cases()), [](const auto& test) {
   return test.param.name + "_" + std::string(dtype_name(test.param.dtype));
 });
-
-std::string data_folder() {
-  const char* set = std::getenv("HALFTONE_DATA");
-  return set != nullptr ? set : std::string(HALFTONE_SOURCE_DIR) + "/../shared/data";
-}
-
-class Stories : public ::testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = data_folder() + "/models/stories260k";
-    if (!std::filesystem::exists(folder_ + "/config.json"))
-      GTEST_SKIP() << "no stories260k under " << data_folder() << " (set HALFTONE_DATA)";
-    const Loaded loaded = open_folder(folder_, context_);
-    graph_ = std::make_unique<Graph>(loaded.spec);
-    graph_->load(*loaded.tensors);
-    reference_ = parse_json(context_.env->read_text(folder_ + "/reference.json", 1 << 24),
-                            folder_ + "/reference.json");
-  }
-  std::vector<float> last_logits(const std::vector<int32_t>& ids) const {
-    const at::NoGradGuard no_grad;
-    const at::Tensor logits = graph_->forward({.ids = ids_tensor(ids)}).logits[0];
-    return to_matrix(logits.slice(0, logits.size(0) - 1)).data;
-  }
-  TestContext context_;
-  std::string folder_;
-  std::unique_ptr<Graph> graph_;
-  Json reference_;
-};
-
-TEST_F(Stories, LogitsAfterThePromptEqualTheReference) {
-  const auto want = reference_.at("last_prompt_logits").get<std::vector<float>>();
-  const auto got = last_logits(reference_.at("prompt_ids").get<std::vector<int32_t>>());
-  ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-4) << i;
-}
-
-TEST_F(Stories, TwoHundredGreedyTokensEqualTheReference) {
-  const auto want = reference_.at("greedy_ids").get<std::vector<int32_t>>();
-  auto ids = reference_.at("prompt_ids").get<std::vector<int32_t>>();
-  while (ids.size() < want.size()) {
-    const auto logits = last_logits(ids);
-    ids.push_back(
-        static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-  }
-  EXPECT_GE(ids.size(), 200u);
-  EXPECT_EQ(ids, want);
-}
 
 }  // namespace
 }  // namespace halftone::graph

@@ -1,8 +1,10 @@
 #include "halftone/graph/segment.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
@@ -11,9 +13,11 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/tanh.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "halftone/base/error.h"
+#include "halftone/base/threads.h"
 #include "halftone/graph/attention.h"
 #include "halftone/graph/torch.h"
 
@@ -36,8 +40,12 @@ enum class Step : uint8_t { skip, inputs, compute };
 
 class Interpreter {
  public:
-  Interpreter(const spec::Segment& segment, const Parameters& parameters, const Sequence& sequence)
-      : segment_(segment), parameters_(parameters), sequence_(sequence) {}
+  Interpreter(const spec::Segment& segment, const Parameters& parameters, const Sequence& sequence,
+              ThreadPool* pool)
+      : segment_(segment), parameters_(parameters), sequence_(sequence), pool_(pool) {
+    check(pool == nullptr || !at::GradMode::is_enabled(),
+          "ops are split over a pool only without gradient");
+  }
 
   at::Tensor run(const at::Tensor& input, const std::vector<Step>& steps, const Capture* capture) {
     values_.assign(static_cast<size_t>(segment_.values()), {});
@@ -49,8 +57,7 @@ class Interpreter {
       if (capture != nullptr && std::holds_alternative<spec::Linear>(op.params))
         give(*capture, {CaptureKind::linear_input, op.name}, value(op.in.at(0)));
       if (steps[i] == Step::compute) {
-        at::Tensor out =
-            std::visit([&](const auto& params) { return compute(op, params); }, op.params);
+        at::Tensor out = pool_ == nullptr ? compute(op, {}) : split_over_pool(op);
         if (capture != nullptr) give(*capture, {CaptureKind::op_output, op.name}, out);
         values_[static_cast<size_t>(op.out)] = std::move(out);
       }
@@ -61,6 +68,48 @@ class Interpreter {
   }
 
  private:
+  // The part of an op's output to compute; `end` 0: all of it. Tokens of [B, T, width] for every op
+  // that looks at each token alone, output columns for linears.
+  struct Part {
+    int64_t first_token = 0, end_token = 0, first_column = 0, end_column = 0;
+  };
+
+  at::Tensor compute(const spec::Op& op, const Part& part) const {
+    return std::visit([&](const auto& params) { return compute(op, params, part); }, op.params);
+  }
+
+  // Eight parts or fewer along the longer side, whatever the number of threads: the same sums, so
+  // the same bytes.
+  at::Tensor split_over_pool(const spec::Op& op) const {
+    const auto* linear = std::get_if<spec::Linear>(&op.params);
+    const bool by_token = linear != nullptr || std::holds_alternative<spec::Norm>(op.params) ||
+                          std::holds_alternative<spec::Activation>(op.params) ||
+                          std::holds_alternative<spec::Add>(op.params) ||
+                          std::holds_alternative<spec::Multiply>(op.params);
+    if (!by_token) return compute(op, {});
+    const at::Tensor& x = value(op.in.at(0));
+    const int64_t T = x.size(1), width = linear != nullptr ? linear->out : x.size(2);
+    const bool columns = linear != nullptr && linear->out > T;
+    const int64_t length = columns ? linear->out : T;
+    const int64_t step = std::max<int64_t>(16, (length / 8 + 15) / 16 * 16),
+                  parts = (length + step - 1) / step;
+    if (parts == 1) return compute(op, {});
+    at::Tensor out = at::empty({x.size(0), T, width}, x.options());
+    pool_->each(parts, [&](int64_t i) {
+      const at::NoGradGuard no_grad;
+      use_one_thread_here();
+      const int64_t begin = i * step, end = std::min(begin + step, length);
+      const Part part = columns ? Part{.first_column = begin, .end_column = end}
+                                : Part{.first_token = begin, .end_token = end};
+      out.slice(columns ? 2 : 1, begin, end).copy_(compute(op, part));
+    });
+    return out;
+  }
+
+  at::Tensor input(const spec::Op& op, size_t port, const Part& part) const {
+    const at::Tensor& x = value(op.in.at(port));
+    return part.end_token == 0 ? x : x.slice(1, part.first_token, part.end_token);
+  }
   const at::Tensor& value(const spec::View& view) const {
     return values_[static_cast<size_t>(view.value)];
   }
@@ -84,7 +133,7 @@ class Interpreter {
     return last;
   }
 
-  at::Tensor compute(const spec::Op& op, const spec::Embed& p) const {
+  at::Tensor compute(const spec::Op& op, const spec::Embed& p, const Part&) const {
     at::Tensor index;
     switch (p.index) {
       case spec::Embed::Index::token:
@@ -111,8 +160,8 @@ class Interpreter {
     return p.scale == 1.0 ? y : y * p.scale;
   }
 
-  at::Tensor compute(const spec::Op& op, const spec::Norm& p) const {
-    at::Tensor x = value(op.in.at(0));
+  at::Tensor compute(const spec::Op& op, const spec::Norm& p, const Part& part) const {
+    at::Tensor x = input(op, 0, part);
     const auto dtype = x.scalar_type();
     const bool slices = p.width != 0 && p.width != x.size(-1);
     std::vector<int64_t> shape = shape_of(x);
@@ -141,25 +190,33 @@ class Interpreter {
     return slices ? x.reshape(shape) : x;
   }
 
-  at::Tensor compute(const spec::Op& op, const spec::Linear& p) const {
-    at::Tensor x = value(op.in.at(0));
+  at::Tensor compute(const spec::Op& op, const spec::Linear& p, const Part& part) const {
+    at::Tensor x = input(op, 0, part), w, bias;
     if (const SimulatedLinear* simulated = parameters_.decorated(op.name)) {
       if (simulated->input_scale.defined()) x = x * simulated->input_scale;
-      return at::linear(x, simulated->weight, simulated->bias);
+      w = simulated->weight;
+      bias = simulated->bias;
+    } else {
+      w = p.weight.transposed ? tensor(p.weight).t() : tensor(p.weight);
+      bias = tensor(p.bias);
     }
-    const at::Tensor& w = tensor(p.weight);
-    return at::linear(x, p.weight.transposed ? w.t() : w, tensor(p.bias));
+    if (part.end_column != 0) {
+      w = w.slice(0, part.first_column, part.end_column);
+      if (bias.defined()) bias = bias.slice(0, part.first_column, part.end_column);
+    }
+    return at::linear(x, w, bias);
   }
 
-  at::Tensor compute(const spec::Op& op, const spec::Attention& p) const {
+  at::Tensor compute(const spec::Op& op, const spec::Attention& p, const Part&) const {
     const auto heads = [&](size_t port, int64_t count) {
       return heads_of(op.in.at(port), value(op.in.at(port)), count, p.head_dim);
     };
-    return attend(p, heads(0, p.heads), heads(1, p.kv_heads), heads(2, p.kv_heads), sequence_);
+    return attend(p, heads(0, p.heads), heads(1, p.kv_heads), heads(2, p.kv_heads), sequence_,
+                  pool_);
   }
 
-  at::Tensor compute(const spec::Op& op, const spec::Activation& p) const {
-    const at::Tensor x = value(op.in.at(0));
+  at::Tensor compute(const spec::Op& op, const spec::Activation& p, const Part& part) const {
+    const at::Tensor x = input(op, 0, part);
     switch (p.kind) {
       case spec::Activation::Kind::silu:
         return at::silu(x);
@@ -176,15 +233,15 @@ class Interpreter {
     return {};
   }
 
-  at::Tensor compute(const spec::Op& op, const spec::Add&) const {
-    return value(op.in.at(0)) + value(op.in.at(1));
+  at::Tensor compute(const spec::Op& op, const spec::Add&, const Part& part) const {
+    return input(op, 0, part) + input(op, 1, part);
   }
 
-  at::Tensor compute(const spec::Op& op, const spec::Multiply&) const {
-    return value(op.in.at(0)) * value(op.in.at(1));
+  at::Tensor compute(const spec::Op& op, const spec::Multiply&, const Part& part) const {
+    return input(op, 0, part) * input(op, 1, part);
   }
 
-  at::Tensor compute(const spec::Op& op, const spec::Pool& p) const {
+  at::Tensor compute(const spec::Op& op, const spec::Pool& p, const Part&) const {
     const at::Tensor x = value(op.in.at(0));
     const int64_t T = x.size(1);
     const at::Tensor present =
@@ -211,14 +268,16 @@ class Interpreter {
   const spec::Segment& segment_;
   const Parameters& parameters_;
   const Sequence& sequence_;
+  ThreadPool* const pool_;
   std::vector<at::Tensor> values_;
 };
 
 }  // namespace
 
 at::Tensor run_segment(const spec::Segment& segment, const Parameters& parameters,
-                       const at::Tensor& input, const Sequence& sequence, const Capture* capture) {
-  return Interpreter(segment, parameters, sequence)
+                       const at::Tensor& input, const Sequence& sequence, const Capture* capture,
+                       ThreadPool* pool) {
+  return Interpreter(segment, parameters, sequence, pool)
       .run(input, std::vector<Step>(segment.ops.size(), Step::compute), capture);
 }
 
@@ -238,7 +297,7 @@ void run_for_capture(const spec::Segment& segment, const Parameters& parameters,
     }
     for (const spec::View& view : op.in) needed[static_cast<size_t>(view.value)] = true;
   }
-  Interpreter(segment, parameters, sequence).run(input, steps, &capture);
+  Interpreter(segment, parameters, sequence, nullptr).run(input, steps, &capture);
 }
 
 }  // namespace halftone::graph

@@ -12,6 +12,7 @@
 #include <set>
 #include <string>
 
+#include "halftone/base/threads.h"
 #include "halftone/graph/parameters.h"
 #include "halftone/graph/sequence.h"
 #include "halftone/spec/model_spec.h"
@@ -37,10 +38,12 @@ struct Capture {
 
 // input: what value 0 is, [B, T, width] or, for a prologue, ids i64 [B, T]. Returns the output of
 // the last op (the input when there is none). Values are dropped after their last use. Not
-// translated: callers wrap it in guarded().
+// translated: callers wrap it in guarded(). With a pool (CPU, gradient off, TorchThreads{1} in
+// force) each op is split over its workers in parts that depend on shapes only, so that the bytes
+// do not depend on the threads.
 at::Tensor run_segment(const spec::Segment& segment, const Parameters& parameters,
                        const at::Tensor& input, const Sequence& sequence,
-                       const Capture* capture = nullptr);
+                       const Capture* capture = nullptr, ThreadPool* pool = nullptr);
 // Only the ops that the captured values need; nothing is returned.
 void run_for_capture(const spec::Segment& segment, const Parameters& parameters,
                      const at::Tensor& input, const Sequence& sequence, const Capture& capture);

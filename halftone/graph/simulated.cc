@@ -3,6 +3,7 @@
 #include <set>
 
 #include "halftone/graph/graph.h"
+#include "halftone/graph/logit_source.h"
 #include "halftone/graph/torch.h"
 
 namespace halftone::graph {
@@ -40,26 +41,26 @@ void Parameters::decorate(const pack::DecoratedLinear& linear) {
 }
 
 void Graph::load(const pack::PackedModel& model) {
-  // A tensor that only quantized linears read is not there densely.
-  std::set<std::string> replaced, wanted;
+  std::set<std::string> replaced;  // what only a quantized linear reads is not stored densely
   for (const spec::LinearRef& ref : spec::linears(spec_)) {
-    const pack::DecoratedLinear linear = model.linear(*ref.op);
-    if (linear.quantized() || !linear.input_scale.empty()) {
-      parameters_.decorate(linear);
-      replaced.insert(ref.op->name);
-    }
+    if (model.plan().find(ref.op->name, format::Port::weight) == nullptr) continue;
+    parameters_.decorate(model.linear(*ref.op));
+    replaced.insert(ref.op->name);
   }
-  const auto load_segment = [&](const spec::Segment& segment) {
-    for (const spec::Op& op : segment.ops) {
-      if (replaced.contains(op.name)) continue;
-      spec::Segment alone;
-      alone.ops = {op};
-      for (const spec::TensorRef& ref : tensors_of(alone))
-        if (!parameters_.has(ref.name)) parameters_.set(ref, model.tensor(ref));
-    }
-  };
-  for (int64_t i = -1; i <= static_cast<int64_t>(spec_.blocks.size()); ++i)
-    load_segment(segment_of(spec_, i));
+  for (int64_t i = -1; i <= static_cast<int64_t>(spec_.blocks.size()); ++i) {
+    spec::Segment dense = segment_of(spec_, i);
+    std::erase_if(dense.ops, [&](const spec::Op& op) { return replaced.contains(op.name); });
+    for (const spec::TensorRef& tensor : tensors_of(dense))
+      if (!parameters_.has(tensor.name)) parameters_.set(tensor, model.tensor(tensor));
+  }
+}
+
+std::unique_ptr<eval::LogitSource> graph_logits(const pack::PackedModel& model,
+                                                const Context& context,
+                                                const TensorOptions& options) {
+  auto graph = std::make_shared<Graph>(model.checkpoint().spec, options);
+  graph->load(model);
+  return graph_logits(model.checkpoint().name, std::move(graph), context);
 }
 
 }  // namespace halftone::graph
