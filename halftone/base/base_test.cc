@@ -153,6 +153,21 @@ TEST(Env, AtomicWriteLeavesOldBytesWhenAnythingFails) {
   env->remove_tree(dir);
 }
 
+TEST(Env, ExchangeSwapsTwoFolders) {
+  auto env = posix_env();
+  const std::string dir = testing::TempDir() + "halftone_env_exchange";
+  env->remove_tree(dir);
+  for (const char* name : {"a", "b"}) {
+    env->make_directories(join_path(dir, name));
+    write_atomically(*env, join_path(dir, std::string(name) + "/f"), name);
+  }
+  env->exchange(join_path(dir, "a"), join_path(dir, "b"));
+  EXPECT_EQ(env->read_text(join_path(dir, "a/f"), 10), "b");
+  EXPECT_EQ(env->read_text(join_path(dir, "b/f"), 10), "a");
+  EXPECT_THROW(env->exchange(join_path(dir, "a"), join_path(dir, "absent")), IoError);
+  env->remove_tree(dir);
+}
+
 TEST(Env, RemovingATreeStopsAtLinks) {
   auto env = posix_env();
   const std::string dir = testing::TempDir() + "halftone_env_links";

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <mutex>
 #include <utility>
@@ -150,6 +151,14 @@ class PosixEnv : public Env {
   void rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) != 0) throw IoError(to, "rename", errno);
   }
+  void exchange(const std::string& a, const std::string& b) override {
+    if (::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) return;
+    if (errno != EINVAL && errno != ENOSYS) throw IoError(b, "exchange", errno);
+    const std::string aside = b + ".swap";
+    rename(b, aside);
+    rename(a, b);
+    rename(aside, a);
+  }
   void remove(const std::string& path) override {
     if (::remove(path.c_str()) != 0 && errno != ENOENT) throw IoError(path, "remove", errno);
   }
@@ -239,6 +248,7 @@ class FaultEnv : public Env {
   std::optional<FileInfo> stat(const std::string& p) override { return gate_("stat", p), inner_.stat(p); }
   std::vector<std::string> list(const std::string& p) override { return gate_("list", p), inner_.list(p); }
   void rename(const std::string& a, const std::string& b) override { gate_("rename", b), inner_.rename(a, b); }
+  void exchange(const std::string& a, const std::string& b) override { gate_("exchange", b), inner_.exchange(a, b); }
   void remove(const std::string& p) override { gate_("remove", p), inner_.remove(p); }
   void make_directories(const std::string& p) override { gate_("make_directories", p), inner_.make_directories(p); }
   void sync_directory(const std::string& p) override { gate_("sync_directory", p), inner_.sync_directory(p); }

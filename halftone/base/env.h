@@ -59,6 +59,8 @@ class Env {
   virtual std::optional<FileInfo> stat(const std::string& path) = 0;  // follows links; empty when absent
   virtual std::vector<std::string> list(const std::string& directory) = 0;  // names, sorted
   virtual void rename(const std::string& from, const std::string& to) = 0;
+  // Swaps two existing names in one step where the file system can (renameat2), else in three renames.
+  virtual void exchange(const std::string& a, const std::string& b) = 0;
   virtual void remove(const std::string& path) = 0;         // a file or an empty directory; absent is fine
   virtual void make_directories(const std::string& path) = 0;
   virtual void sync_directory(const std::string& path) = 0;

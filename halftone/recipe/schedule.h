@@ -1,0 +1,44 @@
+// The order of work: units (blocks, then what comes after them), and in each the linears that share an input, in execution order.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "halftone/recipe/recipe.h"
+
+namespace halftone::recipe {
+
+struct InputGroup {
+  std::vector<const Choice*> linears;  // q, k, v: rounded together, on one Hessian
+  std::set<Need> needs;                // of their rounders, together
+};
+
+struct Unit {
+  int64_t index = 0;                   // into blocks; blocks.size(): the epilogue
+  std::string name;                    // "model.layers.3"
+  const spec::Segment* segment = nullptr;
+  std::vector<InputGroup> groups;
+  bool observed() const {
+    for (const InputGroup& group : groups)
+      if (!group.needs.empty()) return true;
+    return false;
+  }
+};
+
+// Pointers into `spec` and `assignment`, which must outlive it.
+struct Schedule {
+  std::vector<Unit> units;             // every block; the epilogue only when something in it is quantized
+  int64_t last_observed = -1;          // last unit that needs calibration inputs: no hidden state is needed after it
+};
+Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment, const Parts& parts);
+
+// Floating point operations, for time estimates and progress. `tokens` over all samples.
+double forward_flops(const Unit& unit, double tokens);
+double observe_flops(const InputGroup& group, double tokens);
+double round_flops(const InputGroup& group, const Parts& parts);
+// Passes over the samples while a unit is worked on: one for each group that is observed (sequential) or one for all, and one more
+// to hand its output on.
+int64_t observing_passes(const Unit& unit, bool sequential);
+
+}  // namespace halftone::recipe
