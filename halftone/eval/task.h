@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "halftone/base/context.h"
@@ -29,9 +30,13 @@ struct TaskInput {
 
 struct Task {
   std::string summary;
+  std::vector<std::pair<std::string, files::Split>> data;          // text sets it reads: looked for before any work
   std::function<Json(const TaskInput& input)> run;  // the task's object under "results"
 };
 std::span<const Named<Task>> entries();  // generated from eval/task/*.cc
+
+// Throws FileError{missing} with the remedy when a text set of the task is on no place.
+void check_data(const Task& task, const files::DataPlaces& places, Env& env);
 
 // Perplexity of a named text set; what the perplexity tasks share. FileError{missing} with the remedy when the set is not here.
 Json text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split);

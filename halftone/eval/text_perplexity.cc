@@ -7,12 +7,24 @@
 
 namespace halftone::eval {
 
+namespace {
+
+[[noreturn]] void absent(const std::string& set, files::Split split) {
+  throw FileError(Code::missing, set, "its " + std::string(files::split_name(split)) + " split is not on this machine", {},
+                  "set HALFTONE_DATA or --data to the folder that holds it, or put the data set into the hub cache");
+}
+
+}  // namespace
+
+void check_data(const Task& task, const files::DataPlaces& places, Env& env) {
+  for (const auto& [set, split] : task.data)
+    if (!files::text_set_path(env, set, split, places)) absent(set, split);
+}
+
 ScoredText scored_text(const std::string& set, files::Split split, const files::DataPlaces& places,
                        const std::function<std::vector<int32_t>(std::string_view)>& encode, const Context& context) {
   const auto found = files::find_text_set(*context.env, set, split, places, context.limits);
-  if (!found)
-    throw FileError(Code::missing, set, std::string("its ") + std::string(files::split_name(split)) + " split is not on this machine", {},
-                    "set HALFTONE_DATA or --data to the folder that holds it, or put the data set into the hub cache");
+  if (!found) absent(set, split);
   return {found->label, encode(found->joined())};
 }
 

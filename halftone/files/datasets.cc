@@ -145,7 +145,15 @@ std::vector<std::string> text_set_names() {
   return names;
 }
 
-std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split split, const DataPlaces& places, const Limits& limits) {
+namespace {
+
+struct Place {
+  const Known* known;
+  std::string path;
+  bool hub;
+};
+
+std::optional<Place> place_of(Env& env, const std::string& name, Split split, const DataPlaces& places) {
   const auto names = text_set_names();
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     std::string all;
@@ -154,27 +162,38 @@ std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split sp
   }
   for (const Known& known : kKnown) {
     if (known.name != name || known.split != split) continue;
-    TextSet set;
-    set.joint = known.joint;
-    set.label = std::string(known.name) + (known.partial ? "-partial " : " ") + std::string(split_name(split));
     // The whole split of the hub is better than a part of it here.
     const auto hub = places.parquet ? in_hub_cache(env, known, places.hub_cache) : std::nullopt;
     const std::string path = places.data_dir.empty() ? "" : join_path(places.data_dir, known.path);
     const bool here = !path.empty() && env.stat(path);
-    if (hub && (known.partial || !here)) {
-      set.path = *hub;
-      set.label = std::string(known.name) + " " + std::string(split_name(split));
-      set.rows = places.parquet(*hub, std::string(known.column));
-      return set;
-    }
-    if (!here) return std::nullopt;
-    set.path = path;
-    const std::string text = env.read_text(path, kMaxTextBytes);
-    check_utf8(text, path);
-    set.rows = rows_of(known.shape, text, path, limits);
-    return set;
+    if (hub && (known.partial || !here)) return Place{&known, *hub, true};
+    if (here) return Place{&known, path, false};
   }
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::string> text_set_path(Env& env, const std::string& name, Split split, const DataPlaces& places) {
+  const auto place = place_of(env, name, split, places);
+  return place ? std::optional(place->path) : std::nullopt;
+}
+
+std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split split, const DataPlaces& places, const Limits& limits) {
+  const auto place = place_of(env, name, split, places);
+  if (!place) return std::nullopt;
+  TextSet set;
+  set.path = place->path;
+  set.joint = place->known->joint;
+  set.label = name + (place->known->partial && !place->hub ? "-partial " : " ") + std::string(split_name(split));
+  if (place->hub) {
+    set.rows = places.parquet(place->path, std::string(place->known->column));
+    return set;
+  }
+  const std::string text = env.read_text(place->path, kMaxTextBytes);
+  check_utf8(text, place->path);
+  set.rows = rows_of(place->known->shape, text, place->path, limits);
+  return set;
 }
 
 TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& parquet, const Limits& limits) {

@@ -38,6 +38,8 @@ DataPlaces default_data_places(Env& env);
 std::vector<std::string> text_set_names();  // "c4", "ptb", "wikitext2"
 // Empty when no place has it. FileError when a file is there but broken; InputError for an unknown name.
 std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split split, const DataPlaces& places, const Limits& limits = {});
+// Where find_text_set would read it from, without reading.
+std::optional<std::string> text_set_path(Env& env, const std::string& name, Split split, const DataPlaces& places);
 // A user's own file: .txt (one document), .jsonl (field "text"), .parquet (column "text").
 TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& parquet, const Limits& limits = {});
 

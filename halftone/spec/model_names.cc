@@ -4,6 +4,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/files/hub_cache.h"
 
 namespace halftone::spec {
 namespace {
@@ -34,6 +35,13 @@ std::string resolve_model(const std::string& model, const Context& context) {
     const std::string path = join_path(cache_folder(), named.path);
     if (context.env->stat(path)) return path;
     throw FileError(Code::missing, path, "the model " + named.name + " is not in the cache", {}, named.remedy);
+  }
+  if (const auto repository = files::parse_hub_repo(model)) {
+    const files::HubSettings settings = files::hub_settings(*context.env);
+    if (const auto folder = files::cached_snapshot(*repository, settings, *context.env)) return *folder;
+    // A bare word is more likely a slip than one of the hub's few names without an owner.
+    if (model.find('/') != std::string::npos)
+      throw FileError(Code::missing, model, "is neither a path here nor in the hub cache " + settings.cache, {}, "run: halftone pull " + model);
   }
   std::string known;
   for (const NamedModel& named : named_models()) known += (known.empty() ? "" : ", ") + named.name;

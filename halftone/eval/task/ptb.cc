@@ -4,7 +4,9 @@
 namespace halftone::eval {
 
 Task ptb() {
-  return {.summary = "perplexity on Penn Treebank (Mikolov), validation", .run = [](const TaskInput& input) {
+  return {.summary = "perplexity on Penn Treebank (Mikolov), validation",
+          .data = {{"ptb", files::Split::validation}},
+          .run = [](const TaskInput& input) {
             return text_set_perplexity(input, "ptb", files::Split::validation);
           }};
 }

@@ -1,0 +1,184 @@
+// halftone compare: what candidates lost against a reference, and what they gained.
+//
+// Quality is measured here, side by side; speed and memory by `halftone bench` in a process of its own for each model, so that
+// peak memory is that model's alone.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "halftone/base/error.h"
+#include "halftone/cli/model_options.h"
+#include "halftone/cli/model_text.h"
+#include "halftone/cli/session.h"
+#include "halftone/eval/divergence.h"
+#include "halftone/eval/task.h"
+#include "halftone/report/comparison.h"
+
+namespace halftone::cli {
+namespace {
+
+struct Options {
+  std::string reference, data, report, text;
+  std::vector<std::string> candidates;
+  int64_t windows = 8, window = 2048, stride = 0;
+  bool no_speed = false;
+  ModelOptions load;
+};
+
+// The JSON that `halftone bench MODEL --json` prints, run as a child.
+Json bench_child(const std::string& model, const Session& session) {
+  int ends[2];
+  if (::pipe(ends) != 0) throw IoError("pipe", "create", errno);
+  const std::string program = "/proc/self/exe";
+  std::vector<std::string> words = {"halftone", "bench", model, "--json", "--quiet", "--prefill", "256", "--decode", "48", "--threads", std::to_string(session.context.threads)};
+  const pid_t child = ::fork();
+  if (child < 0) throw IoError("fork", "start", errno);
+  if (child == 0) {
+    ::dup2(ends[1], 1);
+    ::close(ends[0]);
+    ::close(ends[1]);
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    ::execv(program.c_str(), arguments.data());
+    ::_exit(127);
+  }
+  ::close(ends[1]);
+  std::string out;
+  char buffer[4096];
+  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof(buffer))) != 0;) {
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) break;
+    out.append(buffer, static_cast<size_t>(n));
+  }
+  ::close(ends[0]);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw Error(Code::internal, model, "its bench run failed", "run halftone bench " + model);
+  return parse_json(out, "bench of " + model);
+}
+
+Json row_of(const std::string& name, const pack::PackedModel& model, const eval::Divergence& d) {
+  return {{"name", name},
+          {"bytes", model.weight_bytes()},
+          {"bits_per_weight", model.bits_per_weight()},
+          {"kl_mean", d.kl_mean},
+          {"kl_ci95", d.kl_ci95},
+          {"kl_median", d.kl_median},
+          {"kl_p90", d.kl_p90},
+          {"kl_p99", d.kl_p99},
+          {"kl_max", d.kl_max},
+          {"top1_agreement", d.top1_agreement},
+          {"top1_ci95", d.top1_ci95},
+          {"perplexity", d.perplexity},
+          {"perplexity_ratio_ci95", d.perplexity_ratio_ci95}};
+}
+
+void print_table(Terminal& t, const Json& result) {
+  TextTable table{{"model", "size MB", "bits/w", "KL mean", "95 %", "same top %", "ppl", "prefill tok/s", "decode tok/s", "peak MB"}, {}};
+  for (const Json& row : result["models"]) {
+    const auto mega = [](const Json& bytes) { return bytes.is_null() ? std::string("-") : significant(bytes.get<double>() / 1e6, 4); };
+    const auto rate = [&](const char* key) { return row.contains(key) ? significant(row[key].get<double>(), 4) : std::string("-"); };
+    table.rows.push_back({row["name"].get<std::string>(), mega(row["bytes"]), significant(row["bits_per_weight"].get<double>()),
+                          significant(row["kl_mean"].get<double>()),
+                          significant(row["kl_ci95"][0].get<double>(), 2) + ".." + significant(row["kl_ci95"][1].get<double>(), 2),
+                          significant(100 * row["top1_agreement"].get<double>()), significant(row["perplexity"].get<double>(), 5), rate("prefill_tok_s"),
+                          rate("decode_tok_s"), row.contains("peak_rss_bytes") ? mega(row["peak_rss_bytes"]) : "-"});
+  }
+  t.out(table.text());
+  t.out(result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " + result["data"].get<std::string>() +
+        "; quality in mode " + result["mode"].get<std::string>() + ", speed in mode int8, " + result["threads"].dump() + " threads, " + result["isa"].get<std::string>());
+}
+
+int compare_models(Session& session, const Options& options) {
+  Context& context = session.start();
+  if (!options.data.empty()) session.places.data_dir = options.data;
+  std::vector<std::string> names = {options.reference};
+  names.insert(names.end(), options.candidates.begin(), options.candidates.end());
+  std::vector<LoadedModel> models;
+  std::vector<std::unique_ptr<eval::LogitSource>> sources;
+  int64_t longest = options.window;
+  for (const std::string& name : names) {
+    models.push_back(load_model(name, options.load.mode, context));
+    longest = std::min(longest, models.back().model->context_length());
+  }
+  for (const LoadedModel& loaded : models)
+    sources.push_back(std::make_unique<runtime::RuntimeLogits>(loaded.model, runtime::SessionOptions{.max_tokens = longest}, context));
+  const ModelText text = open_text(models[0].packed->checkpoint(), context);
+  const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
+  eval::ScoredText scored;
+  if (options.text.empty()) {
+    scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
+  } else {
+    const files::TextSet set = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
+    scored = {set.label, encode(set.joined())};
+  }
+  const auto tokens = static_cast<int64_t>(scored.ids.size());
+  if (tokens < longest) longest = std::max<int64_t>(2, tokens);
+  const eval::Protocol protocol =
+      options.stride > 0 ? eval::strided_windows(tokens, longest, options.stride, options.windows) : eval::gptq_windows(tokens, longest, options.windows);
+  std::vector<eval::LogitSource*> candidates;
+  for (size_t i = 1; i < sources.size(); ++i) candidates.push_back(sources[i].get());
+  const auto found = eval::divergence(*sources[0], candidates, scored.ids, protocol, context);
+  if (protocol.windows.size() < 4) session.terminal.warn("few windows: intervals are wide; --windows 20 is a fair comparison");
+
+  Json rows = Json::array();
+  eval::Divergence none;
+  none.top1_agreement = 1;
+  none.top1_ci95 = {1, 1};
+  none.perplexity = found[0].reference_perplexity;
+  none.perplexity_ratio_ci95 = {1, 1};
+  rows.push_back(row_of(options.reference, *models[0].packed, none));
+  for (size_t i = 0; i < found.size(); ++i) rows.push_back(row_of(options.candidates[i], *models[i + 1].packed, found[i]));
+  const std::string isa(models[0].model->isa());
+  sources.clear();
+  models.clear();
+  if (!options.no_speed) {
+    for (size_t i = 0; i < names.size(); ++i) {
+      context.throw_if_stopped();
+      context.progress({"bench", names[i], static_cast<double>(i), static_cast<double>(names.size()), ""});
+      const Json bench = bench_child(names[i], session);
+      rows[i]["prefill_tok_s"] = bench["prefill"]["tok_s"];
+      rows[i]["decode_tok_s"] = bench["decode"]["tok_s"];
+      rows[i]["peak_rss_bytes"] = bench["peak_rss_bytes"];
+      rows[i]["load_ms"] = bench["load_ms"];
+    }
+  }
+  const Json result = {{"models", rows}, {"reference", options.reference}, {"protocol", protocol.name}, {"windows", protocol.windows.size()},
+                       {"positions", found[0].positions}, {"data", scored.label}, {"mode", options.load.mode}, {"threads", context.threads}, {"isa", isa}};
+  if (!options.report.empty()) {
+    write_atomically(*session.env, options.report, report::comparison_page(result, report::measurement_facts(session.argv)));
+    session.terminal.note("report: " + options.report);
+  }
+  session.print(result, [&] { print_table(session.terminal, result); });
+  return 0;
+}
+
+}  // namespace
+
+Command compare() {
+  return {.summary = "KL, top-1 agreement, perplexity, speed and memory of models against a reference",
+          .examples = "  halftone compare smollm2-fp out/rtn4 out/gptq4\n"
+                      "  halftone compare smollm2-fp out/gptq4 --windows 20 --report report.html\n"
+                      "  halftone compare models/base out/a out/b --text my.txt --json",
+          .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
+            auto options = std::make_shared<Options>();
+            app.add_option("REF", options->reference, "the reference, usually the full-precision model")->required();
+            app.add_option("MODEL", options->candidates, "one or more candidates")->required();
+            app.add_option("--windows,--limit", options->windows, "windows to score (default 8)")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            app.add_option("--window", options->window, "tokens a window (default 2048, or the model's context)")->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
+            app.add_option("--stride", options->stride, "strided windows")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            app.add_option("--text", options->text, "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
+            app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+            app.add_option("--report", options->report, "write a self-contained HTML page");
+            app.add_flag("--no-speed", options->no_speed, "quality only");
+            options->load.declare(app, "exact");
+            session.add_threads(app);
+            session.add_json(app);
+            session.add_quiet(app);
+            return [options, &session] { return compare_models(session, *options); };
+          }};
+}
+
+}  // namespace halftone::cli

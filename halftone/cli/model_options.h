@@ -1,0 +1,32 @@
+// Options of every command that runs a model on the runtime.
+#pragma once
+
+#include <string>
+
+#include "halftone/cli/session.h"
+#include "halftone/runtime/logit_source.h"
+#include "halftone/runtime/model.h"
+
+namespace halftone::cli {
+
+struct ModelOptions {
+  std::string mode = "int8";  // exact | int8
+  void declare(CLI::App& app, const std::string& default_mode) {
+    mode = default_mode;
+    app.add_option("--mode", mode,
+                   "exact: float activations, the meaning of the weights; int8: activations in 8 bits, faster (default " + default_mode + ")")
+        ->check(CLI::IsMember({"exact", "int8"}));
+  }
+};
+
+struct LoadedModel {
+  std::shared_ptr<const pack::PackedModel> packed;
+  std::shared_ptr<const runtime::Model> model;
+  double load_ms = 0;
+};
+LoadedModel load_model(const std::string& name, const std::string& mode, const Context& context);
+
+// Most memory this process ever held, in bytes.
+uint64_t peak_rss_bytes();
+
+}  // namespace halftone::cli

@@ -1,0 +1,57 @@
+#include "halftone/cli/model_text.h"
+
+#include "halftone/base/env.h"
+#include "halftone/base/error.h"
+#include "halftone/text/gguf_tokenizer.h"
+#include "halftone/text/load.h"
+
+namespace halftone::cli {
+
+std::vector<int32_t> ModelText::conversation(const Json& messages) const {
+  check(chat.has_value(), "a conversation needs a chat template");
+  // Templates write the special tokens themselves.
+  return tokenizer.encode(chat->render(messages, {.variables = text::template_variables(tokenizer)}), false);
+}
+
+ModelText open_text(const spec::Checkpoint& checkpoint, const Context& context) {
+  const auto open = [&]() -> ModelText {
+    if (checkpoint.gguf) {
+      const text::GgufTokenizer gguf = text::read_gguf_tokenizer(*checkpoint.gguf);
+      return {text::tokenizer_from_gguf(gguf, checkpoint.path, context.limits),
+              text::chat_template_from_gguf(gguf, checkpoint.path, "default", context.limits)};
+    }
+    return {text::load_tokenizer(context, checkpoint.path), text::load_chat_template(context, checkpoint.path)};
+  };
+  ModelText out = open();
+  out.tokenizer.check_fits(checkpoint.spec.vocabulary, checkpoint.path);
+  return out;
+}
+
+std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoint& checkpoint, const ModelText& text) {
+  const auto& special = text.tokenizer.special();
+  Json config = Json::object(), generation = Json::object();
+  config["tokenizer_class"] = "PreTrainedTokenizerFast";
+  const auto name = [&](const char* key, const std::optional<int32_t>& id) {
+    if (id) config[key] = std::string(text.tokenizer.token(*id));
+  };
+  name("bos_token", special.bos);
+  name("eos_token", special.eos);
+  name("pad_token", special.pad);
+  name("unk_token", special.unk);
+  name("cls_token", special.cls);
+  name("sep_token", special.sep);
+  name("mask_token", special.mask);
+  config["clean_up_tokenization_spaces"] = false;
+  config["model_max_length"] = checkpoint.spec.context;
+  if (text.chat) config["chat_template"] = text.chat->source();
+  if (special.bos) generation["bos_token_id"] = *special.bos;
+  if (special.eos_ids.size() == 1) generation["eos_token_id"] = special.eos_ids[0];
+  if (special.eos_ids.size() > 1) generation["eos_token_id"] = special.eos_ids;
+  if (special.pad) generation["pad_token_id"] = *special.pad;
+  std::vector<std::pair<std::string, std::string>> files = {{"tokenizer.json", text.tokenizer.json()}, {"tokenizer_config.json", config.dump(2) + "\n"}};
+  if (text.chat) files.emplace_back("chat_template.jinja", text.chat->source());
+  if (!generation.empty()) files.emplace_back("generation_config.json", generation.dump(2) + "\n");
+  return files;
+}
+
+}  // namespace halftone::cli

@@ -1,0 +1,201 @@
+#include "halftone/cli/terminal.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+namespace halftone::cli {
+namespace {
+
+bool set(const char* name) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0';
+}
+
+bool dumb() {
+  const char* term = std::getenv("TERM");
+  return term == nullptr || std::string_view(term) == "dumb" || set("CI");
+}
+
+void put(FILE* file, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), file);
+  std::fflush(file);
+}
+
+std::string format(const char* pattern, double x) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof(buffer), pattern, x);
+  return buffer;
+}
+
+}  // namespace
+
+Terminal::Terminal(bool quiet) : quiet_(quiet), tty_(::isatty(2) && !dumb()), colours_(::isatty(1) && !dumb() && !set("NO_COLOR")) {
+  winsize size{};
+  if (::ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 20) width_ = size.ws_col;
+}
+
+void Terminal::clear() {
+  if (line_open_ && tty_) put(stderr, "\r\033[K");
+}
+
+void Terminal::out(std::string_view text) {
+  std::lock_guard lock(mutex_);
+  clear();
+  put(stdout, std::string(text) + "\n");
+}
+
+void Terminal::note(std::string_view text) {
+  if (quiet_) return;
+  std::lock_guard lock(mutex_);
+  clear();
+  put(stderr, std::string(text) + "\n");
+}
+
+void Terminal::warn(std::string_view text) {
+  std::lock_guard lock(mutex_);
+  clear();
+  put(stderr, "warning: " + std::string(text) + "\n");
+}
+
+void Terminal::progress(const Progress& p) {
+  if (quiet_) return;
+  std::lock_guard lock(mutex_);
+  const auto now = Clock::now();
+  if (p.stage != stage_) {
+    if (line_open_ && tty_) put(stderr, "\r\033[K");
+    line_open_ = false;
+    stage_ = p.stage;
+    unit_ = p.unit;
+    stage_start_ = last_drawn_ = last_rate_ = now;
+    last_done_ = p.done;
+    rate_ = 0;
+    last_share_ = 0;
+  }
+  done_ = p.done;
+  const double since = std::chrono::duration<double>(now - last_rate_).count();
+  if (since > 0.2 && p.done > last_done_) {
+    // A smoothed rate: fast enough to follow a change of stage inside a block, slow enough not to jump.
+    const double current = (p.done - last_done_) / since;
+    const double overall = p.done / std::max(1e-9, std::chrono::duration<double>(now - stage_start_).count());
+    rate_ = rate_ == 0 ? overall : 0.7 * rate_ + 0.3 * (0.5 * current + 0.5 * overall);
+    last_rate_ = now;
+    last_done_ = p.done;
+  }
+  draw(p, now);
+}
+
+void Terminal::draw(const Progress& p, Clock::time_point now) {
+  const double elapsed = std::chrono::duration<double>(now - stage_start_).count();
+  const double share = p.total > 0 ? std::clamp(p.done / p.total, 0.0, 1.0) : 0;
+  const double since = std::chrono::duration<double>(now - last_drawn_).count();
+  if (elapsed < 0.5) return;
+  if (tty_ ? since < 0.1 : (share - last_share_ < 0.1 && since < 30)) return;
+  last_drawn_ = now;
+  last_share_ = share;
+  std::string line(p.stage);
+  if (p.total > 0) line += "  " + format("%3.0f %%", share * 100);
+  if (!p.detail.empty()) line += "  " + std::string(p.detail);
+  if (!p.unit.empty() && rate_ > 0) line += "  " + significant(rate_) + " " + std::string(p.unit) + "/s";
+  if (p.total > 0 && rate_ > 0 && share < 1)
+    line += std::string(share < 0.1 ? "  about " : "  ") + duration(std::max(0.0, (p.total - p.done) / rate_)) + " left";
+  if (tty_) {
+    if (static_cast<int64_t>(line.size()) >= width_) line.resize(static_cast<size_t>(width_ - 1));
+    put(stderr, "\r\033[K" + line);
+    line_open_ = true;
+  } else {
+    put(stderr, line + "\n");
+  }
+}
+
+void Terminal::finish_stage() {
+  std::lock_guard lock(mutex_);
+  clear();
+  line_open_ = false;
+  stage_.clear();
+}
+
+std::string duration(double seconds) {
+  if (seconds < 10) return format("%.1f s", seconds);
+  const auto total = static_cast<int64_t>(std::lround(seconds));
+  if (total < 60) return std::to_string(total) + " s";
+  char buffer[32];
+  if (total < 3600)
+    std::snprintf(buffer, sizeof(buffer), "%ld:%02ld", static_cast<long>(total / 60), static_cast<long>(total % 60));
+  else
+    std::snprintf(buffer, sizeof(buffer), "%ld:%02ld:%02ld", static_cast<long>(total / 3600), static_cast<long>(total / 60 % 60),
+                  static_cast<long>(total % 60));
+  return buffer;
+}
+
+std::string bytes_text(double bytes) {
+  if (bytes >= 1e9) return format("%.2f GB", bytes / 1e9);
+  if (bytes >= 1e6) return format("%.1f MB", bytes / 1e6);
+  if (bytes >= 1e3) return format("%.1f kB", bytes / 1e3);
+  return format("%.0f B", bytes);
+}
+
+std::string count_text(double n) {
+  std::string digits = format("%.0f", n);
+  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > (n < 0 ? 1 : 0); at -= 3) digits.insert(static_cast<size_t>(at), ",");
+  return digits;
+}
+
+std::string significant(double x, int digits) {
+  if (x == 0 || !std::isfinite(x)) return format("%g", x);
+  const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(x))));
+  if (magnitude < -4 || magnitude > 6) {
+    char buffer[32];
+    std::snprintf(buffer, sizeof(buffer), "%.*e", digits - 1, x);
+    return buffer;
+  }
+  char buffer[64];
+  std::snprintf(buffer, sizeof(buffer), "%.*f", std::max(0, digits - 1 - magnitude), x);
+  return buffer;
+}
+
+std::string TextTable::text() const {
+  const size_t columns = head.size();
+  // Width left and right of the decimal point of each numeric column.
+  std::vector<size_t> left(columns), right(columns);
+  const auto point = [](const std::string& cell) {
+    const auto dot = cell.find('.');
+    return dot == std::string::npos ? cell.size() : dot;
+  };
+  for (const auto& row : rows) {
+    for (size_t c = 0; c < columns && c < row.size(); ++c) {
+      left[c] = std::max(left[c], c == 0 ? row[c].size() : point(row[c]));
+      if (c) right[c] = std::max(right[c], row[c].size() - point(row[c]));
+    }
+  }
+  std::string out;
+  std::vector<size_t> width(columns);
+  for (size_t c = 0; c < columns; ++c) {
+    width[c] = std::max(head[c].size(), left[c] + right[c]);
+    if (c) out += "  " + std::string(width[c] - head[c].size(), ' ') + head[c];
+    else out += head[c] + std::string(width[c] - head[c].size(), ' ');
+  }
+  out += "\n";
+  for (const auto& row : rows) {
+    std::string line;
+    for (size_t c = 0; c < columns; ++c) {
+      const std::string cell = c < row.size() ? row[c] : "";
+      if (c == 0) {
+        line += cell + std::string(width[0] - cell.size(), ' ');
+      } else {
+        const size_t after = right[c] - (cell.size() - point(cell));
+        const size_t before = width[c] - cell.size() - after;
+        line += "  " + std::string(before, ' ') + cell + std::string(after, ' ');
+      }
+    }
+    while (line.ends_with(' ')) line.pop_back();
+    out += line + "\n";
+  }
+  return out;
+}
+
+}  // namespace halftone::cli

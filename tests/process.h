@@ -1,0 +1,37 @@
+// Runs the built programs as a user would, and looks at what they leave behind.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace halftone::tests {
+
+struct Outcome {
+  int exit = -1;        // -1 when a signal ended it
+  int signal = 0;
+  std::string out, err;
+};
+// argv[0] is looked up in PATH unless it has a slash. `extra` is added to the environment.
+Outcome run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& extra = {});
+// halftone with these arguments.
+Outcome halftone(std::vector<std::string> arguments, const std::map<std::string, std::string>& extra = {});
+std::string halftone_path();
+
+// HALFTONE_DATA or its default beside the project; "" when there is none.
+std::string data_dir();
+
+// One hash over names and contents of all files below a folder.
+std::string folder_hash(const std::string& folder);
+// A fresh folder for one test, removed by its destructor.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  std::string path(const std::string& name = "") const;
+
+ private:
+  std::string folder_;
+};
+
+}  // namespace halftone::tests

@@ -1,0 +1,132 @@
+// Quantization of a real trained model (stories260K) from end to end: the packed folder, its bytes, and runs that are killed.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "halftone/base/env.h"
+#include "halftone/base/json.h"
+#include "tests/process.h"
+
+namespace halftone::tests {
+namespace {
+
+using testing::HasSubstr;
+
+class Stories : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+    model = join_path(data_dir(), "models/stories260k");
+  }
+  std::vector<std::string> quantize(const std::string& recipe, const std::string& out, std::vector<std::string> more = {}) const {
+    std::vector<std::string> words = {"quantize", model, "--recipe", recipe, "-o", out, "--samples", "8", "--length", "128", "--quiet", "--data", data_dir()};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  Json evaluate(const std::string& name, std::vector<std::string> more = {}) const {
+    std::vector<std::string> words = {"eval", name, "--tasks", "wikitext2", "--limit", "2", "--window", "256", "--json", "--quiet", "--data", data_dir()};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome outcome = halftone(words);
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+    return parse_json(outcome.out, "eval")["results"]["wikitext2"];
+  }
+  std::string model;
+  Scratch scratch;
+};
+
+TEST_F(Stories, NearestRoundingNeedsNoWorkerAndRuns) {
+  const Outcome made = halftone(quantize("rtn_int4_g32", scratch.path("rtn")));
+  ASSERT_EQ(made.exit, 0) << made.err;
+  const double before = evaluate(model)["mean_nll"], after = evaluate(scratch.path("rtn"))["mean_nll"];
+  EXPECT_GT(after, before - 0.05);
+  EXPECT_LT(after, before + 0.5);
+}
+
+TEST_F(Stories, AnExistingOutputIsKeptWithoutForce) {
+  ASSERT_EQ(halftone(quantize("rtn_int4_g32", scratch.path("out"))).exit, 0);
+  const std::string hash = folder_hash(scratch.path("out"));
+  const Outcome again = halftone(quantize("rtn_int8", scratch.path("out")));
+  EXPECT_EQ(again.exit, 2);
+  EXPECT_THAT(again.err, HasSubstr("--force"));
+  EXPECT_EQ(folder_hash(scratch.path("out")), hash);
+  EXPECT_EQ(halftone(quantize("rtn_int8", scratch.path("out"), {"--force"})).exit, 0);
+  EXPECT_NE(folder_hash(scratch.path("out")), hash);
+}
+
+TEST_F(Stories, PlanSaysSizeAndTimeAndWritesNothing) {
+  const Outcome plan = halftone(quantize("rtn_int4_g32", scratch.path("out"), {"--plan", "--json"}));
+  ASSERT_EQ(plan.exit, 0) << plan.err;
+  const Json json = parse_json(plan.out, "plan");
+  EXPECT_GT(json["output_bytes"].get<int64_t>(), 100000);
+  EXPECT_EQ(posix_env()->list(scratch.path()).size(), 0u);
+  ASSERT_EQ(halftone(quantize("rtn_int4_g32", scratch.path("out"))).exit, 0);
+  // The plan counts tensors: the file without its header (8 bytes that say its length, then that many).
+  const auto file = posix_env()->open(scratch.path("out/model.safetensors"));
+  uint64_t header = 0;
+  file->read(0, std::as_writable_bytes(std::span(&header, 1)));
+  EXPECT_EQ(file->size() - 8 - header, json["output_bytes"].get<uint64_t>());
+}
+
+class StoriesWithWorker : public Stories {
+ protected:
+  void SetUp() override {
+    Stories::SetUp();
+    if (!posix_env()->stat(std::string(HALFTONE_BIN_DIR) + "/halftone-worker")) GTEST_SKIP() << "built without libtorch: no worker";
+  }
+};
+
+TEST_F(StoriesWithWorker, GptqBeatsNearestAndItsBytesDoNotDependOnThreads) {
+  std::string hash;
+  for (const char* threads : {"1", "2", "3"}) {
+    const std::string out = scratch.path(std::string("gptq") + threads);
+    const Outcome made = halftone(quantize("gptq_int4_g32", out, {"--threads", threads, "--json"}));
+    ASSERT_EQ(made.exit, 0) << made.err;
+    if (hash.empty()) hash = folder_hash(out);
+    EXPECT_EQ(folder_hash(out), hash) << threads << " threads";
+    for (const Json& layer : parse_json(made.out, "quantize")["layers"])
+      EXPECT_LT(layer["error"].get<double>(), layer["nearest_error"].get<double>()) << layer["op"];
+  }
+}
+
+TEST_F(StoriesWithWorker, RealAndSimulatedQuantizationAgree) {
+  ASSERT_EQ(halftone(quantize("gptq_int4_g32", scratch.path("gptq"))).exit, 0);
+  const double real = evaluate(scratch.path("gptq"))["mean_nll"], simulated = evaluate(scratch.path("gptq"), {"--engine", "torch"})["mean_nll"];
+  EXPECT_NEAR(real, simulated, 0.001);
+  EXPECT_NEAR(evaluate(scratch.path("gptq"), {"--mode", "int8"})["mean_nll"].get<double>(), real, 0.005);
+}
+
+TEST_F(StoriesWithWorker, KilledAtEveryWriteSyncAndRenameItResumesToTheSameBytes) {
+  if (run({"strace", "-o", "/dev/null", "true"}).exit != 0) GTEST_SKIP() << "strace cannot trace here";
+  const std::string whole = scratch.path("whole");
+  ASSERT_EQ(halftone(quantize("gptq_int4_g32", whole)).exit, 0);
+  const std::string hash = folder_hash(whole);
+  int64_t kills = 0;
+  std::set<int64_t> reused;
+  for (const char* call : {"write", "fsync", "rename"}) {
+    for (int64_t n = 1;; ++n) {
+      const std::string out = scratch.path("killed");
+      posix_env()->remove_tree(out);
+      posix_env()->remove_tree(out + ".work");
+      std::vector<std::string> words = {"strace", "-f", "-qq", "-o", "/dev/null", "-e", std::string("trace=") + call, "-e",
+                                        std::string("inject=") + call + ":signal=SIGKILL:when=" + std::to_string(n), halftone_path()};
+      for (const std::string& word : quantize("gptq_int4_g32", out)) words.push_back(word);
+      const Outcome killed = run(words);
+      if (killed.exit == 0) {
+        EXPECT_EQ(folder_hash(out), hash);
+        break;  // fewer than n such calls: all of them have been tried
+      }
+      ++kills;
+      const Outcome resumed = halftone(quantize("gptq_int4_g32", out, {"--resume", "--json"}));
+      ASSERT_EQ(resumed.exit, 0) << call << " " << n << ": " << resumed.err;
+      ASSERT_EQ(folder_hash(out), hash) << call << " " << n;
+      reused.insert(parse_json(resumed.out, "quantize")["reused_blocks"].get<int64_t>());
+    }
+  }
+  // At least one resume from every block.
+  for (int64_t block = 0; block <= 5; ++block) EXPECT_TRUE(reused.contains(block)) << "no resume reused " << block << " blocks";
+  RecordProperty("kills", static_cast<int>(kills));
+}
+
+}  // namespace
+}  // namespace halftone::tests
