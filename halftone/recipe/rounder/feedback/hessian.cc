@@ -149,24 +149,24 @@ Hessian prepare_hessian(const recipe::InputStatistics& statistics, Order order, 
 
 void invert(Hessian& hessian, ThreadPool& pool) { linalg::invert_upper(*hessian.matrix, pool); }
 
-// D H D^T = 2 D tril(H, with half the diagonal) D^T: each block column of tril(H) times the rows of
-// D below it.
-double Hessian::quadratic(const double* d, int64_t rows, std::vector<double>& scratch) const {
-  scratch.resize(at(kBlock * rows));
-  double total = 0;
+// d H d^T = 2 d tril(H, with half the diagonal) d^T: each block column of tril(H) times the part of
+// d below it.
+void Hessian::quadratic(const double* d, int64_t rows, std::span<double> out) const {
+  std::vector<double> product(at(kBlock * rows));
+  std::fill(out.begin(), out.end(), 0);
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t size = std::min(kBlock, n - begin), end = begin + size;
     linalg::gemm(true, false, size, rows, size, 1, diagonal_blocks.data() + begin * kBlock, kBlock,
-                 d + begin * rows, rows, 0, scratch.data(), rows);
+                 d + begin * rows, rows, 0, product.data(), rows);
     if (end < n)
       linalg::gemm(true, false, size, rows, n - end, 1, matrix->data.data() + end * n + begin, n,
-                   d + end * rows, rows, 1, scratch.data(), rows);
-    const double* own = d + begin * rows;
-    double sum = 0;
-    for (int64_t i = 0; i < size * rows; ++i) sum += own[i] * scratch[at(i)];
-    total += sum;
+                   d + end * rows, rows, 1, product.data(), rows);
+    for (int64_t i = 0; i < size; ++i) {
+      const double *own = d + (begin + i) * rows, *other = product.data() + i * rows;
+      for (int64_t r = 0; r < rows; ++r) out[at(r)] += 2 * own[r] * other[r];
+    }
   }
-  return std::max(0.0, 2 * total);
+  for (double& x : out) x = std::max(0.0, x);
 }
 
 }  // namespace halftone::rounder

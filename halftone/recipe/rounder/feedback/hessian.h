@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -39,10 +40,10 @@ struct Hessian {
 
   double factor(int64_t i, int64_t j) const { return matrix->at(i, j); }
 
-  // tr(D H D^T) for D^T [n, rows] in processing order, row stride `rows`: straight from H, so it
-  // does not inherit the factor's rounding and has no damping in it. n^2 * rows multiply-adds, one
-  // thread. `scratch` is reused between calls.
-  double quadratic(const double* d, int64_t rows, std::vector<double>& scratch) const;
+  // out[r] = d_r H d_r^T for the columns of D^T [n, rows] in processing order: straight from H, so
+  // it does not inherit the factor's rounding and has no damping in it. n^2 * rows multiply-adds,
+  // one thread.
+  void quadratic(const double* d, int64_t rows, std::span<double> out) const;
 };
 
 // Checks and conditions H (NumericError naming `name` when it is not finite), orders it, and

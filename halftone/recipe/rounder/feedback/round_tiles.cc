@@ -10,7 +10,7 @@ namespace {
 
 // Rows of a tile: depends on the layer's shape alone, so that the sums do. Wide enough for the
 // matrix kernels, and enough tiles for a few threads.
-int64_t tile_rows(int64_t rows) { return rows >= 1024 ? 128 : 64; }
+int64_t tile_rows(int64_t rows) { return rows >= 1024 ? 128 : rows >= 256 ? 96 : 64; }
 
 // One problem with what its tiles share and what they report.
 struct Work {
@@ -117,16 +117,14 @@ std::vector<Result> round_tiles(std::span<const Problem> problems,
     const auto t = static_cast<size_t>(part.index);
     Tile tile(*work.problem, *work.weight, hessian, work.groups, work.nearest, part.begin,
               part.end);
-    std::vector<double> scratch;
     if (usable) {
       algorithm(tile);
       work.losses[t] = tile.loss;
       tile.store(work.result.codes, work.clamped[t]);
-      tile.subtract_weights();
-      work.errors[t] = hessian.quadratic(tile.w.data(), tile.rows, scratch);
     }
-    tile.load_difference(work.nearest);
-    work.nearest_errors[t] = hessian.quadratic(tile.w.data(), tile.rows, scratch);
+    const Tile::Errors errors = tile.measure(usable);
+    work.errors[t] = errors.own;
+    work.nearest_errors[t] = errors.nearest;
   });
 
   std::vector<Result> results;

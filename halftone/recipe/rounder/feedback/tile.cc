@@ -113,24 +113,29 @@ void Tile::store(format::Codes& out, int64_t& clamped) const {
   }
 }
 
-void Tile::subtract_weights() {
-  for (int64_t r = 0; r < rows; ++r) {
-    const auto from = weight_.row(begin_ + r);
-    for (int64_t p = 0; p < n; ++p)
-      w[at(p * rows + r)] -= static_cast<double>(from[at(hessian.order[at(p)])]);
-  }
-}
-
-void Tile::load_difference(const format::Codes& codes) {
+// D = Q - W of both side by side, so that H is read once.
+Tile::Errors Tile::measure(bool own) const {
+  const int64_t width = own ? 2 * rows : rows, shift = own ? rows : 0;
+  std::vector<double> d(at(n * width));
   std::vector<float> values(at(n));
   for (int64_t r = 0; r < rows; ++r) {
-    codes.dequantize_row(begin_ + r, values);
+    nearest_.dequantize_row(begin_ + r, values);
     const auto from = weight_.row(begin_ + r);
     for (int64_t p = 0; p < n; ++p) {
       const size_t k = at(hessian.order[at(p)]);
-      w[at(p * rows + r)] = static_cast<double>(values[k]) - static_cast<double>(from[k]);
+      const double weight = static_cast<double>(from[k]);
+      if (own) d[at(p * width + r)] = w[at(p * rows + r)] - weight;
+      d[at(p * width + shift + r)] = static_cast<double>(values[k]) - weight;
     }
   }
+  std::vector<double> errors(at(width));
+  hessian.quadratic(d.data(), width, errors);
+  Errors out;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (own) out.own += errors[at(r)];
+    out.nearest += errors[at(shift + r)];
+  }
+  return out;
 }
 
 }  // namespace halftone::rounder

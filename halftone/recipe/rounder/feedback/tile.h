@@ -66,11 +66,13 @@ class Tile {
     codes_[static_cast<size_t>(p * rows + r)] = static_cast<uint8_t>(code);
   }
 
-  // For the frame below: codes, and grids fitted on the way, into the result; and D = (Q or the
-  // values of `codes`) - W over `w`.
+  // For the frame below: codes, and grids fitted on the way, into the result.
   void store(format::Codes& out, int64_t& clamped) const;
-  void subtract_weights();
-  void load_difference(const format::Codes& codes);
+  // The errors of Q and of nearest rounding, summed over the tile's rows.
+  struct Errors {
+    double own = 0, nearest = 0;
+  };
+  Errors measure(bool own) const;
 
  private:
   const Problem& problem_;
