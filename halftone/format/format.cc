@@ -1,6 +1,10 @@
 #include "halftone/format/format.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "halftone/base/half.h"
 
 namespace halftone::format {
 namespace {
@@ -134,6 +138,31 @@ Format format_from_json(const Json& json, const Format& defaults, const std::str
     format.group = Format{}.group;
   validate(format, subject);
   return format;
+}
+
+float stored_scale(double step, DType dtype, bool& clamped) {
+  constexpr double kF32 = std::numeric_limits<float>::max();
+  const double bounded = std::clamp(step, -kF32, kF32);
+  float value = static_cast<float>(bounded);
+  float largest = std::numeric_limits<float>::max(),
+        smallest = std::numeric_limits<float>::denorm_min();
+  if (dtype == DType::f16) {
+    value = f16_to_f32(f32_to_f16(value));
+    largest = 65504.0f, smallest = 0x1p-24f;
+  } else if (dtype == DType::bf16) {
+    value = bf16_to_f32(f32_to_bf16(value));
+    largest = 0x1.fep127f, smallest = 0x1p-133f;
+  }
+  clamped = bounded != step;
+  if (std::isinf(value)) {
+    clamped = true;
+    return std::copysign(largest, value);
+  }
+  if (value == 0) {
+    clamped = true;
+    return std::copysign(smallest, static_cast<float>(step));
+  }
+  return value;
 }
 
 double bits_per_weight(const Format& format, int64_t n, int64_t k, bool scattered_groups) {

@@ -123,6 +123,10 @@ struct Grid {
   bool operator==(const Grid&) const = default;
 };
 
+// A step as the file will hold it: rounded to `dtype` (f16, bf16 or f32). Beyond the dtype's range
+// the nearest usable value is taken (never 0 or infinity) and `clamped` says so.
+float stored_scale(double step, DType dtype, bool& clamped);
+
 // A kind of format. `fit` chooses the grid for one set of weights that share a scale; weights are
 // double because a rounder's compensated weights are. All zero: scale 1, and every code is the
 // zero. Safe from many threads.
@@ -139,9 +143,15 @@ const Kind& kind_of(const Format& format);
 // Codes of a run of weights on one grid.
 void quantize_run(std::span<const double> w, const Grid& grid, uint8_t* codes);
 
-// Nearest rounding of a whole matrix: the reference of every format. Rows are spread over `pool`
-// when there is one; the bytes do not depend on it. `clamped_scales` counts the grids whose scale
-// the storage dtype could not hold.
+// A whole matrix, each run of weights that share a scale on the grid that `fit` gives for it.
+// `first`: index of its first weight in row-major order; a run is (part of) one row, but under
+// granularity tensor the whole matrix. Rows are spread over `pool` when there is one; the bytes do
+// not depend on it. `clamped_scales` counts the grids whose scale the storage dtype could not hold.
+using FitRun = std::function<Grid(std::span<const double> run, int64_t first)>;
+Codes quantize_runs(const Matrix<float>& w, const Format& format, const FitRun& fit,
+                    ThreadPool* pool = nullptr, int64_t* clamped_scales = nullptr);
+
+// Nearest rounding: the reference of every format.
 Codes quantize_nearest(const Matrix<float>& w, const Format& format, ThreadPool* pool = nullptr,
                        int64_t* clamped_scales = nullptr);
 

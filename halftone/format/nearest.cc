@@ -20,9 +20,8 @@ void quantize_run(std::span<const double> w, const Grid& grid, uint8_t* codes) {
   }
 }
 
-Codes quantize_nearest(const Matrix<float>& w, const Format& format, ThreadPool* pool,
-                       int64_t* clamped_scales) {
-  const Kind& kind = kind_of(format);
+Codes quantize_runs(const Matrix<float>& w, const Format& format, const FitRun& fit,
+                    ThreadPool* pool, int64_t* clamped_scales) {
   Codes out = Codes::empty(format, w.rows, w.cols);
   std::atomic<int64_t> clamped{0};
   const auto finish = [&] {
@@ -32,7 +31,7 @@ Codes quantize_nearest(const Matrix<float>& w, const Format& format, ThreadPool*
   if (w.rows == 0 || w.cols == 0) return finish();
   Grid shared;
   if (format.granularity == Granularity::tensor) {
-    shared = kind.fit(std::vector<double>(w.data.begin(), w.data.end()), format);
+    shared = fit(std::vector<double>(w.data.begin(), w.data.end()), 0);
     clamped += shared.clamped;
     out.set_grid(0, 0, shared);
   }
@@ -48,7 +47,7 @@ Codes quantize_nearest(const Matrix<float>& w, const Format& format, ThreadPool*
             static_cast<size_t>(k), static_cast<size_t>(std::min(width, w.cols - k)));
         Grid grid = shared;
         if (format.granularity != Granularity::tensor) {
-          grid = kind.fit(run, format);
+          grid = fit(run, n * w.cols + k);
           bad += grid.clamped;
           out.set_grid(n, g, grid);
         }
@@ -62,6 +61,13 @@ Codes quantize_nearest(const Matrix<float>& w, const Format& format, ThreadPool*
   else
     rows(0, w.rows);
   return finish();
+}
+
+Codes quantize_nearest(const Matrix<float>& w, const Format& format, ThreadPool* pool,
+                       int64_t* clamped_scales) {
+  const Kind& kind = kind_of(format);
+  const auto fit = [&](std::span<const double> run, int64_t) { return kind.fit(run, format); };
+  return quantize_runs(w, format, fit, pool, clamped_scales);
 }
 
 }  // namespace halftone::format

@@ -32,7 +32,6 @@
 #include <vector>
 
 #include "halftone/base/error.h"
-#include "halftone/base/half.h"
 #include "halftone/format/format.h"
 
 namespace halftone::format {
@@ -94,38 +93,11 @@ const Rule& rule_of(const Format& format) {
   throw InputError("format " + format.label(), "unknown grid " + quote(format.grid));
 }
 
-// A step as the file will hold it. Beyond the dtype's range the nearest usable value is taken and
-// `clamped` says so.
-float stored(double step, DType dtype, bool& clamped) {
-  constexpr double kF32 = std::numeric_limits<float>::max();
-  const double bounded = std::clamp(step, -kF32, kF32);
-  float value = static_cast<float>(bounded);
-  float largest = std::numeric_limits<float>::max(),
-        smallest = std::numeric_limits<float>::denorm_min();
-  if (dtype == DType::f16) {
-    value = f16_to_f32(f32_to_f16(value));
-    largest = 65504.0f, smallest = 0x1p-24f;
-  } else if (dtype == DType::bf16) {
-    value = bf16_to_f32(f32_to_bf16(value));
-    largest = 0x1.fep127f, smallest = 0x1p-133f;
-  }
-  clamped = bounded != step;
-  if (std::isinf(value)) {
-    clamped = true;
-    return std::copysign(largest, value);
-  }
-  if (value == 0) {
-    clamped = true;
-    return std::copysign(smallest, static_cast<float>(step));
-  }
-  return value;
-}
-
 Grid make_grid(const Rule& rule, Range range, double p, const Format& format) {
   Grid grid;
   grid.max_code = static_cast<int32_t>(levels(format.bits));
   grid.scale =
-      stored(rule.step(range, format.symmetric, p, format.bits), format.scale_dtype, grid.clamped);
+      stored_scale(rule.step(range, format.symmetric, p, format.bits), format.scale_dtype, grid.clamped);
   grid.zero = static_cast<int32_t>(half(format.bits));
   if (format.symmetric) return grid;
   const double low = rule.step == awq_step ? range.low : std::min(range.low, 0.0);
