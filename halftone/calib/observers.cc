@@ -54,6 +54,14 @@ SampleStatistics summarise(const at::Tensor& x, const std::set<Need>& needs) {
       for (int64_t k = 0; k < K; ++k)
         sample.sum[static_cast<size_t>(k)] += static_cast<double>(data[t * K + k]);
   }
+  if (needs.contains(Need::input_square)) {
+    sample.square.assign(static_cast<size_t>(K), 0.0);
+    for (int64_t t = 0; t < T; ++t)
+      for (int64_t k = 0; k < K; ++k) {
+        const double value = static_cast<double>(data[t * K + k]);
+        sample.square[static_cast<size_t>(k)] += value * value;
+      }
+  }
   return sample;
 }
 
@@ -64,6 +72,7 @@ Observer::Observer(Watched watched, int64_t sequences)
     statistics_.hessian = std::make_shared<Matrix<double>>(watched_.width, watched_.width);
   if (watched_.needs.contains(Need::input_absmax)) statistics_.absmax.assign(width, 0.0f);
   if (watched_.needs.contains(Need::input_mean)) sum_.assign(width, 0.0);
+  if (watched_.needs.contains(Need::input_square)) square_.assign(width, 0.0);
 }
 
 void Observer::add(const at::Tensor& x, const SampleStatistics& sample, ThreadPool& pool) {
@@ -80,14 +89,17 @@ void Observer::add(const at::Tensor& x, const SampleStatistics& sample, ThreadPo
     if (value > statistics_.absmax[k] || std::isnan(value)) statistics_.absmax[k] = value;
   }
   for (size_t k = 0; k < sum_.size(); ++k) sum_[k] += sample.sum[k];
+  for (size_t k = 0; k < square_.size(); ++k) square_[k] += sample.square[k];
 }
 
 recipe::InputStatistics Observer::finish() {
-  if (!sum_.empty()) {
-    statistics_.mean.resize(sum_.size());
-    for (size_t k = 0; k < sum_.size(); ++k)
-      statistics_.mean[k] = static_cast<float>(sum_[k] / static_cast<double>(statistics_.tokens));
-  }
+  const auto average = [&](const std::vector<double>& sums, std::vector<float>& out) {
+    out.resize(sums.size());
+    for (size_t k = 0; k < sums.size(); ++k)
+      out[k] = static_cast<float>(sums[k] / static_cast<double>(statistics_.tokens));
+  };
+  average(sum_, statistics_.mean);
+  average(square_, statistics_.square);
   return std::move(statistics_);
 }
 

@@ -28,8 +28,9 @@ std::vector<Watched> group_by_input(const spec::Segment& segment,
 
 // The part of one sample that can be computed beside others, in any order.
 struct SampleStatistics {
-  std::vector<float> absmax;  // [K]
-  std::vector<double> sum;    // [K]
+  std::vector<float> absmax;   // [K]
+  std::vector<double> sum;     // [K]
+  std::vector<double> square;  // [K]
 };
 // x [T, K] f32, contiguous.
 SampleStatistics summarise(const at::Tensor& x, const std::set<recipe::Need>& needs);
@@ -47,7 +48,7 @@ class Observer {
  private:
   Watched watched_;
   recipe::InputStatistics statistics_;
-  std::vector<double> sum_;
+  std::vector<double> sum_, square_;
   double weight_ = 0;
 };
 

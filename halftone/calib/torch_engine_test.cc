@@ -102,8 +102,9 @@ TEST_P(Families, StatisticsOfEveryLinearEqualThoseOfItsCapturedInputs) {
   Walk walk(*engine, ids);
   for (size_t b = 0; b < checkpoint.spec.blocks.size(); ++b) {
     engine->load_block(static_cast<int64_t>(b));
-    const auto observe = observe_all(checkpoint.spec.blocks[b],
-                                     {Need::input_hessian, Need::input_absmax, Need::input_mean});
+    const auto observe = observe_all(
+        checkpoint.spec.blocks[b],
+        {Need::input_hessian, Need::input_absmax, Need::input_mean, Need::input_square});
     const auto statistics = walk.run(observe, true);
     ASSERT_EQ(statistics.size(), observe.size());
     for (const auto& [op, seen] : statistics) {
@@ -145,6 +146,8 @@ TEST_P(Families, StatisticsOfEveryLinearEqualThoseOfItsCapturedInputs) {
         EXPECT_NEAR(seen.mean[static_cast<size_t>(k)],
                     sum[k].item<double>() / static_cast<double>(tokens), 1e-5)
             << op;
+        const double square = d[k] * d[k] * 2.5 / static_cast<double>(tokens);  // H is 2 / 5 of it
+        EXPECT_NEAR(seen.square[static_cast<size_t>(k)], square, 1e-5 * (1 + square)) << op;
       }
     }
   }
@@ -185,10 +188,10 @@ TEST_F(Engine, GivesTheSameBytesAtAnyThreadCountAndCaptureBudget) {
     Result result;
     for (size_t b = 0; b < checkpoint_.spec.blocks.size(); ++b) {
       engine->load_block(static_cast<int64_t>(b));
-      for (const auto& [name, seen] :
-           walk.run(observe_all(checkpoint_.spec.blocks[b],
-                                {Need::input_hessian, Need::input_absmax, Need::input_mean}),
-                    true)) {
+      for (const auto& [name, seen] : walk.run(
+               observe_all(checkpoint_.spec.blocks[b], {Need::input_hessian, Need::input_absmax,
+                                                        Need::input_mean, Need::input_square}),
+               true)) {
         result.hessians.push_back(*seen.hessian);
         result.rest.push_back(seen.absmax);
         result.rest.push_back(seen.mean);
