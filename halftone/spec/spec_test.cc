@@ -1,8 +1,10 @@
 // The families on real and broken configs, and the fold graph that is derived from them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "halftone/base/env.h"
 #include "halftone/base/threads.h"
@@ -200,6 +202,29 @@ TEST_F(Checkpoints, ANameThatDoesNotExistSaysWhatDoes) {
   } catch (const Error& e) {
     EXPECT_EQ(e.line(), "error[E_MISSING] smolm: no such file or folder, and no model of that name; known names: smollm2, smollm2-fp");
   }
+}
+
+TEST_F(Checkpoints, AHubNameResolvesInTheLocalCache) {
+  const std::string hub = testing::TempDir() + "halftone_hub";
+  env->remove_tree(hub);
+  const std::string commit(40, 'a'), root = hub + "/models--org--tiny", snapshot = root + "/snapshots/" + commit;
+  for (const std::string& folder : {root + "/refs", root + "/blobs", snapshot}) env->make_directories(folder);
+  write_atomically(*env, root + "/refs/main", commit);
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    write_atomically(*env, root + "/blobs/" + name, env->read_text(fixture("llama_mha_tied/") + name, 1 << 20));
+    ASSERT_EQ(::symlink((std::string("../../blobs/") + name).c_str(), (snapshot + "/" + name).c_str()), 0);
+  }
+  ::setenv("HF_HUB_CACHE", hub.c_str(), 1);
+  EXPECT_EQ(open_checkpoint("org/tiny", context).path, snapshot);
+  EXPECT_EQ(open_checkpoint("org/tiny@" + commit, context).spec.blocks.size(), 2u);
+  try {
+    open_checkpoint("org/absent", context);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.line(), "error[E_MISSING] org/absent: is neither a path here nor in the hub cache " + hub + "; run: halftone pull org/absent");
+  }
+  ::unsetenv("HF_HUB_CACHE");
+  env->remove_tree(hub);
 }
 
 TEST_F(Checkpoints, AConfigOfOtherShapesIsRefusedBeforeAnyCompute) {
