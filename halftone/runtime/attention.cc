@@ -265,7 +265,9 @@ void AttentionRunner::attend_split(const AttentionCall& call) {
   for (int64_t head = 0; head < a.kv_heads; ++head)
     for (int64_t block = first; block < blocks; ++block) tasks_.push_back({&call, head, 0, 1, block});
   run_tasks();
+  // Worker 0 merges, whether or not it got a task that sized its scratch.
   Scratch& s = scratch_[0];
+  s.out.resize(static_cast<size_t>(dim));
   for (int64_t head = 0; head < a.kv_heads; ++head) {
     for (int64_t row = 0; row < group; ++row) {
       float m = kMinusInfinity, l = 0;
