@@ -22,54 +22,74 @@ struct alignas(32) Panel {
   float y[kPanelRows][kTileRows];
 };
 
-// sums[6 * half + row] += the products of 32 k. w [8 quads][16 rows][4], x [8 quads][6 rows][4].
-inline void block_i8(const uint8_t* w, const int8_t* x, __m256i* sums) {
-  alignas(32) static constexpr int16_t kOnes[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-  asm volatile(
-      "vmovdqa (%[w]), %%ymm12\n"
-      "vmovdqa 32(%[w]), %%ymm13\n"
-      ".irp i,0,1,2,3,4,5\n"
-      "vpbroadcastd \\i*4(%[x]), %%ymm14\n"
-      "vpmaddubsw %%ymm14, %%ymm12, %%ymm\\i\n"
-      ".if \\i==0\n vpmaddubsw %%ymm14, %%ymm13, %%ymm6\n .endif\n"
-      ".if \\i==1\n vpmaddubsw %%ymm14, %%ymm13, %%ymm7\n .endif\n"
-      ".if \\i==2\n vpmaddubsw %%ymm14, %%ymm13, %%ymm8\n .endif\n"
-      ".if \\i==3\n vpmaddubsw %%ymm14, %%ymm13, %%ymm9\n .endif\n"
-      ".if \\i==4\n vpmaddubsw %%ymm14, %%ymm13, %%ymm10\n .endif\n"
-      ".if \\i==5\n vpmaddubsw %%ymm14, %%ymm13, %%ymm11\n .endif\n"
-      ".endr\n"
+// int16 sums of 8 quads (32 k) in h[6 * half + row]; `start` begins them, `go_on` adds to them.
+// w [8 quads][16 rows][4], x [8 quads][6 rows][4].
+inline void start(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
+  __m256i w0, w1, b, p;
+  asm("vmovdqa (%[w]), %[w0]\n"
+      "vmovdqa 32(%[w]), %[w1]\n"
+      "vpbroadcastd 0(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s0]\n vpmaddubsw %[b], %[w1], %[s6]\n"
+      "vpbroadcastd 4(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s1]\n vpmaddubsw %[b], %[w1], %[s7]\n"
+      "vpbroadcastd 8(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s2]\n vpmaddubsw %[b], %[w1], %[s8]\n"
+      "vpbroadcastd 12(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s3]\n vpmaddubsw %[b], %[w1], %[s9]\n"
+      "vpbroadcastd 16(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s4]\n vpmaddubsw %[b], %[w1], %[s10]\n"
+      "vpbroadcastd 20(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s5]\n vpmaddubsw %[b], %[w1], %[s11]\n"
       ".irp q,1,2,3,4,5,6,7\n"
-      "vmovdqa \\q*64(%[w]), %%ymm12\n"
-      "vmovdqa \\q*64+32(%[w]), %%ymm13\n"
-      "vpbroadcastd \\q*24(%[x]), %%ymm14\n"
-      "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n vpaddw %%ymm15, %%ymm0, %%ymm0\n"
-      "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n vpaddw %%ymm14, %%ymm6, %%ymm6\n"
-      "vpbroadcastd \\q*24+4(%[x]), %%ymm14\n"
-      "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n vpaddw %%ymm15, %%ymm1, %%ymm1\n"
-      "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n vpaddw %%ymm14, %%ymm7, %%ymm7\n"
-      "vpbroadcastd \\q*24+8(%[x]), %%ymm14\n"
-      "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n vpaddw %%ymm15, %%ymm2, %%ymm2\n"
-      "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n vpaddw %%ymm14, %%ymm8, %%ymm8\n"
-      "vpbroadcastd \\q*24+12(%[x]), %%ymm14\n"
-      "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n vpaddw %%ymm15, %%ymm3, %%ymm3\n"
-      "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n vpaddw %%ymm14, %%ymm9, %%ymm9\n"
-      "vpbroadcastd \\q*24+16(%[x]), %%ymm14\n"
-      "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n vpaddw %%ymm15, %%ymm4, %%ymm4\n"
-      "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n vpaddw %%ymm14, %%ymm10, %%ymm10\n"
-      "vpbroadcastd \\q*24+20(%[x]), %%ymm14\n"
-      "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n vpaddw %%ymm15, %%ymm5, %%ymm5\n"
-      "vpmaddubsw %%ymm14, %%ymm13, %%ymm14\n vpaddw %%ymm14, %%ymm11, %%ymm11\n"
+      "vmovdqa \\q*64(%[w]), %[w0]\n"
+      "vmovdqa \\q*64+32(%[w]), %[w1]\n"
+      "vpbroadcastd \\q*24+0(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s0], %[s0]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s6], %[s6]\n"
+      "vpbroadcastd \\q*24+4(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s1], %[s1]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s7], %[s7]\n"
+      "vpbroadcastd \\q*24+8(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s2], %[s2]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s8], %[s8]\n"
+      "vpbroadcastd \\q*24+12(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s3], %[s3]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s9], %[s9]\n"
+      "vpbroadcastd \\q*24+16(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s4], %[s4]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s10], %[s10]\n"
+      "vpbroadcastd \\q*24+20(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s5], %[s5]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s11], %[s11]\n"
       ".endr\n"
-      "vmovdqa (%[ones]), %%ymm15\n"
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11\n"
-      "vpmaddwd %%ymm15, %%ymm\\i, %%ymm\\i\n"
-      "vpaddd \\i*32(%[sums]), %%ymm\\i, %%ymm\\i\n"
-      "vmovdqa %%ymm\\i, \\i*32(%[sums])\n"
+      : [s0] "=&x"(h[0]), [s1] "=&x"(h[1]), [s2] "=&x"(h[2]), [s3] "=&x"(h[3]), [s4] "=&x"(h[4]), [s5] "=&x"(h[5]), [s6] "=&x"(h[6]), [s7] "=&x"(h[7]), [s8] "=&x"(h[8]), [s9] "=&x"(h[9]), [s10] "=&x"(h[10]), [s11] "=&x"(h[11]),
+        [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b), [p] "=&x"(p)
+      : [w] "r"(w), [x] "r"(x)
+      : "memory");
+}
+
+inline void go_on(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
+  __m256i w0, w1, b, p;
+  asm(".irp q,0,1,2,3,4,5,6,7\n"
+      "vmovdqa \\q*64(%[w]), %[w0]\n"
+      "vmovdqa \\q*64+32(%[w]), %[w1]\n"
+      "vpbroadcastd \\q*24+0(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s0], %[s0]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s6], %[s6]\n"
+      "vpbroadcastd \\q*24+4(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s1], %[s1]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s7], %[s7]\n"
+      "vpbroadcastd \\q*24+8(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s2], %[s2]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s8], %[s8]\n"
+      "vpbroadcastd \\q*24+12(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s3], %[s3]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s9], %[s9]\n"
+      "vpbroadcastd \\q*24+16(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s4], %[s4]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s10], %[s10]\n"
+      "vpbroadcastd \\q*24+20(%[x]), %[b]\n"
+      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s5], %[s5]\n"
+      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s11], %[s11]\n"
       ".endr\n"
-      :
-      : [w] "r"(w), [x] "r"(x), [sums] "r"(sums), [ones] "r"(kOnes)
-      : "memory", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm12",
-        "ymm13", "ymm14", "ymm15");
+      : [s0] "+x"(h[0]), [s1] "+x"(h[1]), [s2] "+x"(h[2]), [s3] "+x"(h[3]), [s4] "+x"(h[4]), [s5] "+x"(h[5]), [s6] "+x"(h[6]), [s7] "+x"(h[7]), [s8] "+x"(h[8]), [s9] "+x"(h[9]), [s10] "+x"(h[10]), [s11] "+x"(h[11]),
+        [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b), [p] "=&x"(p)
+      : [w] "r"(w), [x] "r"(x)
+      : "memory");
 }
 
 // The same for int16: w [8 quads][(k0, k2) | (k1, k3)][16 rows][2], x [8 quads][(k0, k2) | (k1, k3)][6 rows][2].
@@ -144,43 +164,78 @@ inline void widen(const int8_t* x, int16_t* out) {
 template <int B>
 constexpr int64_t kColBytes = B == 8 ? 32 : 16;  // of an unpacked tile, per k
 
-// A panel times a tile over units [u0, u1); `unpacked` starts at the first of them.
+// What a unit needs of the tile: codes, scales, and minus the zero-points as int16 with 0 in the upper half of each lane.
+struct Unit {
+  const uint8_t* w;
+  __m256 scale[2];
+  __m256i minus_zero[2];
+};
+
+// A panel times a tile over one unit of `count` k.
+template <int B>
+[[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t count, const int32_t* x_sums, const float* a, Panel& out) {
+  constexpr int R = kPanelRows;
+  alignas(32) __m256i sums[2 * R];
+  // Start from -zero * X: the sum of activations fits int16, so madd is the 32-bit product.
+#pragma GCC unroll 6
+  for (int i = 0; i < R; ++i) {
+    const __m256i total = _mm256_set1_epi32(x_sums[i]);
+    sums[i] = _mm256_madd_epi16(in.minus_zero[0], total);
+    sums[R + i] = _mm256_madd_epi16(in.minus_zero[1], total);
+  }
+  const auto finish = [&](int i, __m256i d) {
+    float* y = out.y[i % R] + i / R * 8;
+    const __m256 sa = _mm256_mul_ps(in.scale[i / R], _mm256_set1_ps(a[i % R]));
+    _mm256_store_ps(y, _mm256_fmadd_ps(_mm256_cvtepi32_ps(d), sa, _mm256_load_ps(y)));
+  };
+  const uint8_t* w = in.w;
+  if constexpr (B == 8) {
+    for (; count > 0; count -= kTileCols, w += kTileCols * kColBytes<B>, x += kTileCols * R) {
+      alignas(32) int16_t wide[kTileCols * R];
+      widen(x, wide);
+      block_i16(w, wide, sums);
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < 2 * R; ++i) finish(i, sums[i]);
+  } else {
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (;;) {
+      __m256i h[2 * R];
+      start(w, x, h);
+      w += kTileCols * kColBytes<B>;
+      x += kTileCols * R;
+      count -= kTileCols;
+      if (B <= 3 && count > 0) {  // 16 quads of at most 2 * 127 * 7 still fit int16
+        go_on(w, x, h);
+        w += kTileCols * kColBytes<B>;
+        x += kTileCols * R;
+        count -= kTileCols;
+      }
+      if (count <= 0) {
+#pragma GCC unroll 12
+        for (int i = 0; i < 2 * R; ++i) finish(i, _mm256_add_epi32(_mm256_madd_epi16(h[i], ones), sums[i]));
+        return;
+      }
+#pragma GCC unroll 12
+      for (int i = 0; i < 2 * R; ++i) sums[i] = _mm256_add_epi32(_mm256_madd_epi16(h[i], ones), sums[i]);
+    }
+  }
+}
+
+// ... over units [u0, u1); `unpacked` starts at the first of them.
 template <int B>
 void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, int64_t m, int64_t u0, int64_t u1, Panel& out) {
-  constexpr int64_t R = kPanelRows;
   const Tiles& w = job.w;
-  alignas(32) __m256i sums[2 * R];
   for (int64_t u = u0; u < u1; ++u) {
-    const int64_t group = u / job.units_per_group, at = m * job.units + u * R;
-    // Start from -zero * X. The sum fits int16 and the other half of -zero is 0, so madd is the 32-bit product.
-#pragma GCC unroll 2
+    const int64_t begin = u * job.unit, count = smaller(begin + job.unit, w.padded_cols) - begin;
+    const int64_t group = u / job.units_per_group, at = m * job.units + u * kPanelRows;
+    Unit in;
+    in.w = unpacked + (begin - u0 * job.unit) * kColBytes<B>;
     for (int h = 0; h < 2; ++h) {
-      const __m256i z = _mm256_and_si256(_mm256_sub_epi32(_mm256_setzero_si256(), zeros(w, base, group, h)), _mm256_set1_epi32(0xffff));
-#pragma GCC unroll 6
-      for (int64_t i = 0; i < R; ++i) sums[R * h + i] = _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at + i]));
+      in.scale[h] = scales(w, base, group, h);
+      in.minus_zero[h] = _mm256_and_si256(_mm256_sub_epi32(_mm256_setzero_si256(), zeros(w, base, group, h)), _mm256_set1_epi32(0xffff));
     }
-    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
-    const uint8_t* weights = unpacked + (begin - u0 * job.unit) * kColBytes<B>;
-    const int8_t* x = job.x + m * w.padded_cols + begin * R;
-    for (int64_t k = begin; k < end; k += kTileCols, weights += kTileCols * kColBytes<B>, x += kTileCols * R) {
-      if constexpr (B == 8) {
-        alignas(32) int16_t wide[kTileCols * R];
-        widen(x, wide);
-        block_i16(weights, wide, sums);
-      } else {
-        block_i8(weights, x, sums);
-      }
-    }
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; ++h) {
-      const __m256 s = scales(w, base, group, h);
-#pragma GCC unroll 6
-      for (int64_t i = 0; i < R; ++i) {
-        const __m256 sa = _mm256_mul_ps(s, _mm256_set1_ps(job.a[at + i]));
-        float* y = out.y[i] + 8 * h;
-        _mm256_store_ps(y, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums[R * h + i]), sa, _mm256_load_ps(y)));
-      }
-    }
+    unit<B>(in, job.x + m * w.padded_cols + begin * kPanelRows, count, job.sums + at, job.a + at, out);
   }
 }
 

@@ -56,34 +56,86 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   total.store(job, tile, m0);
 }
 
-template <int B, int J, int R>
+// float(code - zero), exactly. b <= 4: a permute looks the value up in 16 floats; it uses the low 4 bits of a lane, so a shift of the line
+// is all it needs (shorter codes: the table repeats). b = 8: as centred() does. Z: zero-points of each row, subtracted.
+template <int B, bool Z>
+struct Decoder {
+  __m512 table, zero;
+  Magic powers;
+  void start(const Tiles& w) {
+    const __m512i codes = _mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32((1 << B) - 1));
+    table = _mm512_cvtepi32_ps(_mm512_sub_epi32(codes, _mm512_set1_epi32(Z ? 0 : w.zero)));
+  }
+  void set(const Tiles& w, const uint8_t* base, int64_t group) {
+    const __m512i z = zeros(w, base, group);
+    zero = _mm512_cvtepi32_ps(z);
+    powers = magic(z);
+  }
+  // Column I of a block of 32; `rest` is what third() made of the lines.
+  template <int I>
+  __m512 value(const uint8_t* lines, __m512i rest) const {
+    constexpr int kQuad = I / 4, kByte = I % 4;
+    if constexpr (B == 8) {
+      return centred<kByte>(load(lines + kQuad * 64), powers);
+    } else {
+      constexpr bool kRest = B == 3 && kQuad >= 6;
+      constexpr int kPerLine = B == 3 ? 2 : 8 / B;
+      const __m512i v = kRest ? rest : load(lines + (kRest ? 0 : kQuad / kPerLine) * 64);
+      const __m512 code = _mm512_permutexvar_ps(_mm512_srli_epi32(v, 8 * kByte + B * (kQuad % kPerLine)), table);
+      return Z ? _mm512_sub_ps(code, zero) : code;
+    }
+  }
+};
+
+// b = 3: bits 6-7 of the three lines put together, quad 6 in the low 3 bits of each byte, quad 7 above.
+template <int B>
+inline __m512i third(const uint8_t* lines) {
+  if constexpr (B != 3) return _mm512_setzero_si512();
+  const __m512i t0 = _mm512_and_si512(_mm512_srli_epi16(load(lines), 6), _mm512_set1_epi8(3));
+  const __m512i t1 = _mm512_and_si512(_mm512_srli_epi16(load(lines + 64), 4), _mm512_set1_epi8(12));
+  const __m512i t2 = _mm512_and_si512(_mm512_srli_epi16(load(lines + 128), 2), _mm512_set1_epi8(48));
+  return _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
+}
+
+template <int I>
+struct Index {
+  static constexpr int kValue = I;
+};
+template <int I = 0, class F>
+inline __attribute__((always_inline)) void for_32(const F& f) {  // f(Index<0>()), ... f(Index<31>())
+  if constexpr (I < 32) {
+    f(Index<I>());
+    for_32<I + 1>(f);
+  }
+}
+
+template <int B, int J, int R, bool Z>
 void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   const Tiles& w = job.w;
   const uint8_t* base[J];
   for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;
   const float* x = job.x + m0 * w.padded_cols;
   Sums<J, R> total;
+  Decoder<B, Z> decoder[J];
+  for (auto& d : decoder) d.start(w);
   for (int64_t u = 0; u < job.units; ++u) {
-    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
-    const int64_t group = u / job.units_per_group;
+    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols), group = u / job.units_per_group;
     Sums<J, R> part;
-    Magic zero[J];
-    for (int j = 0; j < J; ++j) zero[j] = magic(zeros(w, base[j], group));
+    for (int j = 0; j < J; ++j) decoder[j].set(w, base[j], group);
     for (int64_t k = begin; k < end; k += kTileCols) {
-      __m512i q[J][8];
-      for (int j = 0; j < J; ++j) unpack<B>(base[j] + w.codes_offset + k / kTileCols * 64 * B, q[j]);
-      for (int i = 0; i < 8; ++i) {
-        const auto step = [&]<int C>() {
-          for (int r = 0; r < R; ++r) {
-            const __m512 b = _mm512_set1_ps(x[r * w.padded_cols + k + 4 * i + C]);
-            for (int j = 0; j < J; ++j) part.y[r][j] = _mm512_fmadd_ps(centred<C>(q[j][i], zero[j]), b, part.y[r][j]);
-          }
-        };
-        step.template operator()<0>();
-        step.template operator()<1>();
-        step.template operator()<2>();
-        step.template operator()<3>();
+      const uint8_t* lines[J];
+      __m512i rest[J];
+      for (int j = 0; j < J; ++j) {
+        lines[j] = base[j] + w.codes_offset + k / kTileCols * 64 * B;
+        rest[j] = third<B>(lines[j]);
       }
+      for_32([&](auto index) __attribute__((always_inline)) {
+        constexpr int I = decltype(index)::kValue;
+        for (int j = 0; j < J; ++j) {
+          const __m512 v = decoder[j].template value<I>(lines[j], rest[j]);
+          for (int r = 0; r < R; ++r) part.y[r][j] = _mm512_fmadd_ps(v, _mm512_set1_ps(x[r * w.padded_cols + k + I]), part.y[r][j]);
+        }
+      });
     }
     for (int j = 0; j < J; ++j) {
       const __m512 s = scales(w, base[j], group);
@@ -91,6 +143,14 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
     }
   }
   total.store(job, tile, m0);
+}
+
+template <int B, int J, int R>
+void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
+  if (B <= 4 && job.w.zeros_offset < 0)
+    walk_codes<B, J, R, false>(job, tile, m0);
+  else
+    walk_codes<B, J, R, true>(job, tile, m0);
 }
 
 template <int J, int R>

@@ -2,11 +2,15 @@
 //
 // Times the products against the machine's own limits in the same process: GEMV against reading memory in 4 streams, GEMM against the
 // peak loop of the same multiply-adds. Each kernel is checked against the scalar reference before it is timed. Samples of a
-// kernel and of its limit alternate, because clocks and memory bandwidth drift; a sample during which the kernel took a core away
-// is dropped. Threads are pinned. Memory-bound kernels walk through --cold-mib of weights, more than the last-level cache.
+// kernel and of its limit alternate, because clocks and memory bandwidth drift. Samples during which the system took a core away, or
+// something else was running (another hardware thread of the same core halves what a core can issue, but not what the peak loop
+// needs), are put aside; "busy" marks rows where too few were left and all had to serve. Threads are pinned. Memory-bound kernels walk
+// through --cold-mib of weights, more than the last-level cache.
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -67,18 +71,29 @@ struct Arena {
   Arena& operator=(const Arena&) = delete;
 };
 
+// Tasks running or ready on the whole machine, this one included; 1 where the system does not say.
+int64_t running_tasks() {
+  static const int file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+  char text[128] = {};
+  if (file < 0 || pread(file, text, sizeof(text) - 1, 0) <= 0) return 1;
+  double load[3];
+  long running = 1;
+  return std::sscanf(text, "%lf %lf %lf %ld/", &load[0], &load[1], &load[2], &running) == 4 ? running : 1;
+}
+
 // Alternates `work` and `limit` (each called on every thread with (sample, worker, workers)) and gives the rates per second.
 struct Rates {
   double median = 0, best = 0, limit_median = 0, limit_best = 0;
   int64_t samples = 0, dropped = 0;
+  bool busy = false;
 };
 using Job = std::function<void(int64_t sample, int64_t worker, int64_t workers)>;
 
 Rates alternate(ThreadPool& pool, double seconds, const Job& work, double work_units, const Job& limit, double limit_units) {
-  Rates rates;
-  std::vector<double> samples[2];
+  constexpr size_t kEnough = 20;
+  std::vector<double> quiet[2], all[2];
   const auto once = [&](const Job& job, int64_t i, double units, int which) {
-    std::atomic<bool> disturbed{false};
+    std::atomic<bool> disturbed{running_tasks() > pool.threads()};
     const double start = now_s();
     pool.run([&](int64_t worker, int64_t workers) {
       const long before = switches();
@@ -86,22 +101,28 @@ Rates alternate(ThreadPool& pool, double seconds, const Job& work, double work_u
       if (switches() != before) disturbed = true;
     });
     const double elapsed = now_s() - start;
-    if (disturbed)
-      ++rates.dropped;
-    else
-      samples[which].push_back(units / elapsed);
+    all[which].push_back(units / elapsed);
+    if (!disturbed && running_tasks() <= pool.threads()) quiet[which].push_back(units / elapsed);
   };
-  const double end = now_s() + seconds;
-  for (int64_t i = 0; now_s() < end || (samples[0].size() < 5 && i < 1000); ++i) {
+  const double start = now_s();
+  for (int64_t i = 0;; ++i) {
+    const double elapsed = now_s() - start;
+    const bool enough = quiet[0].size() >= kEnough && quiet[1].size() >= kEnough;
+    if (elapsed > seconds && (enough || elapsed > 8 * seconds)) break;
     once(work, i, work_units, 0);
     once(limit, i, limit_units, 1);
   }
+  Rates rates;
+  rates.busy = quiet[0].size() < kEnough / 2 || quiet[1].size() < kEnough / 2;
+  const auto& work_samples = rates.busy ? all[0] : quiet[0];
+  const auto& limit_samples = rates.busy ? all[1] : quiet[1];
   const auto top = [](const std::vector<double>& v) { return v.empty() ? 0.0 : *std::max_element(v.begin(), v.end()); };
-  rates.median = median(samples[0]);
-  rates.best = top(samples[0]);
-  rates.limit_median = median(samples[1]);
-  rates.limit_best = top(samples[1]);
-  rates.samples = static_cast<int64_t>(samples[0].size());
+  rates.median = median(work_samples);
+  rates.best = top(work_samples);
+  rates.limit_median = median(limit_samples);
+  rates.limit_best = top(limit_samples);
+  rates.samples = static_cast<int64_t>(work_samples.size());
+  rates.dropped = static_cast<int64_t>(all[0].size() - work_samples.size());
   return rates;
 }
 
@@ -252,9 +273,9 @@ class Bench {
   }
 
   void report(const Kernels& kernels, const ThreadPool& pool, const Case& c, const char* unit, const Rates& r) {
-    std::printf("%-22s %-11s %ld  %5ld x %-5ld M %-4ld %8.1f %8.1f %-6s %8.1f %8.1f   %3.0f %%   %5ld %5ld\n", c.name, kernels.name, static_cast<long>(pool.threads()),
+    std::printf("%-22s %-11s %ld  %5ld x %-5ld M %-4ld %8.1f %8.1f %-6s %8.1f %8.1f   %3.0f %%   %5ld %5ld%s\n", c.name, kernels.name, static_cast<long>(pool.threads()),
                 static_cast<long>(c.n), static_cast<long>(c.k), static_cast<long>(c.m), r.median, r.best, unit, r.limit_median, r.limit_best,
-                100 * r.median / r.limit_median, static_cast<long>(r.samples), static_cast<long>(r.dropped));
+                100 * r.median / r.limit_median, static_cast<long>(r.samples), static_cast<long>(r.dropped), r.busy ? "  busy" : "");
     std::fflush(stdout);
   }
 
