@@ -6,23 +6,52 @@
 #include <new>
 #include <utility>
 
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
 #include "halftone/base/error.h"
 #include "halftone/base/threads.h"
 
 namespace halftone::kernel {
 namespace {
 
+#if defined(__x86_64__)
+// Rows i .. i + count - 1 (count 2 or 4), columns k .. k + 3, transposed into their places. SSE is part of x86-64.
+void transpose4(const float* x, int64_t ldx, int64_t R, int64_t count, float* out) {
+  __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + ldx);
+  if (count == 2) {
+    const __m128 low = _mm_unpacklo_ps(a, b), high = _mm_unpackhi_ps(a, b);
+    _mm_storel_pi(reinterpret_cast<__m64*>(out), low);
+    _mm_storeh_pi(reinterpret_cast<__m64*>(out + R), low);
+    _mm_storel_pi(reinterpret_cast<__m64*>(out + 2 * R), high);
+    _mm_storeh_pi(reinterpret_cast<__m64*>(out + 3 * R), high);
+    return;
+  }
+  __m128 c = _mm_loadu_ps(x + 2 * ldx), d = _mm_loadu_ps(x + 3 * ldx);
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+  _mm_storeu_ps(out, a);
+  _mm_storeu_ps(out + R, b);
+  _mm_storeu_ps(out + 2 * R, c);
+  _mm_storeu_ps(out + 3 * R, d);
+}
+#endif
+
 // Panels [panel][k][R]: row i of the panel at k * R + i. Missing rows and columns become zero.
 void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t R, int64_t cols, int64_t padded_cols, float* out) {
   if (rows < R || cols < padded_cols) std::memset(out, 0, static_cast<size_t>(padded_cols * R) * sizeof(float));
-  constexpr int64_t kStep = 64;  // k at a time, so that the lines written stay in L1 for all rows
-  for (int64_t k0 = 0; k0 < cols; k0 += kStep) {
-    const int64_t k1 = std::min(cols, k0 + kStep);
-    for (int64_t i = 0; i < rows; ++i) {
-      const float* from = x + i * ldx;
-      for (int64_t k = k0; k < k1; ++k) out[k * R + i] = from[k];
-    }
+  int64_t k = 0;
+#if defined(__x86_64__)
+  for (; k + 4 <= cols; k += 4) {
+    int64_t i = 0;
+    for (; i + 4 <= rows; i += 4) transpose4(x + i * ldx + k, ldx, R, 4, out + k * R + i);
+    for (; i + 2 <= rows; i += 2) transpose4(x + i * ldx + k, ldx, R, 2, out + k * R + i);
+    for (; i < rows; ++i)
+      for (int64_t j = 0; j < 4; ++j) out[(k + j) * R + i] = x[i * ldx + k + j];
   }
+#endif
+  for (; k < cols; ++k)
+    for (int64_t i = 0; i < rows; ++i) out[k * R + i] = x[i * ldx + k];
 }
 
 }  // namespace

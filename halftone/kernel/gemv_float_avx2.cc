@@ -56,40 +56,32 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
 
 // float(code - zero), exactly, without unpacking to bytes first.
 //   b = 2, 3: a permute looks the value up; it uses the low 3 bits of a lane, so a shift is all it needs (b = 2: the table repeats).
-//   b = 4, 8: the code is or-ed into the mantissa of a power of two where its bits count units, and that power + zero is subtracted.
+//   b = 4, 8: the code is or-ed into the mantissa of 2^23, and 2^23 + zero is subtracted.
 template <int B, bool Z>
 struct Decoder {
-  __m256 table, zero;
+  __m256 table, zero;  // zero: 2^23 + zero if b = 4, 8
   void set(const Tiles& w, const uint8_t* base, int64_t group, int half) {
     zero = _mm256_cvtepi32_ps(zeros(w, base, group, half));
+    if constexpr (B >= 4) zero = _mm256_add_ps(zero, _mm256_set1_ps(8388608.0f));
     const __m256i codes = B == 2 ? _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3) : _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     table = _mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(Z ? 0 : w.zero)));
   }
-  // Column I of a block of 32; `t` is the third line form's rest (third()).
+  // Column I of a turn; `rest` is what third() made of the lines.
   template <int I>
-  __m256 value(const uint8_t* lines, __m256i t) const {
+  __m256 value(const uint8_t* lines, __m256i rest) const {
     constexpr int kQuad = I / 4, kByte = I % 4;
     if constexpr (B <= 3) {
       constexpr bool kRest = B == 3 && kQuad >= 6;
       constexpr int kLine = B == 2 ? kQuad / 4 : kQuad / 2;
       constexpr int kShift = 8 * kByte + (B == 2 ? 2 * (kQuad % 4) : 3 * (kQuad % 2));
-      const __m256i v = kRest ? t : load(lines + (kRest ? 0 : kLine) * 64);
+      const __m256i v = kRest ? rest : load(lines + (kRest ? 0 : kLine) * 64);
       const __m256 code = _mm256_permutevar8x32_ps(table, _mm256_srli_epi32(v, kShift));
       return Z ? _mm256_sub_ps(code, zero) : code;
     } else {
-      constexpr int kShift = B == 8 ? 8 * kByte : 8 * kByte + 4 * (kQuad % 2);  // of the code in its lane
-      constexpr int kTop = B == 8 ? 255 : 15;
-      const __m256i v = load(lines + (B == 8 ? kQuad : kQuad / 2) * 64);
-      if constexpr (kShift + B <= 23) {  // stays inside the mantissa: 2^(23 - shift) has units there
-        const __m256i bits = _mm256_and_si256(v, _mm256_set1_epi32(kTop << kShift));
-        const __m256 power = _mm256_set1_ps(static_cast<float>(1 << (23 - kShift)));
-        return _mm256_sub_ps(_mm256_or_ps(_mm256_castsi256_ps(bits), power), _mm256_add_ps(power, zero));
-      } else {
-        const __m256i shifted = _mm256_srli_epi32(v, kShift);
-        const __m256i bits = kShift + B == 32 ? shifted : _mm256_and_si256(shifted, _mm256_set1_epi32(kTop));
-        const __m256 power = _mm256_set1_ps(8388608.0f);
-        return _mm256_sub_ps(_mm256_or_ps(_mm256_castsi256_ps(bits), power), _mm256_add_ps(power, zero));
-      }
+      constexpr int kShift = 8 * kByte + (B == 4 ? 4 * kQuad : 0);  // of the code in its lane
+      __m256i v = _mm256_srli_epi32(load(lines + (B == 8 ? kQuad : 0) * 64), kShift);
+      if constexpr (kShift + B < 32) v = _mm256_and_si256(v, _mm256_set1_epi32((1 << B) - 1));
+      return _mm256_sub_ps(_mm256_or_ps(_mm256_castsi256_ps(v), _mm256_set1_ps(8388608.0f)), zero);
     }
   }
 };
@@ -104,46 +96,64 @@ inline __m256i third(const uint8_t* lines) {
   return _mm256_or_si256(_mm256_or_si256(t0, t1), t2);
 }
 
-// f(integral_constant-like) for I in 0..31, in order.
+// Columns that one turn of the loop decodes, out of how many lines.
+template <int B>
+constexpr int kTurn = B == 2 || B == 4 ? 32 / B : 32;
+template <int B>
+constexpr int kTurnLines = B == 2 || B == 4 ? 1 : B;
+
 template <int I>
 struct Index {
   static constexpr int kValue = I;
 };
-template <int I = 0, class F>
-inline __attribute__((always_inline)) void for_32(const F& f) {
-  if constexpr (I < 32) {
+template <int N, int I = 0, class F>
+inline __attribute__((always_inline)) void unrolled(const F& f) {  // f(Index<0>()), ... f(Index<N - 1>())
+  if constexpr (I < N) {
     f(Index<I>());
-    for_32<I + 1>(f);
+    unrolled<N, I + 1>(f);
   }
 }
 
-// One unit of C tiles times R rows: p = the chains of the unit.
+// One unit of C tiles times R rows: p = the chains of the unit. A function of its own, with its
+// loops over sums unrolled, so that GCC 12 keeps the sums in registers.
 template <int B, int C, int R, bool Z>
-inline void codes_unit(const Tiles& w, const uint8_t* const* base, const float* x, int64_t begin, int64_t end, int64_t group, __m256 (&p)[R][C][2]) {
+[[gnu::noinline]] void codes_unit(const Tiles& w, const uint8_t* const* base, const float* x, int64_t begin, int64_t end, int64_t group, __m256 (&p)[R][C][2]) {
   Decoder<B, Z> decoder[C][2];
   for (int c = 0; c < C; ++c)
     for (int h = 0; h < 2; ++h) decoder[c][h].set(w, base[c], group, h);
-  for (auto& row : p)
-    for (auto& tile : row) tile[0] = tile[1] = _mm256_setzero_ps();
-  for (int64_t k = begin; k < end; k += kTileCols) {
+  __m256 sum[R][C][2];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int c = 0; c < C; ++c) sum[r][c][0] = sum[r][c][1] = _mm256_setzero_ps();
+  for (int64_t k = begin; k < end; k += kTurn<B>) {
     const uint8_t* lines[C];
     __m256i rest[C][2];
+#pragma GCC unroll 2
     for (int c = 0; c < C; ++c) {
-      lines[c] = base[c] + w.codes_offset + k / kTileCols * 64 * B;
+      lines[c] = base[c] + w.codes_offset + k / kTurn<B> * kTurnLines<B> * 64;
       for (int h = 0; h < 2; ++h) rest[c][h] = third<B>(lines[c] + 32 * h);
     }
-    for_32([&](auto index) __attribute__((always_inline)) {
+    unrolled<kTurn<B>>([&](auto index) __attribute__((always_inline)) {
       constexpr int I = decltype(index)::kValue;
+#pragma GCC unroll 2
       for (int c = 0; c < C; ++c) {
         const __m256 v0 = decoder[c][0].template value<I>(lines[c], rest[c][0]), v1 = decoder[c][1].template value<I>(lines[c] + 32, rest[c][1]);
+#pragma GCC unroll 4
         for (int r = 0; r < R; ++r) {
           const __m256 b = _mm256_broadcast_ss(x + r * w.padded_cols + k + I);
-          p[r][c][0] = _mm256_fmadd_ps(v0, b, p[r][c][0]);
-          p[r][c][1] = _mm256_fmadd_ps(v1, b, p[r][c][1]);
+          sum[r][c][0] = _mm256_fmadd_ps(v0, b, sum[r][c][0]);
+          sum[r][c][1] = _mm256_fmadd_ps(v1, b, sum[r][c][1]);
         }
       }
     });
   }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int c = 0; c < C; ++c)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) p[r][c][h] = sum[r][c][h];
 }
 
 template <int B, int J, int R, bool Z>
@@ -174,10 +184,10 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
 
 template <int B, int J, int R>
 void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
-  if (B <= 3 && job.w.zeros_offset < 0)
-    walk_codes<B, J, R, false>(job, tile, m0);
-  else
-    walk_codes<B, J, R, true>(job, tile, m0);
+  if constexpr (J == 4 && B <= 3) {  // the path of decode; elsewhere a subtraction more is not worth its code
+    if (job.w.zeros_offset < 0) return walk_codes<B, J, R, false>(job, tile, m0);
+  }
+  walk_codes<B, J, R, true>(job, tile, m0);
 }
 
 template <int J, int R>

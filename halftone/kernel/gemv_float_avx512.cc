@@ -71,7 +71,7 @@ struct Decoder {
     zero = _mm512_cvtepi32_ps(z);
     powers = magic(z);
   }
-  // Column I of a block of 32; `rest` is what third() made of the lines.
+  // Column I of a turn; `rest` is what third() made of the lines.
   template <int I>
   __m512 value(const uint8_t* lines, __m512i rest) const {
     constexpr int kQuad = I / 4, kByte = I % 4;
@@ -97,15 +97,21 @@ inline __m512i third(const uint8_t* lines) {
   return _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
 }
 
+// Columns that one turn of the loop decodes, out of how many lines.
+template <int B>
+constexpr int kTurn = B == 2 || B == 4 ? 32 / B : 32;
+template <int B>
+constexpr int kTurnLines = B == 2 || B == 4 ? 1 : B;
+
 template <int I>
 struct Index {
   static constexpr int kValue = I;
 };
-template <int I = 0, class F>
-inline __attribute__((always_inline)) void for_32(const F& f) {  // f(Index<0>()), ... f(Index<31>())
-  if constexpr (I < 32) {
+template <int N, int I = 0, class F>
+inline __attribute__((always_inline)) void unrolled(const F& f) {  // f(Index<0>()), ... f(Index<N - 1>())
+  if constexpr (I < N) {
     f(Index<I>());
-    for_32<I + 1>(f);
+    unrolled<N, I + 1>(f);
   }
 }
 
@@ -122,14 +128,14 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols), group = u / job.units_per_group;
     Sums<J, R> part;
     for (int j = 0; j < J; ++j) decoder[j].set(w, base[j], group);
-    for (int64_t k = begin; k < end; k += kTileCols) {
+    for (int64_t k = begin; k < end; k += kTurn<B>) {
       const uint8_t* lines[J];
       __m512i rest[J];
       for (int j = 0; j < J; ++j) {
-        lines[j] = base[j] + w.codes_offset + k / kTileCols * 64 * B;
+        lines[j] = base[j] + w.codes_offset + k / kTurn<B> * kTurnLines<B> * 64;
         rest[j] = third<B>(lines[j]);
       }
-      for_32([&](auto index) __attribute__((always_inline)) {
+      unrolled<kTurn<B>>([&](auto index) __attribute__((always_inline)) {
         constexpr int I = decltype(index)::kValue;
         for (int j = 0; j < J; ++j) {
           const __m512 v = decoder[j].template value<I>(lines[j], rest[j]);
@@ -147,10 +153,10 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
 
 template <int B, int J, int R>
 void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
-  if (B <= 4 && job.w.zeros_offset < 0)
-    walk_codes<B, J, R, false>(job, tile, m0);
-  else
-    walk_codes<B, J, R, true>(job, tile, m0);
+  if constexpr (J == 4 && B <= 4) {  // the path of decode; elsewhere a subtraction more is not worth its code
+    if (job.w.zeros_offset < 0) return walk_codes<B, J, R, false>(job, tile, m0);
+  }
+  walk_codes<B, J, R, true>(job, tile, m0);
 }
 
 template <int J, int R>
