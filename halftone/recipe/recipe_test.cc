@@ -123,7 +123,7 @@ TEST(Recipe, NamesSayMethodAndFormat) {
   EXPECT_EQ(format("rtn_int4_g64").label(), "int4_g64");
   EXPECT_EQ(format("gptq_int3_g64").label(), "int3_g64");
   EXPECT_EQ(format("gptq_int2_g32_asym").label(), "int2_g32_asym");
-  EXPECT_EQ(format("rtn_search_int4_g128").label(), "int4_g128_clip");
+  EXPECT_EQ(format("rtn_search_int4_g128").label(), "int4_g128");
   EXPECT_EQ(format("gptq_int8_tensor_clip").label(), "int8_tensor_clip");
   EXPECT_EQ(load_recipe("gptq", *env).format.label(), "int4_g64");
   EXPECT_EQ(load_recipe("gptq_int4_g32", *env).name, "gptq_int4_g32");
