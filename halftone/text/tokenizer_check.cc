@@ -258,8 +258,8 @@ class Checker {
     const Json& value = need(part, "pattern", where);
     if (value.is_string()) return std::max<size_t>(1, text(value, where + " pattern", limits_.regex_bytes).size());
     if (!value.is_object() || value.size() != 1) fail(Code::type, where + " pattern is neither {\"String\"} nor {\"Regex\"}");
-    const auto& [key, content] = *value.items().begin();
-    const std::string s = text(content, where + " pattern", limits_.regex_bytes);
+    const std::string key = value.begin().key();
+    const std::string s = text(value.begin().value(), where + " pattern", limits_.regex_bytes);
     if (key == "String") {
       if (s.empty()) fail(Code::value, where + " pattern is empty");
       return s.size();
