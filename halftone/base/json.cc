@@ -1,6 +1,6 @@
 #include "halftone/base/json.h"
 
-#include <set>
+#include <unordered_set>
 
 #include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
@@ -80,7 +80,7 @@ class StrictSax : public nlohmann::json_sax<Json> {
   const Limits& limits_;
   Json root_;
   std::vector<Json*> stack_;
-  std::vector<std::set<std::string>> keys_;
+  std::vector<std::unordered_set<std::string>> keys_;
   std::string key_;
 };
 
