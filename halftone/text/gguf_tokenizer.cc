@@ -117,7 +117,7 @@ class Rebuilder {
     } else {
       out.post_processor = bos_eos_processor(g_.add_bos.value_or(pre.add_bos) ? bos : std::nullopt, g_.add_eos.value_or(false) ? eos : std::nullopt);
     }
-    return Tokenizer::from_json(out.dump(), path_ + ": gpt2, " + (g_.pre.empty() ? "default" : g_.pre), config_of({}), limits_);
+    return Tokenizer::from_root(out.take(), path_ + ": gpt2, " + (g_.pre.empty() ? "default" : g_.pre), config_of({}), limits_);
   }
 
   Tokenizer sentencepiece() const {

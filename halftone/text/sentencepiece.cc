@@ -149,7 +149,7 @@ Tokenizer tokenizer_from_sentencepiece(const SentencePieceModel& model, const st
     for (const auto& [slot, text] : std::initializer_list<std::pair<std::optional<std::string>*, const char*>>{
              {&config.bos, "<s>"}, {&config.eos, "</s>"}, {&config.sep, "<sep>"}, {&config.cls, "<cls>"}, {&config.pad, "<pad>"}, {&config.mask, "<mask>"}})
       if (!*slot) *slot = text;
-    return Tokenizer::from_json(out.dump(), source, config, limits);
+    return Tokenizer::from_root(out.take(), source, config, limits);
   }
 
   if (model.remove_extra_whitespaces) {
@@ -183,7 +183,7 @@ Tokenizer tokenizer_from_sentencepiece(const SentencePieceModel& model, const st
   const bool add_bos = config.add_bos.value_or(is_bpe && bos), add_eos = config.add_eos.value_or(!is_bpe && !bos && eos);
   config.add_bos = config.add_eos = std::nullopt;
   out.post_processor = bos_eos_processor(add_bos ? bos : std::nullopt, add_eos ? eos : std::nullopt);
-  return Tokenizer::from_json(out.dump(), source, config, limits);
+  return Tokenizer::from_root(out.take(), source, config, limits);
 }
 
 }  // namespace halftone::text

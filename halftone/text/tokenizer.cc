@@ -96,10 +96,20 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer Tokenizer::from_json(std::string_view json, const std::string& source, const TokenizerConfig& config, const Limits& limits) {
   Json root = parse_json(json, source, limits);
   TokenizerFacts facts = check_tokenizer(root, source, limits);
-  std::string text(json);
-  if (apply_config(root, facts, config)) text = root.dump();
+  std::string text = apply_config(root, facts, config) ? root.dump() : std::string(json);
   root = nullptr;
+  return make(std::move(text), std::move(facts), source, config, limits);
+}
 
+Tokenizer Tokenizer::from_root(Json root, const std::string& source, const TokenizerConfig& config, const Limits& limits) {
+  TokenizerFacts facts = check_tokenizer(root, source, limits);
+  apply_config(root, facts, config);
+  std::string text = root.dump();
+  root = nullptr;
+  return make(std::move(text), std::move(facts), source, config, limits);
+}
+
+Tokenizer Tokenizer::make(std::string text, TokenizerFacts facts, const std::string& source, const TokenizerConfig& config, const Limits& limits) {
   std::unique_ptr<Impl> impl;
   try {
     impl = std::make_unique<Impl>(

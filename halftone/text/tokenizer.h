@@ -19,9 +19,13 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "halftone/base/limits.h"
 
 namespace halftone::text {
+
+struct TokenizerFacts;
 
 // Ids with a meaning. `eos_ids` holds every id that ends a generation: the tokenizer's own and those of generation_config.json.
 struct SpecialIds {
@@ -56,6 +60,8 @@ class Tokenizer {
   // `json` is a whole tokenizer.json; `source` names it in errors and reports ("x/tokenizer.json", "x.gguf: gpt2, smollm").
   static Tokenizer from_json(std::string_view json, const std::string& source, const TokenizerConfig& config = {},
                              const Limits& limits = {});
+  // The same from a value at hand, for sources that are rewritten as tokenizer.json.
+  static Tokenizer from_root(nlohmann::ordered_json root, const std::string& source, const TokenizerConfig& config, const Limits& limits);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
@@ -85,6 +91,7 @@ class Tokenizer {
 
  private:
   struct Impl;
+  static Tokenizer make(std::string text, TokenizerFacts facts, const std::string& source, const TokenizerConfig& config, const Limits& limits);
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

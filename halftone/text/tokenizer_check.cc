@@ -155,8 +155,10 @@ class Checker {
       if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
         fail(Code::type, where + " is not [token, score]");
       if (!std::isfinite(entry[1].get<double>())) fail(Code::nonfinite, where + " has a score that is not finite");
-      ids_.emplace(text(entry[0], where, limits_.token_bytes), n++);
-      unigram_.push_back(entry[0].get<std::string>());
+      const auto& token = entry[0].get_ref<const std::string&>();
+      if (token.size() > limits_.token_bytes) fail(Code::limit, where + " is too long");
+      ids_.emplace(token, n++);
+      unigram_.push_back(token);
     }
     if (const Json* unk = find(model, "unk_id")) {
       const uint64_t at = count(*unk, "unk_id", limits_.vocabulary);
@@ -414,7 +416,7 @@ class Checker {
   const std::string& path_;
   const Limits& limits_;
   TokenizerFacts facts_;
-  std::unordered_map<std::string, int32_t> ids_;
+  std::unordered_map<std::string_view, int32_t> ids_;  // into the file, which outlives this object
   std::vector<std::string> unigram_;
   double decoded_growth_ = 1;
 };

@@ -19,11 +19,13 @@ void TokenizerJson::add_token(int32_t id, std::string_view content, bool special
                    {"normalized", false}, {"special", special}});
 }
 
-std::string TokenizerJson::dump() const {
-  const Json root = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", added},
-                     {"normalizer", normalizer}, {"pre_tokenizer", pre_tokenizer}, {"post_processor", post_processor},
-                     {"decoder", decoder}, {"model", model}};
-  return root.dump();
+Json TokenizerJson::take() {
+  Json root = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
+  for (auto& [name, part] : std::initializer_list<std::pair<const char*, Json*>>{
+           {"added_tokens", &added}, {"normalizer", &normalizer}, {"pre_tokenizer", &pre_tokenizer}, {"post_processor", &post_processor},
+           {"decoder", &decoder}, {"model", &model}})
+    append(root, name, std::move(*part));
+  return root;
 }
 
 void append(Json& object, std::string key, Json value) {

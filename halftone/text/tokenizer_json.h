@@ -17,14 +17,14 @@ struct TokenName {
   int32_t id = 0;
 };
 
-// Collects a whole tokenizer.json; `dump()` gives its text.
+// Collects a whole tokenizer.json; `take()` gives it.
 struct TokenizerJson {
   Json added = Json::array();
   Json normalizer = nullptr, pre_tokenizer = nullptr, post_processor = nullptr, decoder = nullptr;
   Json model = Json::object();
 
   void add_token(int32_t id, std::string_view content, bool special, bool lstrip = false);
-  std::string dump() const;
+  Json take();
 };
 
 // Appends to an object whose keys are known to be new: ordered objects search linearly on insertion, vocabularies are large.

@@ -69,7 +69,7 @@ void fill(std::optional<std::string>& slot, const Vocabulary& vocabulary, const 
 Tokenizer finish(TokenizerJson& out, Vocabulary& vocabulary, Json merges, const std::string& source, const TokenizerConfig& config, const Limits& limits) {
   out.model["vocab"] = vocabulary.take();
   if (!merges.is_null()) out.model["merges"] = std::move(merges);
-  return Tokenizer::from_json(out.dump(), source, config, limits);
+  return Tokenizer::from_root(out.take(), source, config, limits);
 }
 
 // The special tokens that publishers keep beside their rank files, by the number of ranks.
