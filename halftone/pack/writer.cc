@@ -251,6 +251,9 @@ Named tensors_of(const DecoratedLinear& linear, Layout layout, int64_t gptq_vers
     // Whether the module is a Conv1D is a fact of the spec: check_layout looks at that.
     const auto [fact, remedy] = clash(linear.codes().format, linear.out, linear.in, false, layout, gptq_version);
     if (!fact.empty()) throw UnsupportedError("linear " + linear.name, fact, remedy);
+    if (layout == Layout::compressed_tensors && !linear.codes().column_group.empty())
+      throw UnsupportedError("linear " + linear.name, "compressed-tensors holds no columns out of the order of their groups",
+                             "round with static_groups: true, or keep the halftone layout");
     if (layout != Layout::halftone && !linear.input_scale.empty())
       throw UnsupportedError("linear " + linear.name, "only the halftone layout holds a scale for each input", "keep the halftone layout");
     out = layout == Layout::gptq ? gptq(linear, gptq_version) : compressed(linear);

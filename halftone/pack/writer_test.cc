@@ -106,7 +106,7 @@ TEST_F(Writer, EveryFormatComesBackFromOurLayout) {
           if (k == 64) expect_round_trip(f, 13, k, Layout::compressed_tensors);
         }
   expect_round_trip({.bits = 4, .group = 16, .scale_dtype = DType::f32}, 8, 64, Layout::halftone);
-  expect_round_trip({.bits = 4, .group = 16}, 8, 64, Layout::compressed_tensors, 2, true);
+  expect_round_trip({.bits = 4, .group = 16}, 8, 64, Layout::halftone, 2, true);
 }
 
 TEST_F(Writer, GptqTensorsComeBackInBothVersions) {
@@ -162,6 +162,8 @@ TEST_F(Writer, WhatALayoutCannotHoldIsRefusedWithTheRemedy) {
   EXPECT_EQ(refusal(g128, 576, 576, Layout::halftone), "no error");
   EXPECT_EQ(compressed_tensors_clash(plan_of(g64), one_linear(64, 64)), "");
   EXPECT_EQ(compressed_tensors_clash(plan_of(g128), one_linear(64, 96)), "m.l: compressed-tensors cannot hold group 128 on K = 96");
+  EXPECT_THAT(line_of([&] { tensors_of(random_linear(g64, 8, 128, true), Layout::compressed_tensors); }),
+              HasSubstr("holds no columns out of the order of their groups; round with static_groups: true"));
   // The same when the tensors are asked for.
   EXPECT_THAT(line_of([&] { tensors_of(random_linear(g128, 8, 96), Layout::gptq); }), HasSubstr("linear m.l: the GPTQ layout cannot hold"));
 }

@@ -8,6 +8,7 @@
 #include "halftone/files/safetensors.h"
 #include "halftone/pack/writer.h"
 #include "halftone/recipe/estimate.h"
+#include "halftone/recipe/preflight.h"
 
 namespace halftone::recipe {
 namespace {
@@ -148,18 +149,21 @@ const rounder::Run& BlockRun::rounder_run(const std::string& name) const {
   return entry.run ? entry.run : *can_.run(name);
 }
 
+// In pieces, so that no second copy of a large weight exists.
 Matrix<float> BlockRun::read_weight(const std::string& op) const {
   const auto& linear = std::get<spec::Linear>(spec::find_op(request_.checkpoint.spec, op)->params);
-  HostTensor stored = request_.checkpoint.tensors->read(linear.weight.name);
-  if (stored.dtype() != DType::f32) stored = to_f32(stored);
   Matrix<float> out(linear.out, linear.in);
-  const auto values = stored.as<float>();
-  if (!linear.weight.transposed) {
-    std::copy(values.begin(), values.end(), out.data.begin());
-    return out;
-  }
-  for (int64_t k = 0; k < linear.in; ++k)
-    for (int64_t n = 0; n < linear.out; ++n) out.at(n, k) = values[static_cast<size_t>(k * linear.out + n)];
+  read_in_pieces(*request_.checkpoint.tensors, linear.weight, [&](int64_t first, const HostTensor& piece) {
+    const HostTensor wide = piece.dtype() == DType::f32 ? HostTensor() : to_f32(piece);
+    const auto values = piece.dtype() == DType::f32 ? piece.as<float>() : wide.as<float>();
+    if (!linear.weight.transposed) {
+      std::copy(values.begin(), values.end(), out.data.begin() + first * linear.in);
+      return;
+    }
+    const int64_t rows = static_cast<int64_t>(values.size()) / linear.out;
+    for (int64_t k = 0; k < rows; ++k)
+      for (int64_t n = 0; n < linear.out; ++n) out.at(n, first + k) = values[static_cast<size_t>(k * linear.out + n)];
+  });
   return out;
 }
 
@@ -201,6 +205,7 @@ void BlockRun::round_group(const Unit& unit, const InputGroup& group, InputStati
       throw;
     }
     check(out.size() == problems.size(), "a rounder returned another number of results than problems");
+    weights.clear();  // before each result is dequantized for the engine
     for (size_t i = 0; i < out.size(); ++i) {
       const bool may_equal_nearest = out[i].diagonal_hessian || !needs.contains(Need::input_hessian);
       accept(*calls[c][i], std::move(out[i]), may_equal_nearest);

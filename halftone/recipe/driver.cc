@@ -6,6 +6,10 @@
 #include <cmath>
 #include <limits>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "halftone/base/env.h"
 #include "halftone/base/hash.h"
 #include "halftone/recipe/assemble.h"
@@ -29,6 +33,13 @@ std::string gib(uint64_t bytes) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.2f GiB", static_cast<double>(bytes) / (1 << 30));
   return text;
+}
+
+// A tokenizer leaves hundreds of MB of small pieces behind, which the allocator would keep for itself.
+void release_memory() {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
 }
 
 // What plan and run have in common: everything that follows from the request alone.
@@ -141,6 +152,8 @@ class Run {
       result_.calibration = calibration_->report;
     }
     if (can_.tokenizer_files) tokenizer_files_ = can_.tokenizer_files();
+    if (can_.text_done) can_.text_done();
+    release_memory();
     const Json fingerprint = make_fingerprint();
     result_.fingerprint = Hasher().add(canonical(fingerprint)).hex();
     if (!request_.force && is_complete(request_.output)) return finish_complete();
@@ -219,6 +232,12 @@ class Run {
     std::set<std::string> scattered;
     for (const LayerReport& layer : result_.layers)
       if (layer.scattered) scattered.insert(layer.op);
+    if (!scattered.empty() && prepared_.layout.layout == pack::Layout::compressed_tensors) {
+      prepared_.layout = {pack::Layout::halftone, 2, "halftone", "columns are not in the order of their groups"};
+      context_.warn("compressed-tensors holds no columns out of the order of their groups (act_order): the output has the halftone layout; "
+                    "static_groups: true keeps compressed-tensors");
+    }
+    result_.plan.layout = prepared_.layout.name;
     const Json paper = receipt(request_, result_.fingerprint, weights_, result_.calibration, result_.layers, prepared_.layout);
     const auto summary =
         assemble(request_, prepared_.assignment, prepared_.layout, *work_, paper, scattered, std::move(tokenizer_files_), context_);

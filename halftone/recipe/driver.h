@@ -40,6 +40,7 @@ struct Capabilities {
   std::function<CalibrationSet(const CalibrationRequest&)> calibrate;
   // Tokenizer files to write for a model that has none beside it (GGUF): name, contents.
   std::function<std::vector<std::pair<std::string, std::string>>()> tokenizer_files;
+  std::function<void()> text_done;         // the text side is needed no more: its memory can go before the blocks come
   std::function<double()> measure_gflops;  // f32 GFLOP/s of the engine's matrix product, for the time estimate
   std::string numeric_path;                // "openblas haswell": part of the fingerprint, as bytes may depend on it
 };

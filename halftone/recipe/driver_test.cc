@@ -380,6 +380,24 @@ TEST_F(Driver, GptqLayoutHoldsTheSameWeights) {
   EXPECT_FALSE(exists("no.work"));
 }
 
+TEST_F(Driver, ScatteredGroupsAreNotShownToOtherLoaders) {
+  const std::string scattering = "{format: int4_g16, rounder: {name: feedback, list_groups: true}, calibration: {samples: 5, length: 12}";
+  EXPECT_EQ(run({.recipe = scattering + "}"}).plan.layout, "halftone");
+  EXPECT_THAT(folder.log, HasSubstr("static_groups: true keeps compressed-tensors"));
+  const Json config = parse_json(folder.read("out/config.json"), "config.json")["quantization_config"];
+  EXPECT_EQ(config["quant_method"], "halftone");
+  EXPECT_EQ(config["config_groups"]["group_0"]["weights"]["actorder"], "group");
+  run({.recipe = scattering + ", layout: gptq}", .output = "gptq"});
+  EXPECT_EQ(parse_json(folder.read("gptq/config.json"), "config.json")["quantization_config"]["desc_act"], true);
+  run({.output = "plain"});
+  const auto scattered = pack::open_model(folder.in("out"), folder.context), gptq = pack::open_model(folder.in("gptq"), folder.context),
+             plain = pack::open_model(folder.in("plain"), folder.context);
+  for (const auto& ref : spec::linears(plain->checkpoint().spec)) {
+    EXPECT_EQ(pack::effective_weight(scattered->linear(*ref.op)), pack::effective_weight(plain->linear(*ref.op))) << ref.op->name;
+    EXPECT_EQ(pack::effective_weight(gptq->linear(*ref.op)), pack::effective_weight(plain->linear(*ref.op))) << ref.op->name;
+  }
+}
+
 TEST_F(Driver, KilledAtEveryOperationItResumesToTheSameBytes) {
   run({.output = "undisturbed"});
   const auto wanted = hashes("undisturbed");

@@ -9,7 +9,9 @@
 namespace halftone::recipe {
 namespace {
 
-constexpr uint64_t kProgramBytes = 150ull << 20;        // code, libraries, allocator
+// Resident before any work, measured on stories260K: the lean program, and the worker with its tensor library. A tokenizer costs about
+// 5 KB an entry while it is there, which is before the first block.
+constexpr uint64_t kLeanBytes = 20ull << 20, kWorkerBytes = 260ull << 20, kBytesPerToken = 5 << 10;
 constexpr double kLeanBytesPerSecond = 1e9;             // reading, hashing and writing tensors, rough
 
 double calibration_tokens(const Recipe& recipe) {
@@ -18,7 +20,7 @@ double calibration_tokens(const Recipe& recipe) {
 
 uint64_t matrix_bytes(int64_t n, int64_t k, uint64_t element) { return static_cast<uint64_t>(n) * static_cast<uint64_t>(k) * element; }
 
-// The block at hand in f32 (engine), one linear more in f32 (source, rounder's copy, result), its codes, Hessians that live at once,
+// The block at hand in f32 (engine), the linears of one input once more in f32, one of them a third time, codes, Hessians that live at once,
 // hidden states, and what a forward pass of one sample per thread holds.
 uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule, const Context& context) {
   const Recipe& recipe = request.recipe;
@@ -34,7 +36,7 @@ uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule, c
     for (const InputGroup& group : unit.groups) {
       uint64_t group_bytes = 0;
       for (const Choice* c : group.linears) {
-        group_bytes += matrix_bytes(c->out, c->in, 4 * 2 + 1);
+        group_bytes += matrix_bytes(c->out, c->in, 4 + 1);
         packed += packed_bytes(c->format, c->out, c->in, pack::Layout::halftone);
       }
       linears = std::max(linears, group_bytes + matrix_bytes(group.linears.back()->out, group.linears.back()->in, 4));
@@ -51,7 +53,9 @@ uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule, c
     }
     worst = std::max(worst, bytes);
   }
-  return worst + kProgramBytes;
+  const bool engine = schedule.last_observed >= 0;
+  const uint64_t text = engine || request.checkpoint.gguf ? static_cast<uint64_t>(request.checkpoint.spec.vocabulary) * kBytesPerToken : 0;
+  return std::max(worst, text) + (engine ? kWorkerBytes : kLeanBytes);
 }
 
 }  // namespace

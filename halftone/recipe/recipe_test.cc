@@ -95,7 +95,7 @@ TEST(Recipe, ResolvedRecipeSaysEverythingAndReadsBack) {
   ASSERT_TRUE(r.calibration.has_value());
   EXPECT_EQ(r.calibration->samples, 32);
   const Json json = to_json(r);
-  EXPECT_EQ(json["rounder"].dump(), R"({"name":"feedback","sweeps":2})");
+  EXPECT_EQ(json["rounder"].dump(), R"({"name":"feedback","sweeps":2,"list_groups":false})");
   EXPECT_EQ(json["overrides"][0]["layers"], "1,3-");
   EXPECT_EQ(json["overrides"][0]["format"]["group"], 32);
   EXPECT_EQ(json["overrides"][0]["format"]["bits"], 8);

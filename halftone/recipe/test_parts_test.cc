@@ -8,8 +8,12 @@ namespace {
 
 struct Options {
   int64_t sweeps = 1;
+  bool list_groups = false;
 };
-void fields(auto& visit, Options& o) { visit("sweeps", o.sweeps, "passes over the columns; 0 is nearest rounding"); }
+void fields(auto& visit, Options& o) {
+  visit("sweeps", o.sweeps, "passes over the columns; 0 is nearest rounding");
+  visit("list_groups", o.list_groups, "say the group of each column, as rounders do that scatter them");
+}
 
 // The exact optimum of one column with the others held, rounded: every step lowers the layer error or leaves it.
 rounder::Result descend(const rounder::Problem& problem, const Matrix<double>& h, int64_t sweeps) {
@@ -50,7 +54,12 @@ rounder::Result descend(const rounder::Problem& problem, const Matrix<double>& h
 
 std::vector<rounder::Result> round(std::span<const rounder::Problem> problems, InputStatistics statistics, const Json& options, const Context&) {
   std::vector<rounder::Result> out;
-  for (const auto& problem : problems) out.push_back(descend(problem, *statistics.hessian, read_fields<Options>(options, "feedback").sweeps));
+  const auto o = read_fields<Options>(options, "feedback");
+  for (const auto& problem : problems) {
+    out.push_back(descend(problem, *statistics.hessian, o.sweeps));
+    format::Codes& codes = out.back().codes;
+    for (int64_t k = 0; k < codes.cols && o.list_groups; ++k) codes.column_group.push_back(static_cast<int32_t>(k / codes.format.group));
+  }
   return out;
 }
 

@@ -135,6 +135,7 @@ int quantize_model(Session& session, const Options& options) {
     return recipe::make_calibration(wanted, side, session.places, context);
   };
   if (request.checkpoint.gguf) can.tokenizer_files = [&] { return text_files(request.checkpoint, text_side()); };
+  can.text_done = [&] { text.reset(); };
   if (session.torch != nullptr) {
     can.engine = [&] { return session.torch->block_engine(request.checkpoint, context); };
     can.measure_gflops = session.torch->measure_gflops;
