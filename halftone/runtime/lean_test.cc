@@ -1,10 +1,12 @@
 // What the runtime drags along, seen from a program that links it and nothing else.
-#include <gmock/gmock.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -34,14 +36,32 @@ TEST(Lean, LinksNeitherTorchNorBlasNorRust) {
     EXPECT_EQ(symbols.find(unwanted), std::string::npos) << unwanted;
 }
 
+// Milliseconds of processor time that one run takes; it waits for nothing, so on an idle machine that is the time it takes.
+double processor_ms(const std::string& program) {
+  pid_t child = 0;
+  std::string name = program;
+  char* arguments[] = {name.data(), nullptr};
+  posix_spawn_file_actions_t quiet;
+  posix_spawn_file_actions_init(&quiet);
+  posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
+  EXPECT_EQ(posix_spawn(&child, program.c_str(), &quiet, nullptr, arguments, nullptr), 0);
+  posix_spawn_file_actions_destroy(&quiet);
+  int status = 0;
+  rusage use{};
+  EXPECT_EQ(wait4(child, &status, 0, &use), child);
+  EXPECT_EQ(status, 0);
+  const auto ms = [](const timeval& t) { return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) * 1e-3; };
+  return ms(use.ru_utime) + ms(use.ru_stime);
+}
+
 TEST(Lean, StartsInUnderFiftyMilliseconds) {
-  double best_ms = 1e9;  // the machine may be busy: the quickest of several is what starting costs
-  for (int i = 0; i < 7; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    output_of(kProbe);
-    best_ms = std::min(best_ms, std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  }
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "sanitizers take longer to start than the program";
+#endif
+  double best_ms = 1e9;
+  for (int i = 0; i < 5; ++i) best_ms = std::min(best_ms, processor_ms(kProbe));
   EXPECT_LT(best_ms, 50);
+  RecordProperty("start_ms", std::to_string(best_ms));
 }
 
 }  // namespace

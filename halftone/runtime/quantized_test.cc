@@ -7,6 +7,7 @@
 
 #include "halftone/base/rng.h"
 #include "halftone/kernel/isa.h"
+#include "halftone/runtime/test_quantized.h"
 #include "halftone/runtime/test_support.h"
 
 namespace halftone::runtime {
@@ -16,42 +17,7 @@ using testing::all_logits;
 using testing::Bench;
 using testing::fixture;
 using testing::max_difference;
-
-// A dense model whose linears are quantized when asked for, or dequantized again: simulated quantization.
-class Quantized final : public pack::PackedModel {
- public:
-  using Change = std::function<void(pack::DecoratedLinear&)>;
-  Quantized(std::shared_ptr<const pack::PackedModel> dense, const format::Format& format, bool simulated, Change change = {})
-      : dense_(std::move(dense)), format_(format), simulated_(simulated), change_(std::move(change)) {
-    for (const auto& ref : spec::linears(checkpoint().spec))
-      if (ref.linear().role != spec::Role::head) plan_.ports[{ref.op->name, format::Port::weight}] = format;
-  }
-  const spec::Checkpoint& checkpoint() const override { return dense_->checkpoint(); }
-  const format::Plan& plan() const override { return plan_; }
-  pack::DecoratedLinear linear(const spec::Op& op) const override {
-    pack::DecoratedLinear out = dense_->linear(op);
-    if (plan_.find(op.name, format::Port::weight) == nullptr) return out;
-    out.weight = format::quantize_nearest(pack::effective_weight(out), format_);
-    if (change_) change_(out);
-    if (!simulated_) return out;
-    const Matrix<float> w = pack::effective_weight(out);
-    HostTensor t(DType::f32, {w.rows, w.cols});
-    std::copy(w.data.begin(), w.data.end(), t.as<float>().begin());
-    out.weight = std::move(t);
-    out.input_scale.clear();
-    return out;
-  }
-  HostTensor tensor(const spec::TensorRef& ref) const override { return dense_->tensor(ref); }
-  uint64_t weight_bytes() const override { return dense_->weight_bytes(); }
-  double bits_per_weight() const override { return dense_->bits_per_weight(); }
-
- private:
-  std::shared_ptr<const pack::PackedModel> dense_;
-  format::Format format_;
-  bool simulated_;
-  Change change_;
-  format::Plan plan_;
-};
+using testing::Quantized;
 
 std::vector<int32_t> some_ids(int64_t count) {
   const CounterRng rng(5);
