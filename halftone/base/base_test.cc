@@ -31,6 +31,15 @@ TEST(Error, QuotedEscapesControlBytesAndCuts) {
   EXPECT_EQ(quote(std::string(200, 'x')).size(), 120u + 5u);
 }
 
+TEST(Error, NothingInALineMovesTheCursor) {
+  const FileError e(Code::missing, "a\x1b[2J\rb\nc\x7f", "no such file");
+  EXPECT_EQ(e.line(), "error[E_MISSING] a\\x1b[2J\\x0db c\\x7f: no such file");
+  EXPECT_EQ(printable("gr\u00f6\u00dfer\tx"), "gr\u00f6\u00dfer\\x09x");
+  EXPECT_EQ(printable("a\tb\n\x1b", true), "a\tb\n\\x1b");
+  EXPECT_EQ(printable("\xc2\x9b" "2J"), "\\xc2\\x9b2J");  // CSI as one character
+  EXPECT_EQ(printable("caf\xe9"), "caf\\xe9");                // no UTF-8: byte by byte
+}
+
 TEST(Error, NearestNameFindsSlipsOnly) {
   EXPECT_EQ(nearest_name("dampin", {"block", "damping"}), "damping");
   EXPECT_EQ(nearest_name("zzzzzz", {"block", "damping"}), std::nullopt);

@@ -4,7 +4,19 @@
 #include <cstring>
 #include <numeric>
 
+#include "halftone/base/bytes.h"
+
 namespace halftone {
+namespace {
+
+void escape(std::string& out, unsigned char c) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  out += "\\x";
+  out += kHex[c >> 4];
+  out += kHex[c & 15];
+}
+
+}  // namespace
 
 std::string_view code_name(Code code) {
   switch (code) {
@@ -74,6 +86,7 @@ void Error::compose() {
   what_ += fact_;
   if (!remedy_.empty()) what_ += "; " + remedy_;
   std::replace(what_.begin(), what_.end(), '\n', ' ');
+  what_ = printable(what_);  // subjects are paths, and paths may come out of a file
 }
 
 std::string Error::line() const { return what_; }
@@ -110,8 +123,23 @@ void check(bool condition, std::string_view what_went_wrong, std::source_locatio
               std::string(what_went_wrong), "this is a bug in halftone", where);
 }
 
+std::string printable(std::string_view text, bool keep_lines) {
+  const bool utf8 = valid_utf8(text);
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    // U+0080 to U+009F are control characters too; in UTF-8 they begin with C2.
+    const bool c1 = utf8 && c == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+    if (keep_lines && (c == '\n' || c == '\t')) out += static_cast<char>(c);
+    else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8)) escape(out, c);
+    else if (c1) escape(out, c), escape(out, static_cast<unsigned char>(text[++i]));
+    else out += static_cast<char>(c);
+  }
+  return out;
+}
+
 std::string quote(std::string_view text, size_t max) {
-  static constexpr char kHex[] = "0123456789abcdef";
   std::string out = "\"";
   const bool cut = text.size() > max;
   for (unsigned char c : text.substr(0, max)) {
@@ -119,9 +147,7 @@ std::string quote(std::string_view text, size_t max) {
       out += '\\';
       out += static_cast<char>(c);
     } else if (c < 0x20 || c >= 0x7f) {
-      out += "\\x";
-      out += kHex[c >> 4];
-      out += kHex[c & 15];
+      escape(out, c);
     } else {
       out += static_cast<char>(c);
     }

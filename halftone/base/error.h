@@ -86,6 +86,10 @@ struct IoError : Error {
 void check(bool condition, std::string_view what_went_wrong,
            std::source_location where = std::source_location::current());
 
+// `text` as a terminal may show it: control bytes (and bytes that are no UTF-8) become \xNN, so that a name out of a file can neither
+// move the cursor nor forge a second line. `keep_lines` lets newlines and tabs pass.
+std::string printable(std::string_view text, bool keep_lines = false);
+
 // `text` in double quotes, control and non-ASCII-unsafe bytes escaped, cut at `max` bytes with "...".
 std::string quote(std::string_view text, size_t max = 120);
 
