@@ -1,5 +1,6 @@
 #include "halftone/cli/session.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -28,8 +29,17 @@ constexpr std::string_view kFooter =
     "Exit codes: 0 ok, 1 internal, 2 usage, 3 bad input, 4 I/O, 5 limit or memory, 6 numeric, 7 interrupted but resumable.\n"
     "More: halftone COMMAND --help, docs/ of the project.";
 
+// A closed standard stream would hand its number to the next file opened, and what is meant for the stream would end up in there.
+void hold_standard_streams() {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd) return;
+}
+
 int report(Terminal& terminal, const Error& error) {
   terminal.finish_stage();
+  // Who closed the pipe (`halftone ... | head`) has what he wanted.
+  if (const auto* io = dynamic_cast<const IoError*>(&error); io != nullptr && io->subject() == "stdout" && io->error_number == EPIPE)
+    return static_cast<int>(error.exit());
   std::fprintf(stderr, "halftone: %s\n", error.line().c_str());
   return static_cast<int>(error.exit());
 }
@@ -112,6 +122,7 @@ void Session::print(const Json& result, const std::function<void()>& text) {
 }
 
 int main_program(int argc, char** argv, const TorchParts* torch) {
+  hold_standard_streams();
   Session session({argv, argv + argc}, torch);
   CLI::App app("Halftone quantizes transformers, runs the result fast and small, and measures exactly what was lost.", "halftone");
   app.footer(std::string(kFooter));

@@ -4,9 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+
+#include "halftone/base/error.h"
 
 namespace halftone::cli {
 namespace {
@@ -22,8 +25,10 @@ bool dumb() {
 }
 
 void put(FILE* file, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), file);
-  std::fflush(file);
+  errno = 0;
+  const bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0;
+  // A result that was not delivered is a failure; a remark on stderr has no other place to go.
+  if (!whole && file == stdout) throw IoError("stdout", "write", errno);
 }
 
 std::string format(const char* pattern, double x) {
@@ -46,20 +51,22 @@ void Terminal::clear() {
 void Terminal::out(std::string_view text) {
   std::lock_guard lock(mutex_);
   clear();
-  put(stdout, std::string(text) + "\n");
+  put(stdout, printable(text, true) + "\n");
 }
+
+void Terminal::piece(std::string_view text) { put(stdout, text); }
 
 void Terminal::note(std::string_view text) {
   if (quiet_) return;
   std::lock_guard lock(mutex_);
   clear();
-  put(stderr, std::string(text) + "\n");
+  put(stderr, printable(text, true) + "\n");
 }
 
 void Terminal::warn(std::string_view text) {
   std::lock_guard lock(mutex_);
   clear();
-  put(stderr, "warning: " + std::string(text) + "\n");
+  put(stderr, "warning: " + printable(text) + "\n");
 }
 
 void Terminal::progress(const Progress& p) {
@@ -103,6 +110,7 @@ void Terminal::draw(const Progress& p, Clock::time_point now) {
   if (!p.unit.empty() && rate_ > 0) line += "  " + significant(rate_) + " " + std::string(p.unit) + "/s";
   if (p.total > 0 && rate_ > 0 && share < 1)
     line += std::string(share < 0.1 ? "  about " : "  ") + duration(std::max(0.0, (p.total - p.done) / rate_)) + " left";
+  line = printable(line);
   if (tty_) {
     if (static_cast<int64_t>(line.size()) >= width_) line.resize(static_cast<size_t>(width_ - 1));
     put(stderr, "\r\033[K" + line);

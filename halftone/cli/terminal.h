@@ -2,6 +2,7 @@
 //
 // On a terminal the line is redrawn at most ten times a second, from half a second on; a finished stage stays as one past-tense
 // line. Elsewhere (pipe, CI, TERM=dumb): plain lines every 10 % or 30 s. NO_COLOR, --quiet and --json are respected.
+// Names from files reach the terminal with control bytes escaped. Results that stdout does not take throw IoError.
 #pragma once
 
 #include <chrono>
@@ -21,6 +22,7 @@ class Terminal {
   void set_quiet(bool quiet) { quiet_ = quiet; }
 
   void out(std::string_view text);                    // a line of the result, stdout
+  void piece(std::string_view text);                  // generated text as it comes, stdout, unchanged
   void note(std::string_view text);                   // a line beside it, stderr
   void warn(std::string_view text);
   void progress(const Progress& p);                   // thread-safe

@@ -60,8 +60,7 @@ int chat_with(Session& session, const Options& options) {
     std::string answer;
     const auto show = [&](const std::string& piece) {
       answer += piece;
-      std::fwrite(piece.data(), 1, piece.size(), stdout);
-      std::fflush(stdout);
+      session.terminal.piece(piece);
     };
     context.stop->store(false);
     const auto fresh = std::span<const int32_t>(all).subspan(fed.size());
@@ -73,8 +72,7 @@ int chat_with(Session& session, const Options& options) {
         },
         fed);
     show(stream.finish());
-    std::fputc('\n', stdout);
-    std::fflush(stdout);
+    session.terminal.piece("\n");
     messages.push_back(text::message("assistant", answer));
     fed = all;
     // The last token was handed out but not fed.

@@ -5,8 +5,6 @@
 #include "halftone/cli/session.h"
 #include "halftone/runtime/generate.h"
 
-#include <cstdio>
-
 namespace halftone::cli {
 namespace {
 
@@ -44,15 +42,14 @@ int run_model(Session& session, const Options& options) {
   const auto show = [&](const std::string& piece) {
     answer += piece;
     if (session.json) return;
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
-    std::fflush(stdout);
+    session.terminal.piece(piece);
   };
   const runtime::GenerateResult result = runtime::generate(sequence, prompt, generation, [&](int32_t id) {
     show(stream.push(id));
     return !context.stop->load();
   });
   show(stream.finish());
-  if (!session.json) std::fputc('\n', stdout);
+  if (!session.json) session.terminal.piece("\n");
   const Json json = {{"text", answer},
                      {"prompt_tokens", result.prompt_tokens},
                      {"tokens", result.tokens.size()},
