@@ -10,10 +10,12 @@
 #include "halftone/base/error.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
+#include "halftone/cli/output_file.h"
 #include "halftone/cli/session.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/task.h"
 #include "halftone/report/comparison.h"
+#include "halftone/spec/model_names.h"
 
 namespace halftone::cli {
 namespace {
@@ -55,6 +57,7 @@ Json bench_child(const std::string& model, const Session& session) {
   ::close(ends[0]);
   int status = 0;
   ::waitpid(child, &status, 0);
+  session.context.throw_if_stopped();  // Ctrl-C reached the child too
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw Error(Code::internal, model, "its bench run failed", "run halftone bench " + model);
   return parse_json(out, "bench of " + model);
 }
@@ -96,6 +99,14 @@ int compare_models(Session& session, const Options& options) {
   if (!options.data.empty()) session.places.data_dir = options.data;
   std::vector<std::string> names = {options.reference};
   names.insert(names.end(), options.candidates.begin(), options.candidates.end());
+  // Mistakes before any work: a model that is not there, a page that cannot be written, text that is not there.
+  std::vector<std::string> paths;
+  for (const std::string& name : names) paths.push_back(spec::resolve_model(name, context));
+  std::optional<OutputFile> page;
+  if (!options.report.empty()) page.emplace(*session.env, options.report, "--report", paths);
+  std::optional<files::TextSet> own;
+  if (!options.text.empty()) own = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
+  else eval::check_data(Table<eval::Task>("task", eval::entries()).at("wikitext2"), session.places, *session.env);
   std::vector<LoadedModel> models;
   std::vector<std::unique_ptr<eval::LogitSource>> sources;
   int64_t longest = options.window;
@@ -108,12 +119,8 @@ int compare_models(Session& session, const Options& options) {
   const ModelText text = open_text(models[0].packed->checkpoint(), context);
   const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
   eval::ScoredText scored;
-  if (options.text.empty()) {
-    scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
-  } else {
-    const files::TextSet set = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
-    scored = {set.label, encode(set.joined())};
-  }
+  if (own) scored = {own->label, encode(own->joined())};
+  else scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
   const auto tokens = static_cast<int64_t>(scored.ids.size());
   if (tokens < longest) longest = std::max<int64_t>(2, tokens);
   const eval::Protocol protocol =
@@ -147,8 +154,9 @@ int compare_models(Session& session, const Options& options) {
   }
   const Json result = {{"models", rows}, {"reference", options.reference}, {"protocol", protocol.name}, {"windows", protocol.windows.size()},
                        {"positions", found[0].positions}, {"data", scored.label}, {"mode", options.load.mode}, {"threads", context.threads}, {"isa", isa}};
-  if (!options.report.empty()) {
-    write_atomically(*session.env, options.report, report::comparison_page(result, report::measurement_facts(session.argv)));
+  if (page) {
+    page->write(report::comparison_page(result, report::measurement_facts(session.argv)));
+    page->finish();
     session.terminal.note("report: " + options.report);
   }
   session.print(result, [&] { print_table(session.terminal, result); });

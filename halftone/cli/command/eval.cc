@@ -1,11 +1,11 @@
 // halftone eval: tasks on one model.
-#include <fstream>
-
 #include "halftone/base/error.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
+#include "halftone/cli/output_file.h"
 #include "halftone/cli/session.h"
 #include "halftone/eval/task.h"
+#include "halftone/spec/model_names.h"
 
 namespace halftone::cli {
 namespace {
@@ -23,6 +23,9 @@ int evaluate(Session& session, Options& options) {
   for (const std::string& task : options.tasks) eval::check_data(table.at(task), session.places, *session.env);  // mistakes before any work
   if (options.engine == "torch") session.need_torch("--engine torch");
   const Context& context = session.start();
+  const std::string path = spec::resolve_model(options.model, context);
+  std::optional<OutputFile> samples;
+  if (!options.log_samples.empty()) samples.emplace(*session.env, options.log_samples, "--log-samples", std::vector<std::string>{path});
   std::shared_ptr<const pack::PackedModel> packed;
   std::unique_ptr<eval::LogitSource> source;
   if (options.engine == "torch") {
@@ -34,8 +37,6 @@ int evaluate(Session& session, Options& options) {
     source = std::make_unique<runtime::RuntimeLogits>(loaded.model, runtime::SessionOptions{}, context);
   }
   const ModelText text = open_text(packed->checkpoint(), context);
-  std::unique_ptr<WriteFile> samples;
-  if (!options.log_samples.empty()) samples = context.env->create(options.log_samples);
   Json results = Json::object();
   for (const std::string& task : options.tasks) {
     results[task] = table.at(task).run({.source = *source,
@@ -47,10 +48,7 @@ int evaluate(Session& session, Options& options) {
                                         .log_sample = samples ? [&](const Json& sample) { samples->write(sample.dump() + "\n"); } : std::function<void(const Json&)>{},
                                         .context = context});
   }
-  if (samples) {
-    samples->sync();
-    samples->close();
-  }
+  if (samples) samples->finish();
   session.print({{"model", options.model}, {"engine", source->label()}, {"results", results}}, [&] {
     session.terminal.out(source->label());
     for (const auto& [task, result] : results.items())
