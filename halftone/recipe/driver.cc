@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -191,7 +192,7 @@ class Run {
     if (!env_.stat(path)) return false;
     try {
       const Json receipt = parse_json(env_.read_text(path, context_.limits.json_file_bytes), path);
-      return receipt.is_object() && receipt.value("fingerprint", "") == result_.fingerprint;
+      return receipt.is_object() && receipt.contains("fingerprint") && receipt["fingerprint"] == result_.fingerprint;
     } catch (const FileError&) {
       return false;
     }
@@ -200,8 +201,14 @@ class Run {
   void finish_complete() {
     const std::string path = join_path(request_.output, "halftone.json");
     const Json receipt = parse_json(env_.read_text(path, context_.limits.json_file_bytes), path);
+    if (!receipt.contains("layers") || !receipt["layers"].is_array()) throw FileError(Code::value, path, "has no list of layers", {}, "--force starts over");
     result_.layers.clear();
-    for (const Json& layer : receipt["layers"]) result_.layers.push_back(layer_report_from(layer));
+    try {
+      for (const Json& layer : receipt["layers"]) result_.layers.push_back(layer_report_from(layer));
+    } catch (const Error& e) {
+      throw FileError(Code::value, path, e.fact(), {}, "--force starts over");
+    }
+    check_layers(path);
     result_.already_complete = true;
     result_.reused_blocks = result_.blocks;
     summarise();
@@ -217,6 +224,17 @@ class Run {
     result_.layers.clear();
     for (const Json& record : work_->finished())
       for (const Json& layer : record["layers"]) result_.layers.push_back(layer_report_from(layer));
+    check_layers(work_->path());
+  }
+
+  // Reports that were read speak of the linears of this run, each once.
+  void check_layers(const std::string& path) const {
+    std::set<std::string> planned;
+    for (const Choice& choice : prepared_.assignment.choices) planned.insert(choice.op);
+    for (const LayerReport& layer : result_.layers)
+      if (planned.erase(layer.op) == 0)
+        throw FileError(Code::mismatch, path, "reports on " + quote(layer.op) + ", which is not a linear of this run", {}, "--force starts over");
+    if (!planned.empty()) throw FileError(Code::mismatch, path, "has no report on " + quote(*planned.begin()), {}, "--force starts over");
   }
 
   void run_blocks() {

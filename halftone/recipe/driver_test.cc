@@ -543,6 +543,101 @@ TEST_F(Unfinished, ATornJournalLosesOneBlock) {
   }
 }
 
+// As Journal writes a line: the body, its checksum.
+std::string journal_line(const Json& record) {
+  char sum[17];
+  const std::string body = record.dump();
+  std::snprintf(sum, sizeof(sum), "%016llx", static_cast<unsigned long long>(hash64(std::as_bytes(std::span(body)))));
+  return body + " " + sum + "\n";
+}
+
+TEST_F(Unfinished, EveryFlippedByteOfTheJournalIsFound) {
+  const std::string journal = folder.read("out.work/journal");
+  ASSERT_EQ(std::count(journal.begin(), journal.end(), '\n'), 1);
+  for (size_t i = 0; i < journal.size(); i += i < 40 || i + 40 > journal.size() ? 1 : 17) {
+    std::string flipped = journal;
+    flipped[i] = static_cast<char>(flipped[i] ^ (1 << (i % 7)));
+    folder.write("copy", journal_line({{"kind", "first"}}) + flipped + journal_line({{"kind", "last"}}));
+    // Before the damage everything counts, from there on nothing.
+    ASSERT_EQ(Journal(folder.env(), folder.in("copy")).records().size(), 1u) << i;
+    folder.write("copy", journal.substr(0, i));
+    ASSERT_EQ(Journal(folder.env(), folder.in("copy")).records().size(), 0u) << i;
+  }
+}
+
+TEST_F(Unfinished, StrangeRecordsWithGoodChecksumsAreDoneAgain) {
+  run({.output = "undisturbed"});
+  const std::string whole = folder.read("out.work/journal");
+  const Json good = parse_json(std::string_view(whole).substr(0, whole.size() - 18), "journal");
+  const std::string part = folder.read("out.work/layer-0000.safetensors"), before = folder.read("out.work/run.json");
+  ASSERT_EQ(journal_line(good), whole);
+  folder.write("secret.safetensors", part);
+  std::vector<Json> records = {nullptr, 7, "block", Json::array(), Json::array({good}), Json::object()};
+  const std::vector<Json> values = {nullptr, -1, uint64_t{1} << 63, 0.5, "../secret.safetensors", Json::array(), Json::object()};
+  const Json flat = good.flatten();
+  std::set<std::string> places;
+  for (const auto& [pointer, old] : flat.items())
+    for (std::string at = pointer; !at.empty(); at = at.substr(0, at.rfind('/'))) places.insert(at);
+  for (const std::string& at : places) {
+    if (at.starts_with("/layers/") && !at.starts_with("/layers/0")) continue;  // the others are alike
+    for (const Json& value : values) {
+      Json record = good;
+      record[Json::json_pointer(at)] = value;
+      records.push_back(record);
+    }
+  }
+  for (const Json& record : records) {
+    folder.env().remove_tree(folder.in("out"));
+    folder.env().make_directories(folder.in("out.work"));
+    folder.write("out.work/run.json", before);
+    folder.write("out.work/layer-0000.safetensors", part);
+    folder.write("out.work/journal", journal_line(record));
+    const std::string line = refusal({.resume = true});
+    // Wrong numbers of a report cannot be told from right ones, and change nothing but the report; everything else is the same run.
+    if (line == "no error") EXPECT_EQ(folder.read("out/model.safetensors"), folder.read("undisturbed/model.safetensors")) << record;
+    else EXPECT_THAT(line, testing::AllOf(testing::StartsWith("error[E_"), HasSubstr("--force starts over"))) << record;
+    EXPECT_EQ(folder.read("secret.safetensors"), part);
+    folder.env().remove_tree(folder.in("out.work"));
+  }
+}
+
+TEST_F(Unfinished, ADamagedOrFutureRunIsNotTouchedWithoutForce) {
+  for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
+           {"", "error[E_JSON]"}, {"{\"schema\":1,", "error[E_JSON]"}, {"[]", "error[E_MISMATCH]"}, {"{}", "error[E_MISMATCH]"},
+           {"{\"schema\":1,\"schema\":1}", "error[E_DUP]"}, {std::string(100'000, '['), "error[E_DEPTH]"}, {"{\"schema\":1,\"fingerprint\":7}", "error[E_MISMATCH]"},
+           {"{\"schema\":2,\"fingerprint\":{}}", "error[E_VERSION]"}}) {
+    folder.write("out.work/run.json", text);
+    const std::string line = refusal({.resume = true});
+    EXPECT_THAT(line, testing::AllOf(testing::StartsWith(part), HasSubstr("--force"))) << text;
+    EXPECT_EQ(folder.read("out.work/run.json"), text);
+    EXPECT_TRUE(exists("out.work/layer-0000.safetensors"));
+  }
+  EXPECT_EQ(run({.force = true}).reused_blocks, 0);
+}
+
+TEST_F(Driver, AReceiptThatContradictsItselfIsRefused) {
+  const QuantizeResult result = run({});
+  const Json good = parse_json(folder.read("out/halftone.json"), "halftone.json");
+  const auto with = [&](const std::function<void(Json&)>& change) {
+    Json receipt = good;
+    change(receipt);
+    folder.write("out/halftone.json", receipt.dump());
+    return refusal({.resume = true});
+  };
+  EXPECT_EQ(with([](Json&) {}), "no error");
+  for (const auto& line : {with([](Json& r) { r.erase("layers"); }), with([](Json& r) { r["layers"] = 7; }), with([](Json& r) { r["layers"][0] = 7; }),
+                           with([](Json& r) { r["layers"][0]["op"] = "lm_head"; }), with([](Json& r) { r["layers"][0] = r["layers"][1]; }),
+                           with([](Json& r) { r["layers"].erase(0); }), with([](Json& r) { r["layers"][0]["error"] = "much"; }),
+                           with([](Json& r) { r["layers"][0]["format"] = nullptr; })})
+    EXPECT_THAT(line, testing::AllOf(testing::StartsWith("error[E_"), HasSubstr("halftone.json"), HasSubstr("--force")));
+  // Another run's receipt, or none that can be read: somebody else's folder.
+  for (const auto& line : {with([](Json& r) { r["fingerprint"] = 7; }), with([](Json& r) { r.erase("fingerprint"); }), with([](Json& r) { r = Json::array(); })})
+    EXPECT_THAT(line, HasSubstr("exists already and is another run's result; --force replaces it"));
+  folder.write("out/halftone.json", "{");
+  EXPECT_THAT(refusal({.resume = true}), HasSubstr("--force replaces it"));
+  EXPECT_EQ(run({.force = true}).fingerprint, result.fingerprint);
+}
+
 TEST_F(Unfinished, AnotherEngineIsFoundOut) {
   EXPECT_THAT(refusal({.resume = true, .blind = true}), HasSubstr("gives other hidden states than in the run to go on with"));
 }

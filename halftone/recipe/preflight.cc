@@ -64,6 +64,12 @@ std::string nearest_folder(Env& env, const std::string& path) {
 }
 
 void check_output_is_not_input(Env& env, const std::string& output, const std::string& input) {
+  // new/../model is nowhere until the work folder makes new/, and is the model from then on.
+  for (size_t at = output.find("/.."); at != std::string::npos; at = output.find("/..", at + 1)) {
+    const std::string before = output.substr(0, at);
+    if (!before.empty() && (at + 3 == output.size() || output[at + 3] == '/') && !env.stat(before))
+      throw InputError(output, "leads through " + before + ", which does not exist", "give a path without ..");
+  }
   const auto out = env.stat(output);
   if (!out) return;
   std::string at = input;

@@ -29,6 +29,7 @@ Json to_json(const LayerReport& r) {
 
 LayerReport layer_report_from(const Json& json) {
   try {
+    if (!json.at("format").is_object()) throw FileError(Code::type, "layer report", "the format is not an object");
     return {.op = json.at("op"),
             .rounder = json.at("rounder"),
             .format = format::format_from_json(json.at("format"), {}, "layer report"),

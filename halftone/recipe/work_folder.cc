@@ -7,6 +7,7 @@
 #include "halftone/base/error.h"
 #include "halftone/base/hash.h"
 #include "halftone/files/safetensors.h"
+#include "halftone/recipe/block_run.h"
 
 namespace halftone::recipe {
 namespace {
@@ -31,6 +32,22 @@ std::string hash_of_file(Env& env, const std::string& path, uint64_t& size) {
 bool is_ours(const std::string& name) {
   return name == "lock" || name == "run.json" || name == "run.json.tmp" || name == "journal" || name == "out" ||
          name.starts_with("layer-") || name.starts_with("activations-");
+}
+
+// A journal is input like any other file, however unlikely a record with a good checksum and strange contents is: another version of
+// this program may have written it.
+bool is_block_record(const Json& record) {
+  const auto text = [&](const char* key) { return record.contains(key) && record[key].is_string(); };
+  const auto number = [&](const char* key) { return record.contains(key) && record[key].is_number_unsigned(); };
+  if (!text("file") || !text("hash") || !number("size") || !number("unit")) return false;
+  if (record.contains("hidden") && !text("hidden")) return false;
+  if (!record.contains("layers") || !record["layers"].is_array()) return false;
+  try {
+    for (const Json& layer : record["layers"]) layer_report_from(layer);
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
 }
 
 void collect(const Json& a, const Json& b, const std::string& name, std::vector<std::string>& out) {
@@ -91,9 +108,12 @@ void WorkFolder::begin(const Json& fingerprint, bool force) {
     Json before;
     try {
       before = parse_json(env_.read_text(run, context_.limits.json_file_bytes), run);
-    } catch (const FileError&) {
-      if (!force) throw;
+    } catch (const FileError& e) {
+      if (!force) throw FileError(e.code(), run, e.fact(), {}, "--force starts over");
     }
+    if (!force && before.is_object() && before.contains("schema") && before["schema"].is_number_integer() && before["schema"] > kSchema)
+      throw FileError(Code::version, run, "was written by a newer halftone (schema " + before["schema"].dump() + ", this one knows " + std::to_string(kSchema) + ")",
+                      {}, "finish the run with that version, or --force to start over");
     const Json now = {{"schema", kSchema}, {"fingerprint", fingerprint}};
     if (before != now) {
       if (!force) {
@@ -125,20 +145,22 @@ void WorkFolder::begin(const Json& fingerprint, bool force) {
 }
 
 bool WorkFolder::part_is_whole(const Json& record) const {
-  const std::string path = join_path(path_, record.value("file", ""));
+  const std::string path = join_path(path_, record["file"].get<std::string>());
   const auto info = env_.stat(path);
-  if (!info || !info->is_regular || info->size != record.value("size", uint64_t{0})) return false;
+  if (!info || !info->is_regular || info->size != record["size"].get<uint64_t>()) return false;
   uint64_t size = 0;
-  return hash_of_file(env_, path, size) == record.value("hash", "");
+  return hash_of_file(env_, path, size) == record["hash"].get<std::string>();
 }
 
 void WorkFolder::read_records() {
   size_t good = 0;
   for (const Json& record : journal_->records()) {
-    const std::string kind = record.value("kind", "");
+    if (!record.is_object() || !record.contains("kind") || !record["kind"].is_string()) break;
+    const auto kind = record["kind"].get<std::string>();
+    const auto unit = static_cast<int64_t>(finished_.size());
     if (kind == "assembled") {
       assembled_ = record;
-    } else if (kind == "block" && record.value("unit", int64_t{-1}) == static_cast<int64_t>(finished_.size()) && part_is_whole(record)) {
+    } else if (kind == "block" && is_block_record(record) && record["unit"] == unit && record["file"] == file_name(part_path(unit)) && part_is_whole(record)) {
       finished_.push_back(record);
     } else {
       break;
