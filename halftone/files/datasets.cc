@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <span>
 
 #include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/json.h"
+#include "halftone/files/recognise.h"
 
 namespace halftone::files {
 namespace {
@@ -56,8 +58,23 @@ bool blank(std::string_view line) {
   return std::all_of(line.begin(), line.end(), [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
 }
 
-void check_utf8(const std::string& text, const std::string& path) {
+// Text has no magic: refused is only what certainly stands in place of it.
+void refuse_stand_ins(std::span<const std::byte> head, const std::string& path) {
+  switch (recognise(head)) {
+    case FileKind::lfs_pointer: case FileKind::gzip: case FileKind::zstd: case FileKind::xz: case FileKind::seven_zip: case FileKind::zip:
+    case FileKind::gguf: case FileKind::safetensors:
+      refuse_usual_mistakes(head, path, "text");
+      return;
+    default: return;
+  }
+}
+
+// Reads a text file whole, checked.
+std::string read_text_of(Env& env, const std::string& path) {
+  std::string text = env.read_text(path, kMaxTextBytes);
+  refuse_stand_ins(std::as_bytes(std::span(text.data(), std::min(text.size(), kRecogniseBytes))), path);
   if (!valid_utf8(text)) throw FileError(Code::utf8, path, "not valid UTF-8");
+  return text;
 }
 
 std::vector<std::string> jsonl_rows(std::string_view text, const std::string& path, const Limits& limits) {
@@ -190,8 +207,8 @@ std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split sp
     set.rows = places.parquet(place->path, std::string(place->known->column));
     return set;
   }
-  const std::string text = env.read_text(place->path, kMaxTextBytes);
-  check_utf8(text, place->path);
+  const std::string text = read_text_of(env, place->path);
+  if (text.empty()) throw FileError(Code::value, place->path, "holds no text");
   set.rows = rows_of(place->known->shape, text, place->path, limits);
   return set;
 }
@@ -203,11 +220,15 @@ TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& p
   set.joint = "\n\n";
   if (path.ends_with(".parquet")) {
     if (!parquet) throw UnsupportedError(path, "this program was built without the parquet reader");
+    const auto file = env.open(path);
+    std::vector<std::byte> head(static_cast<size_t>(std::min<uint64_t>(file->size(), kRecogniseBytes)));
+    file->read(0, head);
+    refuse_usual_mistakes(head, path, "parquet");
     set.rows = parquet(path, "text");
+    if (set.rows.empty()) throw FileError(Code::value, path, "holds no text");
     return set;
   }
-  const std::string text = env.read_text(path, kMaxTextBytes);
-  check_utf8(text, path);
+  const std::string text = read_text_of(env, path);
   if (path.ends_with(".jsonl")) {
     set.rows = jsonl_rows(text, path, limits);
   } else {
