@@ -247,6 +247,13 @@ TEST(MalformedTokenizer, VocabularyFiles) {
   EXPECT_EQ(words("[UNK]\na\n##b\n"), "no error");
   EXPECT_EQ(words("a\nb\n"), "error[E_MISSING] vocab.txt: there is no unknown token: neither [UNK] nor one named by the configuration");
   EXPECT_EQ(words("[UNK]\na\na\n"), "error[E_DUP] vocab.txt: token \"a\" appears twice");
+  EXPECT_EQ(words("[UNK]\na\xC0\n"), "error[E_UTF8] vocab.txt: token \"a\\xc0\" is not UTF-8");
+  const auto merges = [](const char* text) { return error_line([&] { tokenizer_from_bpe_files(R"({"a":0,"b":1,"ab":2})", text, "gpt-2", "vocab.json", {}, {}); }); };
+  EXPECT_EQ(merges("#version: 0.2\na b\n"), "no error");
+  EXPECT_EQ(merges("a\n"), "error[E_VALUE] vocab.json: merge \"a\" is not two tokens");
+  EXPECT_EQ(merges("a b c\n"), "error[E_VALUE] vocab.json: merge \"a b c\" is not two tokens");
+  EXPECT_EQ(merges("a \xff\n"), "error[E_UTF8] vocab.json: merge \"a \\xff\" is not UTF-8");
+  EXPECT_EQ(merges("a c\n").substr(0, 26), "error[E_VALUE] vocab.json:");
 }
 
 }  // namespace

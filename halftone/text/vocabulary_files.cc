@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/json.h"
 #include "halftone/text/base64.h"
@@ -21,6 +22,7 @@ class Vocabulary {
   explicit Vocabulary(const std::string& source) : source_(source) {}
 
   void add(std::string text, int32_t id) {
+    if (!valid_utf8(text)) throw FileError(Code::utf8, source_, "token " + quote(text) + " is not UTF-8");
     if (!ids_.emplace(text, id).second) throw FileError(Code::duplicate, source_, "token " + quote(text) + " appears twice");
     append(json_, std::move(text), id);
   }
@@ -127,6 +129,7 @@ Tokenizer tokenizer_from_bpe_files(std::string_view vocab_json, std::string_view
     const size_t space = line.find(' ');
     if (space == 0 || space == std::string_view::npos || space + 1 == line.size() || line.find(' ', space + 1) != std::string_view::npos)
       throw FileError(Code::value, source, "merge " + quote(line) + " is not two tokens");
+    if (!valid_utf8(line)) throw FileError(Code::utf8, source, "merge " + quote(line) + " is not UTF-8");
     merges.push_back(Json::array({std::string(line.substr(0, space)), std::string(line.substr(space + 1))}));
   }
 

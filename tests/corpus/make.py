@@ -259,3 +259,68 @@ put("config", "twice", '{"a": 1, "a": 2}')
 put("config", "nan", '{"a": NaN}')
 put("config", "huge_number", '{"a": 1e999}')
 put("config", "surrogate", '{"a": "\\ud800"}')
+
+# quantization_config --------------------------------------------------------------------------------------------------
+weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 32, "block_structure": None, "dynamic": False, "actorder": None}
+ct = {"version": "0.18.0", "quant_method": "compressed-tensors", "format": "pack-quantized", "quantization_status": "compressed", "ignore": ["lm_head"],
+      "kv_cache_scheme": None, "sparsity_config": {}, "transform_config": {},
+      "config_groups": {"group_0": {"targets": ["Linear"], "format": "pack-quantized", "weights": weights, "input_activations": None, "output_activations": None},
+                        "group_1": {"targets": ["re:.*mlp.*", "model.layers.0.self_attn.q_proj"], "weights": {**weights, "num_bits": 8, "strategy": "channel", "group_size": None},
+                                    "input_activations": {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}}}}
+gptq = {"quant_method": "gptq", "bits": 4, "group_size": 32, "desc_act": True, "sym": False, "lm_head": False, "checkpoint_format": "gptq", "pack_dtype": "int32",
+        "dynamic": {"-:.*q_proj": {}, "+:model\\.layers\\.1": {"bits": 8, "group_size": 64}}}
+for name, value in {"ct": ct, "preset": {**ct, "config_groups": {"W4A16": ["Linear"]}}, "halftone": {**ct, "quant_method": "halftone"}, "gptq": gptq,
+                    "gptq_v2": {**gptq, "checkpoint_format": "gptq_v2"}, "aliases": {"quant_method": "gptq", "wbits": 3, "q_group_size": -1}, "marlin": {**gptq, "is_marlin_format": True},
+                    "awq": {"quant_method": "awq", "bits": 4}, "no_method": {"bits": 4}, "regex": {**ct, "ignore": ["re:(a*)*(a*)*b", "re:("]},
+                    "bits": {**gptq, "bits": 2**63}, "group": {**gptq, "group_size": 0}, "types": {**ct, "config_groups": [1], "ignore": 7}}.items():
+    put("quantization", name, json.dumps(value))
+
+# recipes -------------------------------------------------------------------------------------------------------------
+for name, value in {"plain": "format: int4_g64\nrounder: nearest\n",
+                    "full": "summary: x\nformat: {kind: int, bits: 3, group: 32, symmetric: false}\nrounder: {name: gptq, damping: 0.02}\nlayout: halftone\n"
+                            "calibration: {data: c4, samples: 8, length: 64, windows: gptq, bos: never}\nkeep: [embedding, head]\nsequential: false\n"
+                            "overrides:\n  - {roles: [mlp_down, value], layers: '0-3,7', format: int8}\n  - {ops: a.b, rounder: obq, keep: false}\n",
+                    "alias": "a: &x [1, 2]\nb: *x\n", "loop": "a: &x [*x]\n", "laughs": "a: &a [x,x,x]\nb: &b [*a,*a,*a]\nc: &c [*b,*b,*b]\nd: [*c,*c,*c]\n", "deep": "[" * 200,
+                    "blocks": "a: |\n  text\n  more\nb: >-\n  folded\n", "tag": "a: !!python/object:os.system x\n", "twice": "format: int8\nformat: int4_g64\n",
+                    "documents": "a: 1\n---\nb: 2\n", "key": "? [1, 2]\n: 3\n", "types": "format: [int8]\nrounder: 7\ncalibration: x\noverrides: {a: 1}\n", "directive": "%YAML 9.9\n--- a\n"}.items():
+    put("recipe", name, value)
+
+# tokenizers: the first byte says which kind ------------------------------------------------------------------------------
+bpe = {"version": "1.0", "added_tokens": [{"id": 4, "content": "<s>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}],
+       "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Replace", "pattern": {"String": " "}, "content": "_"}]},
+       "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "\\s+|\\w+"}, "behavior": "Isolated", "invert": False},
+       "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                          "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+                          "special_tokens": {"<s>": {"id": "<s>", "ids": [4], "tokens": ["<s>"]}}},
+       "decoder": {"type": "ByteLevel"}, "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "c": 3}, "merges": ["a b"]}}
+unigram = {"added_tokens": [], "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
+           "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0], ["\u2581a", -1.5], ["b", -2]], "byte_fallback": False}}
+piece = {"added_tokens": [], "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+         "pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+         "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": {"[UNK]": 0, "a": 1, "##b": 2}}}
+for name, value in {"bpe": bpe, "unigram": unigram, "wordpiece": piece, "byte_level": {**bpe, "normalizer": None, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False,
+                                                                                                                                    "trim_offsets": True, "use_regex": True}}}.items():
+    put("text", name, b"\0" + json.dumps(value).encode())
+
+
+def field(number, kind, payload):
+    return u8(number << 3 | kind) + payload
+
+
+def block(number, data):
+    return field(number, 2, u8(len(data)) + data)
+
+
+def sp_piece(word, score, kind=1):
+    return block(1, block(1, word.encode()) + field(2, 5, struct.pack("<f", score)) + field(3, 0, u8(kind)))
+
+
+pieces = sp_piece("<unk>", 0, 2) + sp_piece("<s>", 0, 3) + sp_piece("</s>", 0, 3)
+words = sp_piece("\u2581a", -1) + sp_piece("a", -2) + sp_piece("b", -3) + sp_piece("ab", -0.5) + sp_piece("\u2581", -4)
+byte_pieces = b"".join(sp_piece(f"<0x{i:02X}>", 0, 6) for i in range(256))
+for name, kind in (("spm_unigram", 1), ("spm_bpe", 2), ("spm_word", 3)):
+    put("text", name, b"\1" + pieces + words + block(2, field(3, 0, u8(kind))))
+put("text", "spm_bytes", b"\1" + pieces + byte_pieces + words + block(2, field(3, 0, u8(2)) + b"\x98\x02\1") + block(3, block(2, b"\x08\0\0\0" + b"\1" * 12)))
+put("text", "tiktoken", b"\2YQ== 0\nYg== 1\nYWI= 2\nIA== 3\n")
+put("text", "vocab", b"\3[UNK]\n[CLS]\n[SEP]\na\n##b\n")
+put("text", "vocab_utf8", b"\3[UNK]\nab\xc0\n")
