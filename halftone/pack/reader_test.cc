@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
@@ -234,6 +235,97 @@ TEST_F(Packed, WhatCannotBeReadIsRefusedByName) {
             "error[E_VALUE] config.json: num_bits is 9, wanted 2 to 8");
   EXPECT_EQ(config("gptq_v1_b4_sym_g16", [](Json& q) { q["group_size"] = "16"; }), "error[E_TYPE] config.json: group_size is \"\\\"16\\\"\", wanted a whole number");
   EXPECT_EQ(config("gptq_v1_b4_sym_g16", [](Json& q) { q.erase("quant_method"), q.erase("desc_act"); }), "error[E_MISSING] config.json: quant_method is missing");
+}
+
+// A refusal, or an answer: but never an error of ours, and always with the file.
+void expect_answer(const std::string& line, const std::string& what) {
+  if (line == "accepted") return;
+  EXPECT_TRUE(line.starts_with("error[E_") && !line.starts_with("error[E_INTERNAL]")) << what << ": " << line;
+  EXPECT_TRUE(line.find("config.json") != std::string::npos || line.find("model.safetensors") != std::string::npos) << what << ": " << line;
+  EXPECT_EQ(line.find('\n'), std::string::npos) << what;
+}
+
+TEST_F(Packed, EveryValueOfTheConfigReplaced) {
+  const std::vector<Json> values = {nullptr, true, false, 0, -1, 1, 3, int64_t{1} << 31, uint64_t{1} << 63, 2.5, "16", "", "re:(", "re:" + std::string(600, 'a'), Json::array(),
+                                    Json::array({1}), Json::array({"Linear"}), Json::object(), Json{{"a", {{"b", 1}}}}};
+  for (const char* name : {"ct_mixed", "ct_int8_w8a8", "gptq_v1_b4_asym_g16_act", "gptq_v2_b3_sym_row"}) {
+    int64_t refused = 0;
+    const std::string folder = changed(name, [](Json&, Tensors&) {});
+    const Json config = parse_json(env_->read_text(folder + "/config.json", 1 << 20), "config.json");
+    Json extended = config["quantization_config"];
+    for (const char* key : {"version", "transform_config", "sparsity_config", "kv_cache_scheme", "dynamic", "pack_dtype", "checkpoint_format", "lm_head", "ignore"})
+      if (!extended.contains(key)) extended[key] = "there";
+    std::set<std::string> places;  // every value, and what holds it
+    const Json flat = extended.flatten();
+    for (const auto& [pointer, old] : flat.items())
+      for (std::string at = pointer; !at.empty(); at = at.substr(0, at.rfind('/'))) places.insert(at);
+    for (const std::string& at : places) {
+      for (const Json& value : values) {
+        Json with = config;
+        with["quantization_config"][Json::json_pointer(at)] = value;
+        const auto file = env_->create(folder + "/config.json");
+        file->write(with.dump());
+        file->close();
+        const std::string line = failure(folder);
+        expect_answer(line, std::string(name) + " " + at + " = " + value.dump().substr(0, 40));
+        refused += line != "accepted";
+      }
+    }
+    EXPECT_GT(refused, 100) << name;
+  }
+}
+
+TEST_F(Packed, EveryTensorDroppedRetypedOrReshaped) {
+  for (const char* name : {"ct_int4_asym_g16", "ct_int8_w8a8", "gptq_v1_b4_asym_g16_act", "gptq_v2_b3_sym_row"}) {
+    std::vector<std::string> names;
+    const auto source = files::open_safetensors(kFixtures + name + "/model.safetensors", context_);
+    for (const auto& info : source->tensors())
+      if (info.name.find("layers.1.") == std::string::npos) names.push_back(info.name);
+    for (const std::string& tensor : names) {
+      const auto with = [&](const std::string& what, const std::function<HostTensor(const HostTensor&)>& make) {
+        const std::string line = failure(name, [&](Json&, Tensors& t) {
+          HostTensor changed = make(t.at(tensor));
+          t.erase(tensor);
+          if (!changed.shape().empty()) t.emplace(tensor, std::move(changed));
+        });
+        expect_answer(line, std::string(name) + " " + tensor + " " + what);
+        return line;
+      };
+      // Optional are the shape and the groups of columns.
+      const bool optional = tensor.ends_with(".weight_shape") || tensor.ends_with(".g_idx");
+      const std::string dropped = with("dropped", [](const HostTensor&) { return HostTensor(); });
+      EXPECT_TRUE(optional || dropped != "accepted") << name << " " << tensor;
+      for (const DType dtype : {DType::u8, DType::i8, DType::i64, DType::f32, DType::f64, DType::f8_e8m0}) {
+        bool other = false;
+        const std::string line = with("retyped", [&](const HostTensor& t) {
+          other = t.dtype() != dtype && !(dtype_bytes(t.dtype()) >= 2 && (dtype == DType::f32 || dtype == DType::f64)) && !(t.dtype() == DType::i32 && dtype == DType::i64);
+          return HostTensor(dtype, t.shape());
+        });
+        EXPECT_TRUE(!other || line != "accepted") << name << " " << tensor << " as " << dtype_name(dtype);
+      }
+      for (const Shape& shape : {Shape{1}, Shape{1, 1}, Shape{0}, Shape{1000}, Shape{3, 5, 7}}) {
+        bool other = false;
+        const std::string line = with("reshaped", [&](const HostTensor& t) {
+          other = t.shape() != shape && t.count() != element_count(shape);
+          return HostTensor(t.dtype(), shape);
+        });
+        EXPECT_TRUE(!other || line != "accepted") << name << " " << tensor << " " << to_string(shape);
+      }
+    }
+  }
+}
+
+TEST_F(Packed, ValuesOutOfRangeAreFound) {
+  EXPECT_EQ(failure("gptq_v1_b4_asym_g16_act", [](Json&, Tensors& t) { t.at(kQ + ".g_idx").as<int32_t>()[3] = -2; }),
+            "error[E_BOUNDS] model.safetensors: tensor \"model.layers.0.self_attn.q_proj.g_idx\": column 3 is in group -2 of 2");
+  EXPECT_THAT(failure("gptq_v1_b4_sym_g16", [](Json&, Tensors& t) { t.at(kQ + ".scales").as<uint16_t>()[7] = 0x7e00; }),
+              ::testing::AllOf(::testing::StartsWith("error[E_NONFINITE] model.safetensors"), ::testing::HasSubstr("scales\": element 7 is not finite")));
+  EXPECT_THAT(failure("ct_int4_sym_g16", [](Json&, Tensors& t) { t.at(kQ + ".weight_shape").as<int64_t>()[0] = -1; }),
+              ::testing::HasSubstr("says [-1, 32], config.json says [32, 32]"));
+  EXPECT_THAT(failure("ct_int8_w8a8", [](Json& c, Tensors& t) {
+                c["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 4;
+                t.at(kQ + ".weight").as<int8_t>()[9] = 100;
+              }), ::testing::HasSubstr("outside 4 bits"));
 }
 
 TEST_F(Packed, PresetsStandForTheirGroups) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "halftone/files/test_files.h"
 #include "halftone/recipe/library.h"
 #include "halftone/recipe/test_parts.h"
@@ -79,6 +81,32 @@ TEST(Recipe, UnknownKeysAreRefusedWithTheNearest) {
   EXPECT_THAT(refusal("sequential: 1"), HasSubstr("wanted a true or false"));
   EXPECT_THAT(refusal("[1]"), HasSubstr("wanted a map of keys"));
   EXPECT_THAT(refusal("transforms: [smooth]"), HasSubstr("unknown transform \"smooth\""));
+}
+
+TEST(Recipe, EveryValueReplacedIsAnAnswer) {
+  const Json good = to_json(made("{format: int3_g32, rounder: {name: feedback, sweeps: 2}, calibration: {samples: 4}, keep: [embedding, head],\n"
+                                 " overrides: [{roles: mlp_down, layers: '1,3-', format: {bits: 8}}, {ops: [a], rounder: nearest}]}"));
+  const std::vector<Json> values = {nullptr, true, 0, -1, 3, int64_t{1} << 40, uint64_t{1} << 63, 0.5, "", "x", "int4_g64", Json::array(), Json::array({1}), Json::object(), Json{{"name", 1}}};
+  const spec::ModelSpec model = toy_spec(4, false);
+  int64_t refused = 0;
+  std::set<std::string> places;
+  const Json flat = good.flatten();
+  for (const auto& [pointer, old] : flat.items())
+    for (std::string at = pointer; !at.empty(); at = at.substr(0, at.rfind('/'))) places.insert(at);
+  for (const std::string& at : places) {
+    for (const Json& value : values) {
+      Json json = good;
+      json[Json::json_pointer(at)] = value;
+      const std::string line = line_of([&] {
+        Recipe r = recipe_from_json(json, "r", "r.yaml");
+        resolve(r, test_parts());
+        assign(r, model, test_parts());
+      });
+      EXPECT_TRUE(line == "no error" || (line.starts_with("error[E_") && !line.starts_with("error[E_INTERNAL]"))) << at << " = " << value << ": " << line;
+      refused += line != "no error";
+    }
+  }
+  EXPECT_GT(refused, 100);
 }
 
 TEST(Recipe, ClashesNameBothPartsAndTheReason) {

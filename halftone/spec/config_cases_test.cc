@@ -84,6 +84,28 @@ TEST(ConfigCases, ContradictionsAreRefused) {
   EXPECT_EQ(with("llama_gqa_untied", "rope_scaling", Json::array()), Code::type);
 }
 
+TEST(ConfigCases, EveryValueOfEveryFamilyReplaced) {
+  // Whatever stands where: a model, or a typed error of one line that names the file.
+  const std::vector<Json> values = {nullptr, true, 0, -1, int64_t{1} << 31, uint64_t{1} << 63, 32.5, -1e300, "32", "", Json::array(), Json::array({1, "a"}), Json::object(),
+                                    Json{{"a", {{"b", 1}}}}};
+  int64_t refused = 0;
+  for (const char* model : {"llama_gqa_untied", "mistral_window", "llama_head_dim", "llama_rope_llama3", "llama_rope_linear", "gpt2_tiny", "bert_tiny"}) {
+    const Json flat = tiny(model).flatten();
+    for (const auto& [pointer, old] : flat.items()) {
+      for (const Json& value : values) {
+        Json config = tiny(model);
+        config[Json::json_pointer(pointer)] = value;
+        std::string line = "error[E_VALUE] config.json: ";
+        EXPECT_NO_THROW(assembled(config, &line)) << model << " " << pointer << " = " << value;
+        EXPECT_TRUE(line.starts_with("error[E_") && line.find("config.json") != std::string::npos && !line.starts_with("error[E_INTERNAL]"))
+            << model << " " << pointer << " = " << value << ": " << line;
+        refused += line != "error[E_VALUE] config.json: ";
+      }
+    }
+  }
+  EXPECT_GT(refused, 300);
+}
+
 TEST(ConfigCases, WhatIsUnknownIsNeverIgnored) {
   const auto with = [](const std::string& model, const std::string& key, const Json& value) {
     Json config = tiny(model);

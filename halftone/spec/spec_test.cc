@@ -8,6 +8,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/threads.h"
+#include "halftone/files/test_gguf.h"
 #include "halftone/spec/checkpoint.h"
 #include "halftone/spec/family.h"
 #include "halftone/spec/fold_graph.h"
@@ -225,6 +226,52 @@ TEST_F(Checkpoints, AHubNameResolvesInTheLocalCache) {
   }
   ::unsetenv("HF_HUB_CACHE");
   env->remove_tree(hub);
+}
+
+TEST_F(Checkpoints, AConfigThatContradictsTheWeightsIsRefused) {
+  const std::string dir = testing::TempDir() + "halftone_contradiction";
+  env->remove_tree(dir);
+  env->make_directories(dir);
+  write_atomically(*env, dir + "/model.safetensors", env->read_text(fixture("llama_mha_tied/model.safetensors"), 1 << 20));
+  const auto with = [&](const std::string& key, const Json& value) {
+    Json config = tiny_config("llama_mha_tied");
+    config[key] = value;
+    write_atomically(*env, dir + "/config.json", config.dump());
+    try {
+      open_checkpoint(dir, context);
+    } catch (const Error& e) {
+      return e.line();
+    }
+    return std::string("accepted");
+  };
+  EXPECT_THAT(with("num_hidden_layers", 3), testing::AllOf(testing::StartsWith("error[E_MISSING]"), testing::HasSubstr("\"model.layers.2.input_layernorm.weight\" is missing")));
+  EXPECT_THAT(with("vocab_size", 77), testing::AllOf(testing::StartsWith("error[E_MISMATCH]"), testing::HasSubstr("config.json says [77, 32]")));
+  EXPECT_THAT(with("hidden_size", 64), testing::StartsWith("error[E_MISMATCH]"));
+  EXPECT_THAT(with("head_dim", 4), testing::StartsWith("error[E_MISMATCH]"));
+  EXPECT_THAT(with("tie_word_embeddings", false), testing::HasSubstr("tensor \"lm_head.weight\" is missing"));
+  EXPECT_THAT(with("attention_bias", true), testing::HasSubstr("q_proj.bias\" is missing"));
+  // Code that comes with a model is not ours to run.
+  EXPECT_EQ(with("auto_map", {{"AutoModelForCausalLM", "modeling_evil.Evil"}}), "accepted");
+  env->remove_tree(dir);
+}
+
+TEST_F(Checkpoints, AGgufWithStrangeRopeFactorsIsRefused) {
+  using namespace files::testing_files;
+  const std::string path = testing::TempDir() + "halftone_rope.gguf";
+  for (const uint32_t type : {0u, 1u, 24u, 26u, 28u, 30u}) {  // f32, f16, i8, i32, f64, bf16: all zeros
+    GgufBuilder b;
+    b.key_text("general.architecture", "llama").key_u32("llama.block_count", 1).key_u32("llama.embedding_length", 32).key_u32("llama.feed_forward_length", 32);
+    b.key_u32("llama.attention.head_count", 2).key_u32("llama.context_length", 64).key_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    b.tensor("token_embd.weight", {32, 8}).tensor("rope_freqs.weight", {8}, type);
+    write_atomically(*env, path, b.bytes());
+    try {
+      open_checkpoint(path, context);
+      ADD_FAILURE() << type;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.line(), "error[E_VALUE] " + path + ": rope_scaling: factor is 0.0, wanted more than 0.0 and at most 1000000.0") << type;
+    }
+  }
+  env->remove(path);
 }
 
 TEST_F(Checkpoints, AConfigOfOtherShapesIsRefusedBeforeAnyCompute) {
