@@ -118,6 +118,41 @@ TEST(ThreadPool, RunsEveryTaskOnceAndForwardsExceptions) {
   }
 }
 
+TEST(ThreadPool, WhatOneRoundWritesTheNextReads) {
+  // Plain memory, handed over by the pool alone: ThreadSanitizer sees it if a path (spinning, parking, waking, failing) forgets to.
+  for (int64_t threads : {2, 3, 5}) {
+    ThreadPool pool(threads);
+    const auto n = static_cast<size_t>(threads);
+    std::vector<int64_t> mine(n, 0), others(n, 0);
+    int64_t given = 0;
+    for (int round = 1; round <= 400; ++round) {
+      given = round;
+      if (round % 20 == 0) ::usleep(200);  // longer than workers spin: they park
+      const bool fails = round % 7 == 0;
+      try {
+        pool.run([&](int64_t worker, int64_t) {
+          const auto w = static_cast<size_t>(worker);
+          others[w] += mine[(w + 1) % n];  // of the round before, by another worker; nobody writes it now
+          if (fails && worker == threads - 1) throw InputError("worker", std::to_string(given));
+        });
+        EXPECT_FALSE(fails);
+      } catch (const InputError& e) {
+        EXPECT_TRUE(fails);
+        EXPECT_EQ(e.fact(), std::to_string(round));
+      }
+      pool.run([&](int64_t worker, int64_t) {
+        mine[static_cast<size_t>(worker)] += given;
+        if (round % 50 == 0 && worker != 0) ::usleep(200);  // the caller parks
+        pool.run([&](int64_t inner, int64_t workers) { mine[static_cast<size_t>(worker)] += inner + workers - 1; });  // on this worker
+      });
+    }
+    for (size_t w = 0; w < n; ++w) {
+      EXPECT_EQ(mine[w], 400 * 401 / 2);
+      EXPECT_EQ(others[w], others[0]);
+    }
+  }
+}
+
 struct Options {
   int64_t block = 128;
   double damping = 0.01;
