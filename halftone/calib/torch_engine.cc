@@ -46,9 +46,9 @@ class TorchEngine final : public recipe::BlockEngine {
     return graph::guarded("embeddings", [&] { return embed_rows(ids); });
   }
 
-  void load_block(int64_t index) override {
-    block_ = &graph::segment_of(checkpoint_.spec, index);
-    parameters_.clear();  // first: two blocks at once are the driver's allowance, not ours
+  void load(const spec::Segment& segment) override {
+    block_ = &segment;
+    parameters_.clear();  // first: two segments at once are the driver's allowance, not ours
     for (const spec::TensorRef& ref : graph::tensors_of(*block_))
       parameters_.load(*checkpoint_.tensors, ref);
   }
@@ -62,13 +62,13 @@ class TorchEngine final : public recipe::BlockEngine {
       int64_t samples, const std::function<Matrix<float>(int64_t)>& read,
       const std::function<void(int64_t, Matrix<float>)>& write,
       const std::map<std::string, std::set<Need>>& observe) override {
-    check(block_ != nullptr, "load_block comes before run_block");
+    check(block_ != nullptr, "load comes before run_block");
     return graph::guarded(block_->name, [&] { return run(samples, read, write, observe); });
   }
 
  private:
   const spec::Linear& linear(const std::string& op) const {
-    check(block_ != nullptr, "load_block comes first");
+    check(block_ != nullptr, "load comes first");
     for (const spec::Op& candidate : block_->ops)
       if (const auto* found = std::get_if<spec::Linear>(&candidate.params);
           found != nullptr && candidate.name == op)

@@ -1,7 +1,7 @@
 // recipe::BlockEngine on libtorch: one block in memory, samples in parallel, each on one thread.
 //
 //   auto engine = calib::torch_engine(checkpoint, context);
-//   engine->load_block(0);
+//   engine->load(checkpoint.spec.blocks[0]);
 //   auto stats = engine->run_block(n, read, write, {{"model.layers.0.mlp.down_proj",
 //   {Need::input_hessian}}});
 //

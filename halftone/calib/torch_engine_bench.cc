@@ -96,7 +96,7 @@ void block(benchmark::State& state, const std::string& model, bool hessians) {
       ids[static_cast<size_t>(t)] = static_cast<int32_t>((t * 31 + i) % 512);
     hidden.push_back(engine->embed(ids));
   }
-  engine->load_block(0);
+  engine->load(checkpoint.spec.blocks[0]);
   std::map<std::string, std::set<recipe::Need>> observe;
   if (hessians)
     for (const spec::LinearRef& ref : spec::linears(checkpoint.spec))

@@ -14,6 +14,7 @@
 #include "halftone/base/threads.h"
 #include "halftone/graph/graph.h"
 #include "halftone/graph/torch.h"
+#include "halftone/spec/pieces.h"
 
 namespace halftone::calib {
 namespace {
@@ -101,7 +102,7 @@ TEST_P(Families, StatisticsOfEveryLinearEqualThoseOfItsCapturedInputs) {
   const auto engine = torch_engine(checkpoint, context);
   Walk walk(*engine, ids);
   for (size_t b = 0; b < checkpoint.spec.blocks.size(); ++b) {
-    engine->load_block(static_cast<int64_t>(b));
+    engine->load(checkpoint.spec.blocks[b]);
     const auto observe = observe_all(
         checkpoint.spec.blocks[b],
         {Need::input_hessian, Need::input_absmax, Need::input_mean, Need::input_square});
@@ -187,7 +188,7 @@ TEST_F(Engine, GivesTheSameBytesAtAnyThreadCountAndCaptureBudget) {
     Walk walk(*engine, ids_);
     Result result;
     for (size_t b = 0; b < checkpoint_.spec.blocks.size(); ++b) {
-      engine->load_block(static_cast<int64_t>(b));
+      engine->load(checkpoint_.spec.blocks[b]);
       for (const auto& [name, seen] : walk.run(
                observe_all(checkpoint_.spec.blocks[b], {Need::input_hessian, Need::input_absmax,
                                                         Need::input_mean, Need::input_square}),
@@ -216,7 +217,7 @@ TEST_F(Engine, GivesTheSameBytesAtAnyThreadCountAndCaptureBudget) {
 TEST_F(Engine, LinearsOfOneValueShareOneHessian) {
   const auto engine = torch_engine(checkpoint_, context_);
   Walk walk(*engine, ids_);
-  engine->load_block(0);
+  engine->load(checkpoint_.spec.blocks[0]);
   const auto seen = walk.run(observe_all(block(), {Need::input_hessian}), false);
   const auto hessian = [&](const std::string& last) { return seen.at(op(last)).hessian.get(); };
   EXPECT_EQ(hessian("self_attn.q_proj"), hessian("self_attn.k_proj"));
@@ -227,10 +228,32 @@ TEST_F(Engine, LinearsOfOneValueShareOneHessian) {
   EXPECT_EQ(distinct.size(), 4u);
 }
 
+// Hidden states between the pieces of a block are f32 in both, so nothing is rounded on the way.
+TEST_P(Families, PiecesOneAfterAnotherGiveTheBytesOfTheBlock) {
+  const TestContext context;
+  const spec::Checkpoint checkpoint = fixture(GetParam(), context);
+  const auto ids = samples(checkpoint.spec.vocabulary);
+  const auto engine = torch_engine(checkpoint, context);
+  Walk whole(*engine, ids), pieced(*engine, ids);
+  for (const spec::Segment& block : checkpoint.spec.blocks) {
+    const auto pieces = spec::pieces(block, checkpoint.spec.width);
+    EXPECT_EQ(pieces.size(), 2u);
+    std::map<std::string, InputStatistics> seen;
+    for (const spec::Segment& piece : pieces) {
+      engine->load(piece);
+      seen.merge(pieced.run(observe_all(piece, {Need::input_hessian}), true));
+    }
+    engine->load(block);
+    for (const auto& [op, statistics] : whole.run(observe_all(block, {Need::input_hessian}), true))
+      EXPECT_EQ(statistics.hessian->data, seen.at(op).hessian->data) << op;
+    EXPECT_EQ(whole.hidden, pieced.hidden) << block.name;
+  }
+}
+
 TEST_F(Engine, CapturesOnlyWhatIsDeclared) {
   const auto engine = torch_engine(checkpoint_, context_);
   Walk walk(*engine, ids_);
-  engine->load_block(0);
+  engine->load(checkpoint_.spec.blocks[0]);
   const auto before = walk.hidden;
   const auto seen = walk.run({{op("mlp.down_proj"), {Need::input_absmax}}}, false);
   ASSERT_EQ(seen.size(), 1u);
@@ -247,7 +270,7 @@ TEST_F(Engine, CapturesOnlyWhatIsDeclared) {
 TEST_F(Engine, LaterLinearsSeeTheWeightsSetBefore) {
   const auto engine = torch_engine(checkpoint_, context_);
   Walk walk(*engine, ids_);
-  engine->load_block(0);
+  engine->load(checkpoint_.spec.blocks[0]);
   const std::map<std::string, std::set<Need>> query = {{op("self_attn.q_proj"),
                                                         {Need::input_hessian}}},
                                               out = {
@@ -271,7 +294,7 @@ TEST_F(Engine, LaterLinearsSeeTheWeightsSetBefore) {
 TEST_F(Engine, ReadsAndWritesInOrderOnTheCallingThread) {
   const auto engine = torch_engine(checkpoint_, context_);
   Walk walk(*engine, ids_);
-  engine->load_block(0);
+  engine->load(checkpoint_.spec.blocks[0]);
   std::vector<int64_t> read_order, written;
   const auto here = std::this_thread::get_id();
   engine->run_block(
@@ -294,7 +317,7 @@ TEST_F(Engine, ReadsAndWritesInOrderOnTheCallingThread) {
 TEST_F(Engine, NamesWhatIsWrong) {
   const auto engine = torch_engine(checkpoint_, context_);
   Walk walk(*engine, ids_);
-  engine->load_block(0);
+  engine->load(checkpoint_.spec.blocks[0]);
   EXPECT_THROW(walk.run({{"model.layers.1.mlp.down_proj", {Need::input_absmax}}}, false),
                InputError);
   EXPECT_THROW(engine->weight("model.layers.0.mlp.act"), InputError);

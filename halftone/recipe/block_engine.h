@@ -1,4 +1,4 @@
-// What the driver asks of an engine: run one block over calibration samples and observe the inputs of its linears. Implemented in
+// What the driver asks of an engine: run one segment (a block, or a piece of one) over calibration samples and observe the inputs of its linears. Implemented in
 // calib/ on libtorch; recipes that need no calibration run without any engine.
 //
 // Hidden states are [T, width] f32, one sample each; samples are independent, so the engine may run them on several threads and must
@@ -41,12 +41,12 @@ class BlockEngine {
   virtual ~BlockEngine() = default;
   // Embeds one sample: ids -> hidden [T, width].
   virtual Matrix<float> embed(std::span<const int32_t> ids) = 0;
-  // Makes block `index` current, reading its weights (dense) from the checkpoint.
-  virtual void load_block(int64_t index) = 0;
-  // Replaces the weight of a linear of the current block (after rounding).
+  // Makes a segment current, reading its weights (dense) from the checkpoint. It must outlive its being current.
+  virtual void load(const spec::Segment& segment) = 0;
+  // Replaces the weight of a linear of the current segment (after rounding).
   virtual void set_weight(const std::string& op, const Matrix<float>& w) = 0;
   virtual Matrix<float> weight(const std::string& op) = 0;
-  // Runs the current block on each sample. `observe`: op names -> statistics wanted. The hidden states are replaced by the
+  // Runs the current segment on each sample. `observe`: op names -> statistics wanted. The hidden states are replaced by the
   // outputs when `advance`.
   virtual std::map<std::string, InputStatistics> run_block(int64_t samples, const std::function<Matrix<float>(int64_t)>& read,
                                                            const std::function<void(int64_t, Matrix<float>)>& write,

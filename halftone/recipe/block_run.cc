@@ -93,7 +93,7 @@ BlockRun::Statistics BlockRun::pass(const Unit& unit, bool advance, const std::m
 
 void BlockRun::replay(const Unit& unit) {
   const Json& record = work_.finished()[static_cast<size_t>(unit.index)];
-  engine_->load_block(unit.index);
+  engine_->load(unit.segment);
   const auto part = files::open_safetensors(work_.part_path(unit.index), context_);
   for (const InputGroup& group : unit.groups)
     for (const Choice* choice : group.linears) engine_->set_weight(choice->op, reader_.read(*part, choice->op).codes().dequantize());
@@ -115,7 +115,7 @@ InputStatistics BlockRun::take(Statistics& all, const InputGroup& group, const U
 void BlockRun::process(const Unit& unit) {
   part_.clear();
   reports_.clear();
-  if (engine_) engine_->load_block(unit.index);
+  if (engine_) engine_->load(unit.segment);
   const auto wanted = [](const InputGroup& group) { return std::pair(group.linears.front()->op, group.needs); };
   Statistics together;
   if (!request_.recipe.sequential && unit.observed()) {

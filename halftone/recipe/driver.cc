@@ -57,7 +57,7 @@ Prepared prepare(const QuantizeRequest& request, const Capabilities& can) {
   Prepared out;
   out.assignment = assign(request.recipe, checkpoint.spec, *can.parts);
   out.layout = choose_layout(request.recipe.layout, out.assignment.plan, checkpoint.spec);
-  out.schedule = make_schedule(checkpoint.spec, out.assignment, *can.parts);
+  out.schedule = make_schedule(checkpoint.spec, out.assignment, *can.parts, request.recipe.sequential);
   if (!request.recipe.transforms.empty() || !request.recipe.correctors.empty() || request.recipe.trainer)
     throw UnsupportedError("recipe " + request.recipe.name, "the stream driver runs formats, allocators and rounders",
                            "leave transforms, correctors and trainer out");
@@ -96,7 +96,7 @@ class Run {
   QuantizeResult execute() {
     const auto start = std::chrono::steady_clock::now();
     prepared_ = prepare(request_, can_);
-    result_.blocks = static_cast<int64_t>(prepared_.schedule.units.size());
+    result_.blocks = prepared_.schedule.blocks();
     Findings findings;
     findings.look([&] { check_capable(request_, can_, prepared_); });
     findings.look([&] { check_output_is_not_input(env_, request_.output, request_.checkpoint.path); });
@@ -123,7 +123,7 @@ class Run {
       clean_up();
       if (e.code() != Code::interrupted) throw;
       throw Error(Code::interrupted, request_.output,
-                  "stopped; " + std::to_string(work.finished().size()) + " of " + std::to_string(result_.blocks) + " blocks are finished and kept",
+                  "stopped; " + std::to_string(finished_blocks()) + " of " + std::to_string(result_.blocks) + " blocks are finished and kept",
                   request_.resume_command.empty() ? "go on with --resume" : "go on with: " + request_.resume_command);
     } catch (...) {
       clean_up();
@@ -220,6 +220,8 @@ class Run {
     work_->remove();
   }
 
+  int64_t finished_blocks() const { return prepared_.schedule.whole_blocks(static_cast<int64_t>(work_->finished().size())); }
+
   void read_reports() {
     result_.layers.clear();
     for (const Json& record : work_->finished())
@@ -238,7 +240,7 @@ class Run {
   }
 
   void run_blocks() {
-    result_.reused_blocks = static_cast<int64_t>(work_->finished().size());
+    result_.reused_blocks = finished_blocks();
     if (result_.reused_blocks > 0)
       context_.info("going on: " + std::to_string(result_.reused_blocks) + " of " + std::to_string(result_.blocks) + " blocks are reused");
     BlockRun blocks(request_, can_, prepared_.assignment, prepared_.schedule, calibration_, *work_, context_);

@@ -44,8 +44,8 @@ class ToyEngine : public BlockEngine {
       std::copy_n(table.as<float>().begin() + ids[t] * width, width, out.row(static_cast<int64_t>(t)).begin());
     return out;
   }
-  void load_block(int64_t index) override {
-    block_ = &checkpoint_.spec.blocks[static_cast<size_t>(index)];
+  void load(const spec::Segment& segment) override {
+    block_ = &segment;
     weights_.clear();
     for (const spec::Op& op : block_->ops)
       if (const auto* linear = std::get_if<spec::Linear>(&op.params)) {

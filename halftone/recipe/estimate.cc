@@ -20,7 +20,7 @@ double calibration_tokens(const Recipe& recipe) {
 
 uint64_t matrix_bytes(int64_t n, int64_t k, uint64_t element) { return static_cast<uint64_t>(n) * static_cast<uint64_t>(k) * element; }
 
-// The block at hand in f32 (engine), the linears of one input once more in f32, one of them a third time, codes, Hessians that live at once,
+// The piece of a block at hand in f32 (engine), the linears of one input once more in f32, one of them a third time, codes, Hessians that live at once,
 // hidden states, and what a forward pass of one sample per thread holds.
 uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule, const Context& context) {
   const Recipe& recipe = request.recipe;
@@ -28,7 +28,7 @@ uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule, c
   for (const Unit& unit : schedule.units) {
     const bool engine = unit.index <= schedule.last_observed;
     uint64_t bytes = 0, widest = static_cast<uint64_t>(request.checkpoint.spec.width), hessians = 0, packed = 0, linears = 0;
-    for (const spec::Op& op : unit.segment->ops)
+    for (const spec::Op& op : unit.segment.ops)
       if (const auto* linear = std::get_if<spec::Linear>(&op.params)) {
         if (engine) bytes += matrix_bytes(linear->out, linear->in, 4);
         widest = std::max(widest, static_cast<uint64_t>(linear->out));

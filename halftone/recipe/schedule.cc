@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "halftone/spec/pieces.h"
+
 namespace halftone::recipe {
 namespace {
 
@@ -12,13 +14,14 @@ const spec::Op* op_in(const spec::Segment& segment, const std::string& name) {
   return nullptr;
 }
 
-Unit make_unit(int64_t index, const spec::Segment& segment, const Assignment& assignment, const Parts& parts) {
-  Unit unit{.index = index, .name = segment.name, .segment = &segment, .groups = {}};
+Unit make_unit(int64_t index, int64_t block, const spec::Segment& segment, const Assignment& assignment, const Parts& parts) {
+  Unit unit{.index = index, .block = block, .name = segment.name, .segment = segment, .groups = {}};
   std::vector<spec::View> inputs;
   for (const Choice& choice : assignment.choices) {
-    if (choice.segment != index) continue;
+    if (choice.segment != block) continue;
     const spec::Op* op = op_in(segment, choice.op);
-    check(op && op->in.size() == 1, "a planned linear is not in its segment");
+    if (op == nullptr) continue;  // in another piece
+    check(op->in.size() == 1, "a linear has one input");
     const auto at = std::find(inputs.begin(), inputs.end(), op->in[0]);
     const auto g = static_cast<size_t>(at - inputs.begin());
     if (at == inputs.end()) {
@@ -34,11 +37,20 @@ Unit make_unit(int64_t index, const spec::Segment& segment, const Assignment& as
 
 }  // namespace
 
-Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment, const Parts& parts) {
+Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment, const Parts& parts, bool sequential) {
   Schedule out;
-  for (size_t b = 0; b < spec.blocks.size(); ++b)
-    out.units.push_back(make_unit(static_cast<int64_t>(b), spec.blocks[b], assignment, parts));
-  Unit last = make_unit(static_cast<int64_t>(spec.blocks.size()), spec.epilogue, assignment, parts);
+  const auto next = [&] { return static_cast<int64_t>(out.units.size()); };
+  const auto blocks = static_cast<int64_t>(spec.blocks.size());
+  for (int64_t b = 0; b < blocks; ++b) {
+    const spec::Segment& block = spec.blocks[static_cast<size_t>(b)];
+    Unit whole = make_unit(next(), b, block, assignment, parts);
+    if (!sequential || !whole.observed()) {
+      out.units.push_back(std::move(whole));
+      continue;
+    }
+    for (const spec::Segment& piece : spec::pieces(block, spec.width)) out.units.push_back(make_unit(next(), b, piece, assignment, parts));
+  }
+  Unit last = make_unit(next(), blocks, spec.epilogue, assignment, parts);
   if (last.name.empty()) last.name = "epilogue";
   if (!last.groups.empty()) out.units.push_back(std::move(last));
   for (const Unit& unit : out.units)
@@ -46,7 +58,16 @@ Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment
   return out;
 }
 
-double forward_flops(const Unit& unit, double tokens) { return 2 * spec::multiply_adds(*unit.segment) * tokens; }
+int64_t Schedule::whole_blocks(int64_t finished) const {
+  int64_t count = 0;
+  for (int64_t i = 0; i < finished; ++i) {
+    const auto at = static_cast<size_t>(i);
+    count += at + 1 == units.size() || units[at + 1].block != units[at].block;
+  }
+  return count;
+}
+
+double forward_flops(const Unit& unit, double tokens) { return 2 * spec::multiply_adds(unit.segment) * tokens; }
 
 double observe_flops(const InputGroup& group, double tokens) {
   if (!group.needs.contains(Need::input_hessian)) return 0;

@@ -1,4 +1,5 @@
-// The order of work: units (blocks, then what comes after them), and in each the linears that share an input, in execution order.
+// The order of work: units (pieces of blocks, then what comes after them), and in each the linears that share an input, in execution
+// order.
 #pragma once
 
 #include <set>
@@ -15,9 +16,10 @@ struct InputGroup {
 };
 
 struct Unit {
-  int64_t index = 0;                   // into blocks; blocks.size(): the epilogue
-  std::string name;                    // "model.layers.3"
-  const spec::Segment* segment = nullptr;
+  int64_t index = 0;                   // place in the order
+  int64_t block = 0;                   // index into blocks; blocks.size(): the epilogue
+  std::string name;                    // "model.layers.3.mlp"
+  spec::Segment segment;
   std::vector<InputGroup> groups;
   bool observed() const {
     for (const InputGroup& group : groups)
@@ -26,12 +28,16 @@ struct Unit {
   }
 };
 
-// Pointers into `spec` and `assignment`, which must outlive it.
+// Pointers into `assignment`, which must outlive it.
 struct Schedule {
   std::vector<Unit> units;             // every block; the epilogue only when something in it is quantized
   int64_t last_observed = -1;          // last unit that needs calibration inputs: no hidden state is needed after it
+  int64_t whole_blocks(int64_t units) const;  // how many blocks (and epilogue) the first `units` units finish
+  int64_t blocks() const { return whole_blocks(static_cast<int64_t>(units.size())); }
 };
-Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment, const Parts& parts);
+// Where later linears see rounded earlier ones (`sequential`), a unit is a piece of a block (spec/pieces.h): an earlier piece is final once
+// a later one begins, so attention, say, is not computed again for the MLP's passes. Otherwise a unit is a whole block.
+Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment, const Parts& parts, bool sequential);
 
 // Floating point operations, for time estimates and progress. `tokens` over all samples.
 double forward_flops(const Unit& unit, double tokens);

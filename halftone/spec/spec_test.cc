@@ -12,6 +12,7 @@
 #include "halftone/spec/checkpoint.h"
 #include "halftone/spec/family.h"
 #include "halftone/spec/fold_graph.h"
+#include "halftone/spec/pieces.h"
 #include "halftone/spec/rescale.h"
 
 namespace halftone::spec {
@@ -69,6 +70,50 @@ TEST(Spec, RolesNameEveryLinearOfABlock) {
 const Fold* fold_of(const std::vector<Fold>& folds, const std::string& producer) {
   const auto it = std::find_if(folds.begin(), folds.end(), [&](const Fold& f) { return f.producer == producer; });
   return it == folds.end() ? nullptr : &*it;
+}
+
+TEST(Pieces, CutBlocksWhereOneValueIsAlive) {
+  const auto names = [](const std::string& model) {
+    const ModelSpec spec = assemble(tiny_config(model));
+    std::vector<std::string> out;
+    for (const Segment& piece : pieces(spec.blocks[1], spec.width)) out.push_back(piece.name);
+    return out;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names("llama_gqa_untied"), (Names{"model.layers.1.self_attn", "model.layers.1.mlp"}));
+  EXPECT_EQ(names("gpt2_tiny"), (Names{"transformer.h.1.attn", "transformer.h.1.mlp"}));
+  EXPECT_EQ(names("bert_tiny"), (Names{"encoder.layer.1.attention", "encoder.layer.1"}));
+  // Attention and MLP that both read the input are alive at once: one piece.
+  ModelSpec parallel = assemble(tiny_config("llama_gqa_untied"));
+  Segment& block = parallel.blocks[0];
+  for (Op& op : block.ops)
+    if (op.name.ends_with("post_attention_layernorm")) op.in[0].value = 0;
+  EXPECT_EQ(pieces(block, parallel.width), std::vector<Segment>{block});
+}
+
+TEST(Pieces, TogetherAreTheBlock) {
+  for (const char* model : {"llama_mha_tied", "llama_gqa_untied", "mistral_window", "gpt2_tiny", "bert_tiny"}) {
+    ModelSpec spec = assemble(tiny_config(model));
+    for (const Segment& block : spec.blocks) {
+      Segment joined{.name = block.name, .ops = {}};
+      for (Segment piece : pieces(block, spec.width)) {
+        const auto before = static_cast<int32_t>(joined.ops.size());
+        for (Op& op : piece.ops) {
+          op.out += before;
+          for (View& view : op.in) view.value += before;
+          joined.ops.push_back(op);
+        }
+      }
+      EXPECT_EQ(joined, block) << model;
+    }
+    // As segments of their own they keep the width of the stream.
+    std::vector<Segment> all;
+    for (const Segment& block : spec.blocks)
+      for (Segment& piece : pieces(block, spec.width)) all.push_back(std::move(piece));
+    EXPECT_EQ(all.size(), 2 * spec.blocks.size()) << model;
+    spec.blocks = std::move(all);
+    EXPECT_NO_THROW(validate(spec, model));
+  }
 }
 
 TEST(FoldGraph, OfLlamaIsDerivedFromTheOps) {
