@@ -55,4 +55,30 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt, const
   return out;
 }
 
+std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, int64_t length, const SamplerOptions& sampler,
+                                              const std::function<void()>& progress) {
+  const auto n = static_cast<size_t>(session.sequences());
+  const auto vocabulary = static_cast<size_t>(session.model().vocabulary());
+  std::vector<Sampler> samplers;
+  for (size_t s = 0; s < n; ++s) {
+    SamplerOptions mine = sampler;
+    mine.seed += s;
+    samplers.emplace_back(mine);
+  }
+  std::vector<std::vector<int32_t>> out(n, {first});
+  std::vector<int32_t> last(n, first);
+  std::vector<float> rows(n * vocabulary);
+  session.reset();
+  for (int64_t t = 1; t < length; ++t) {
+    session.advance_each(last);
+    session.logits(0, session.sequences(), rows);
+    for (size_t s = 0; s < n; ++s) {
+      last[s] = samplers[s].pick(std::span(rows).subspan(s * vocabulary, vocabulary), out[s], static_cast<uint64_t>(t - 1));
+      out[s].push_back(last[s]);
+    }
+    if (progress) progress();
+  }
+  return out;
+}
+
 }  // namespace halftone::runtime

@@ -36,4 +36,9 @@ struct GenerateResult {
 GenerateResult generate(Session& session, std::span<const int32_t> prompt, const GenerateOptions& options,
                         const std::function<bool(int32_t)>& on_token = {}, std::span<const int32_t> history = {});
 
+// Continues `first` token by token in every sequence of `session` (which it resets), each with a random stream of its own (sampler.seed +
+// its number): `length` tokens a sequence, `first` included, the same that generate() gives one at a time. `progress` is called after each step.
+std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, int64_t length, const SamplerOptions& sampler,
+                                              const std::function<void()>& progress = {});
+
 }  // namespace halftone::runtime

@@ -22,7 +22,7 @@ int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 
 }  // namespace
 
-// Runs segments over one set of buffers. A batch is `sequences` x `tokens` rows; a decoder has one sequence.
+// Runs segments over one set of buffers. A batch is `sequences` x `tokens` rows; a decoder has one sequence, or one token of several.
 struct Session::Engine {
   struct Batch {
     int64_t sequences = 1, tokens = 0, position = 0;
@@ -31,10 +31,10 @@ struct Session::Engine {
     const uint8_t* visible = nullptr;
   };
 
-  Engine(std::shared_ptr<const Model> m, const Context& context)
+  Engine(std::shared_ptr<const Model> m, int64_t sequences, const Context& context)
       : model(std::move(m)), program(model->program()), kernels(model->kernels()), ops(*kernels.vector), pool(*context.pool),
         attention(kernels, pool), stop(context) {
-    if (!program.layers.empty()) caches.emplace_back(program.layers, model->kv_type() == KvType::f16);
+    for (int64_t s = 0; s < sequences && !program.layers.empty(); ++s) caches.emplace_back(program.layers, model->kv_type() == KvType::f16);
     for (const spec::Rope& rope : program.ropes) ropes.emplace_back(rope);
   }
 
@@ -184,7 +184,7 @@ struct Session::Engine {
     }
     calls.clear();
     for (int64_t s = 0; s < batch.sequences; ++s) {
-      KvCache& cache = a.causal ? caches[0] : pads[static_cast<size_t>(s)];
+      KvCache& cache = (a.causal ? caches : pads)[static_cast<size_t>(s)];
       cache.reserve(batch.position + batch.tokens);
       calls.push_back({.attention = &a, .rope = rope, .q = heads(step.q, s), .k = heads(step.k, s), .v = heads(step.v, s),
                        .out = heads(step.out, s), .position = batch.position, .tokens = batch.tokens, .layer = step.layer,
@@ -230,7 +230,7 @@ struct Session::Engine {
   ThreadPool& pool;
   AttentionRunner attention;
   Context stop;                          // for throw_if_stopped
-  std::vector<KvCache> caches, pads;     // of the decoder; of an encoder's sequences
+  std::vector<KvCache> caches, pads;     // of a decoder's sequences; of an encoder's
   std::vector<RopeTable> ropes;
   std::vector<HostTensor> slots;
   std::vector<kernel::Activations> prepared;
@@ -242,9 +242,10 @@ struct Session::Engine {
 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options, const Context& context)
     : model_(std::move(model)), max_tokens_(options.max_tokens > 0 ? std::min(options.max_tokens, model_->context_length()) : model_->context_length()),
-      chunk_(std::max<int64_t>(1, std::min(options.chunk, max_tokens_))) {
+      chunk_(std::max<int64_t>(1, std::min(options.chunk, max_tokens_))), sequences_(options.sequences) {
   check(context.pool != nullptr, "a session needs a thread pool");
-  engine_ = std::make_unique<Engine>(model_, context);
+  check(sequences_ >= 1, "a session has a sequence");
+  engine_ = std::make_unique<Engine>(model_, sequences_, context);
 }
 
 Session::~Session() = default;
@@ -268,19 +269,32 @@ void check_ids(std::span<const int32_t> ids, int64_t vocabulary) {
 }
 }  // namespace
 
-void Session::advance(std::span<const int32_t> ids) {
-  const auto count = static_cast<int64_t>(ids.size());
+// Refuses, before anything is computed, what cannot be appended to each sequence.
+void Session::check_next(std::span<const int32_t> ids, int64_t tokens) const {
   if (model_->bidirectional() || model_->spec().output != spec::ModelSpec::Output::language_model)
     throw UnsupportedError(model_->packed().checkpoint().name, "is an encoder and gives no next token", "use a language model");
-  check(count > 0 && count <= chunk_, "advance takes 1 to chunk tokens");
   check_ids(ids, model_->vocabulary());
-  if (position_ + count > max_tokens_)
-    throw InputError("tokens", "a sequence of " + std::to_string(position_ + count) + " tokens is longer than the limit of " + std::to_string(max_tokens_),
+  if (position_ + tokens > max_tokens_)
+    throw InputError("tokens", "a sequence of " + std::to_string(position_ + tokens) + " tokens is longer than the limit of " + std::to_string(max_tokens_),
                      "shorten the text");
+}
+
+void Session::advance(std::span<const int32_t> ids) {
+  const auto count = static_cast<int64_t>(ids.size());
+  check(sequences_ == 1 && count > 0 && count <= chunk_, "advance takes 1 to chunk tokens of one sequence");
+  check_next(ids, count);
   engine_->stop.throw_if_stopped();
   if (count > 1) engine_->rows_wanted = chunk_;
   engine_->blocks({.tokens = count, .position = position_, .ids = ids.data()}, count);
   position_ += count;
+}
+
+void Session::advance_each(std::span<const int32_t> ids) {
+  check(static_cast<int64_t>(ids.size()) == sequences_, "advance_each takes a token of each sequence");
+  check_next(ids, 1);
+  engine_->stop.throw_if_stopped();
+  engine_->blocks({.sequences = sequences_, .tokens = 1, .position = position_, .ids = ids.data()}, sequences_);
+  ++position_;
 }
 
 void Session::logits(int64_t first, int64_t count, std::span<float> out) {
@@ -297,10 +311,7 @@ void Session::logits(int64_t first, int64_t count, std::span<float> out) {
 std::span<const float> Session::feed(std::span<const int32_t> ids) {
   check(!ids.empty(), "feed takes at least one token");
   const auto count = static_cast<int64_t>(ids.size());
-  check_ids(ids, model_->vocabulary());
-  if (position_ + count > max_tokens_)
-    throw InputError("tokens", "a sequence of " + std::to_string(position_ + count) + " tokens is longer than the limit of " + std::to_string(max_tokens_),
-                     "shorten the text");
+  check_next(ids, count);
   int64_t last = 0;
   for (int64_t i = 0; i < count; i += chunk_) {
     last = std::min(chunk_, count - i);

@@ -1,4 +1,4 @@
-// One sequence being read and continued: KV cache, position, scratch memory. Not for use by two threads at once.
+// One sequence being read and continued (or several in lockstep): KV cache, position, scratch memory. Not for use by two threads at once.
 //
 //   Session session(model, {}, context);
 //   std::span<const float> logits = session.feed(prompt);    // of the last token; valid until the next call
@@ -26,6 +26,7 @@ namespace halftone::runtime {
 struct SessionOptions {
   int64_t max_tokens = 0;  // 0: the model's context
   int64_t chunk = 256;     // tokens computed together in prefill
+  int64_t sequences = 1;   // more: all stand at the same position and go on by advance_each() only
 };
 
 // Padded sequences for an encoder, row-major [sequences, tokens].
@@ -54,10 +55,15 @@ class Session {
   void advance(std::span<const int32_t> ids);
   void logits(int64_t first, int64_t count, std::span<float> out);
 
+  // One more token of every sequence, sequence s in row s: the weights are read once for all of them, and each gets the bits it would
+  // get alone.
+  void advance_each(std::span<const int32_t> ids);
+
   void reset();                           // back to an empty sequence; memory is kept
   int64_t position() const { return position_; }
   int64_t max_tokens() const { return max_tokens_; }
   int64_t chunk() const { return chunk_; }
+  int64_t sequences() const { return sequences_; }
   const Model& model() const { return *model_; }
   uint64_t cache_bytes() const;           // KV memory taken so far
   uint64_t scratch_bytes() const;
@@ -67,9 +73,10 @@ class Session {
 
  private:
   struct Engine;
+  void check_next(std::span<const int32_t> ids, int64_t tokens) const;
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Engine> engine_;
-  int64_t position_ = 0, max_tokens_ = 0, chunk_ = 0;
+  int64_t position_ = 0, max_tokens_ = 0, chunk_ = 0, sequences_ = 1;
   std::vector<float> last_logits_;
 };
 

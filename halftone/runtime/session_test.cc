@@ -48,6 +48,29 @@ TEST_P(EveryModel, ThreadsDoNotChangeABit) {
   EXPECT_EQ(results[0], results[2]);
 }
 
+TEST_P(EveryModel, SequencesInLockstepGetTheBitsTheyGetAlone) {
+  Bench bench;
+  const auto model = bench.load(fixture("models/" + GetParam()));
+  const int64_t n = 11, length = std::min<int64_t>(model->context_length(), 24);  // past the rows that decode kernels take
+  Session lockstep(model, {.sequences = n}, bench.context);
+  std::vector<std::vector<int32_t>> ids;
+  for (int64_t s = 0; s < n; ++s) ids.push_back(some_ids(length, static_cast<uint64_t>(s)));
+  std::vector<std::vector<float>> rows;
+  for (int64_t t = 0; t < length; ++t) {
+    std::vector<int32_t> next;
+    for (const auto& sequence : ids) next.push_back(sequence[static_cast<size_t>(t)]);
+    lockstep.advance_each(next);
+    rows.emplace_back(static_cast<size_t>(n * model->vocabulary()));
+    lockstep.logits(0, n, rows.back());
+  }
+  for (int64_t s = 0; s < n; ++s) {
+    Session alone(model, {}, bench.context);
+    const Matrix<float> wanted = all_logits(alone, ids[static_cast<size_t>(s)]);
+    for (int64_t t = 0; t < length; ++t)
+      ASSERT_TRUE(std::equal(wanted.row(t).begin(), wanted.row(t).end(), rows[static_cast<size_t>(t)].begin() + s * model->vocabulary())) << s << " " << t;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Fixtures, EveryModel, ::testing::Values("llama_gqa_untied", "llama_head_dim", "mistral_window", "gpt2_tiny"),
                          [](const auto& test) { return test.param; });
 
@@ -79,6 +102,25 @@ TEST(Session, ALogitSourceStartsAnywhereAndEndsAtTheEnd) {
       ASSERT_TRUE(std::equal(all.row(position).begin(), all.row(position).end(), rows.begin() + i * model->vocabulary())) << position;
   EXPECT_EQ(position, 50);
   EXPECT_EQ(source.next(rows), 0);
+}
+
+TEST(Generate, SamplingManyAtOnceIsSamplingEachAlone) {
+  Bench bench;
+  const auto model = bench.load(fixture("models/llama_gqa_untied"));
+  Session many(model, {.max_tokens = 20, .sequences = 3}, bench.context), one(model, {}, bench.context);
+  const SamplerOptions sampler{.temperature = 1, .seed = 9};
+  const auto texts = sample_each(many, 5, 20, sampler);
+  ASSERT_EQ(texts.size(), 3u);
+  for (size_t s = 0; s < 3; ++s) {
+    one.reset();
+    SamplerOptions mine = sampler;
+    mine.seed += s;
+    std::vector<int32_t> wanted = {5};
+    const auto rest = generate(one, wanted, {.max_new_tokens = 19, .sampler = mine}).tokens;
+    wanted.insert(wanted.end(), rest.begin(), rest.end());
+    EXPECT_EQ(texts[s], wanted) << s;
+  }
+  EXPECT_NE(texts[0], texts[1]);
 }
 
 TEST(Generate, StopsWhereItIsTold) {

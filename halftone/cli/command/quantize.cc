@@ -1,4 +1,6 @@
 // halftone quantize: a model and a recipe become a packed folder.
+#include <algorithm>
+
 #include "halftone/base/error.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/session.h"
@@ -25,20 +27,25 @@ std::vector<std::vector<int32_t>> sample_from(const std::string& name, const Mod
   const auto model = runtime::Model::load(packed, {.numerics = runtime::Numerics::exact}, context);
   const auto& special = text.tokenizer.special();
   const int32_t first = special.bos ? *special.bos : special.eos ? *special.eos : 0;
-  runtime::Session session(model, {.max_tokens = length}, context);
+  // Together, because each step reads all weights; as many as leave their keys and values (f32) a quarter of a GB.
+  constexpr int64_t kCacheBytes = int64_t{256} << 20;
+  int64_t token_bytes = 0;
+  for (const spec::Segment& block : packed->checkpoint().spec.blocks)
+    for (const spec::Op& op : block.ops)
+      if (const auto* a = std::get_if<spec::Attention>(&op.params)) token_bytes += 2 * a->kv_heads * a->head_dim * 4;
+  const int64_t together = std::clamp<int64_t>(kCacheBytes / std::max<int64_t>(1, token_bytes * length), 1, 32);
   std::vector<std::vector<int32_t>> out;
-  for (int64_t i = 0; i < samples; ++i) {
-    context.throw_if_stopped();
-    session.reset();
-    const std::vector<int32_t> prompt = {first};
-    runtime::GenerateOptions options{.max_new_tokens = length - 1,
-                                     .sampler = {.temperature = 1, .seed = seed + static_cast<uint64_t>(i)}};
-    const auto result = runtime::generate(session, prompt, options, [&](int32_t) { return !context.stop->load(); });
-    out.push_back(prompt);
-    out.back().insert(out.back().end(), result.tokens.begin(), result.tokens.end());
-    context.progress({"sample text", "", static_cast<double>((i + 1) * length), static_cast<double>(samples * length), "tok"});
+  double done = 0;
+  while (static_cast<int64_t>(out.size()) < samples) {
+    const auto at = static_cast<int64_t>(out.size());
+    runtime::Session session(model, {.max_tokens = length, .sequences = std::min(together, samples - at)}, context);
+    const auto texts = runtime::sample_each(session, first, length, {.temperature = 1, .seed = seed + static_cast<uint64_t>(at)}, [&] {
+      context.throw_if_stopped();
+      done += static_cast<double>(session.sequences());
+      context.progress({"sample text", "", done, static_cast<double>(samples * (length - 1)), "tok"});
+    });
+    out.insert(out.end(), texts.begin(), texts.end());
   }
-  context.throw_if_stopped();
   return out;
 }
 
