@@ -232,7 +232,8 @@ void BlockRun::accept(const Choice& choice, rounder::Result result, bool may_equ
   LayerReport report{.op = choice.op,
                      .rounder = choice.rounder.name,
                      .format = choice.format,
-                     .bits_per_weight = format::bits_per_weight(choice.format, choice.out, choice.in, !codes.column_group.empty()),
+                     .bits_per_weight = format::bits_per_weight(
+                         choice.format, choice.out, choice.in, !codes.column_group.empty()),
                      .error = result.error,
                      .nearest_error = result.nearest_error,
                      .damping = result.damping,
@@ -240,13 +241,23 @@ void BlockRun::accept(const Choice& choice, rounder::Result result, bool may_equ
                      .clamped_scales = result.clamped_scales,
                      .scattered = !codes.column_group.empty(),
                      .fallback = result.fallback};
-  context_.info(choice.op + "  " + choice.format.label() + "  error " + number(report.error) + "  ratio to nearest " + number(report.ratio()) +
-                (report.damping > 0 ? "  damping " + number(report.damping) : "") +
-                (report.dead_columns > 0 ? "  dead columns " + std::to_string(report.dead_columns) : "") +
-                (report.clamped_scales > 0 ? "  clamped scales " + std::to_string(report.clamped_scales) : ""));
+  context_.log(
+      Level::detail,
+      choice.op + "  " + choice.format.label() + "  error " + number(report.error) +
+          "  ratio to nearest " + number(report.ratio()) +
+          (report.damping > 0 ? "  damping " + number(report.damping) : "") +
+          (report.dead_columns > 0 ? "  dead columns " + std::to_string(report.dead_columns) : "") +
+          (report.clamped_scales > 0 ? "  clamped scales " + std::to_string(report.clamped_scales)
+                                     : ""));
   if (engine_) engine_->set_weight(choice.op, codes.dequantize());
-  pack::DecoratedLinear linear{.name = choice.op, .out = choice.out, .in = choice.in, .input_scale = {}, .weight = std::move(result.codes), .bias = {}};
-  for (auto& named : pack::tensors_of(linear, pack::Layout::halftone)) part_.push_back(std::move(named));
+  pack::DecoratedLinear linear{.name = choice.op,
+                               .out = choice.out,
+                               .in = choice.in,
+                               .input_scale = {},
+                               .weight = std::move(result.codes),
+                               .bias = {}};
+  for (auto& named : pack::tensors_of(linear, pack::Layout::halftone))
+    part_.push_back(std::move(named));
   reports_.push_back(std::move(report));
 }
 

@@ -104,7 +104,7 @@ std::string scatter(const std::vector<ChartPoint>& points, const ScatterText& te
     svg += "<line stroke-width=\"2\" stroke=\"" + std::string(colour) + "\" x1=\"" + coordinate(x) + "\" x2=\"" + coordinate(x) + "\" y1=\"" + coordinate(sy(p.y_low)) +
            "\" y2=\"" + coordinate(sy(p.y_high)) + "\"/>" + marker(i, x, y, colour);
     const bool right = x < kWidth * 0.75;
-    const double lx = x + (right ? 12 : -12), ly = y + 4;
+    const double lx = x + (right ? 10 : -10), ly = y - 8;  // above the steps' line
     // A name that would collide is left to the table.
     const bool collides = std::any_of(labels.begin(), labels.end(), [&](const auto& other) { return std::abs(other.second - ly) < 14 && std::abs(other.first - lx) < 160; });
     if (collides) continue;
