@@ -487,7 +487,7 @@ TEST_F(Driver, InterruptedItNamesTheCommandThatGoesOn) {
   EXPECT_THAT(folder.log, HasSubstr("1 of 3 blocks are reused"));
 }
 
-// Leaves an unfinished run with one finished block.
+// Leaves an unfinished run with one finished block, and part of the next.
 class Unfinished : public Driver {
  protected:
   Unfinished() {
@@ -551,9 +551,10 @@ std::string journal_line(const Json& record) {
   return body + " " + sum + "\n";
 }
 
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n') + 1); }
+
 TEST_F(Unfinished, EveryFlippedByteOfTheJournalIsFound) {
-  const std::string journal = folder.read("out.work/journal");
-  ASSERT_EQ(std::count(journal.begin(), journal.end(), '\n'), 1);
+  const std::string journal = first_line(folder.read("out.work/journal"));
   for (size_t i = 0; i < journal.size(); i += i < 40 || i + 40 > journal.size() ? 1 : 17) {
     std::string flipped = journal;
     flipped[i] = static_cast<char>(flipped[i] ^ (1 << (i % 7)));
@@ -567,7 +568,7 @@ TEST_F(Unfinished, EveryFlippedByteOfTheJournalIsFound) {
 
 TEST_F(Unfinished, StrangeRecordsWithGoodChecksumsAreDoneAgain) {
   run({.output = "undisturbed"});
-  const std::string whole = folder.read("out.work/journal");
+  const std::string whole = first_line(folder.read("out.work/journal"));
   const Json good = parse_json(std::string_view(whole).substr(0, whole.size() - 18), "journal");
   const std::string part = folder.read("out.work/layer-0000.safetensors"), before = folder.read("out.work/run.json");
   ASSERT_EQ(journal_line(good), whole);
