@@ -1,4 +1,4 @@
-// recipe::BlockEngine on libtorch: one block in memory, samples in parallel, each on one thread.
+// recipe::BlockEngine on libtorch: one segment in memory, samples in parallel, each on one thread.
 //
 //   auto engine = calib::torch_engine(checkpoint, context);
 //   engine->load(checkpoint.spec.blocks[0]);
@@ -12,7 +12,7 @@
 // are run: observing q, k and v costs one norm. Linears that read one value get one Hessian, shared
 // by pointer.
 //
-// Memory: the block in f32, the Hessians asked for, and for the samples in flight (as many as
+// Memory: the segment in f32, the Hessians asked for, and for the samples in flight (as many as
 // threads, fewer when their captured inputs would pass `capture_bytes`) inputs, outputs and the
 // widest intermediates.
 #pragma once

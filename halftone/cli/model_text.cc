@@ -29,18 +29,8 @@ ModelText open_text(const spec::Checkpoint& checkpoint, const Context& context) 
 
 std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoint& checkpoint, const ModelText& text) {
   const auto& special = text.tokenizer.special();
-  Json config = Json::object(), generation = Json::object();
-  config["tokenizer_class"] = "PreTrainedTokenizerFast";
-  const auto name = [&](const char* key, const std::optional<int32_t>& id) {
-    if (id) config[key] = std::string(text.tokenizer.token(*id));
-  };
-  name("bos_token", special.bos);
-  name("eos_token", special.eos);
-  name("pad_token", special.pad);
-  name("unk_token", special.unk);
-  name("cls_token", special.cls);
-  name("sep_token", special.sep);
-  name("mask_token", special.mask);
+  Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}}, generation = Json::object();
+  config.update(text::template_variables(text.tokenizer));  // bos_token, eos_token, ...
   config["clean_up_tokenization_spaces"] = false;
   config["model_max_length"] = checkpoint.spec.context;
   if (text.chat) config["chat_template"] = text.chat->source();

@@ -22,6 +22,29 @@ struct alignas(32) Panel {
   float y[kPanelRows][kTileRows];
 };
 
+// One quad: both halves of the tile times six rows, on top of what the sums hold. \q is the quad.
+#define HALFTONE_ADD_QUAD \
+  "vmovdqa \\q*64(%[w]), %[w0]\n" \
+  "vmovdqa \\q*64+32(%[w]), %[w1]\n" \
+  "vpbroadcastd \\q*24+0(%[x]), %[b]\n" \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s0], %[s0]\n" \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s6], %[s6]\n" \
+  "vpbroadcastd \\q*24+4(%[x]), %[b]\n" \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s1], %[s1]\n" \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s7], %[s7]\n" \
+  "vpbroadcastd \\q*24+8(%[x]), %[b]\n" \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s2], %[s2]\n" \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s8], %[s8]\n" \
+  "vpbroadcastd \\q*24+12(%[x]), %[b]\n" \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s3], %[s3]\n" \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s9], %[s9]\n" \
+  "vpbroadcastd \\q*24+16(%[x]), %[b]\n" \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s4], %[s4]\n" \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s10], %[s10]\n" \
+  "vpbroadcastd \\q*24+20(%[x]), %[b]\n" \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s5], %[s5]\n" \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s11], %[s11]\n"
+
 // int16 sums of 8 quads (32 k) in h[6 * half + row]; `start` begins them, `go_on` adds to them.
 // w [8 quads][16 rows][4], x [8 quads][6 rows][4].
 inline void start(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
@@ -34,28 +57,7 @@ inline void start(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
       "vpbroadcastd 12(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s3]\n vpmaddubsw %[b], %[w1], %[s9]\n"
       "vpbroadcastd 16(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s4]\n vpmaddubsw %[b], %[w1], %[s10]\n"
       "vpbroadcastd 20(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s5]\n vpmaddubsw %[b], %[w1], %[s11]\n"
-      ".irp q,1,2,3,4,5,6,7\n"
-      "vmovdqa \\q*64(%[w]), %[w0]\n"
-      "vmovdqa \\q*64+32(%[w]), %[w1]\n"
-      "vpbroadcastd \\q*24+0(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s0], %[s0]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s6], %[s6]\n"
-      "vpbroadcastd \\q*24+4(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s1], %[s1]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s7], %[s7]\n"
-      "vpbroadcastd \\q*24+8(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s2], %[s2]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s8], %[s8]\n"
-      "vpbroadcastd \\q*24+12(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s3], %[s3]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s9], %[s9]\n"
-      "vpbroadcastd \\q*24+16(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s4], %[s4]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s10], %[s10]\n"
-      "vpbroadcastd \\q*24+20(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s5], %[s5]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s11], %[s11]\n"
-      ".endr\n"
+      ".irp q,1,2,3,4,5,6,7\n" HALFTONE_ADD_QUAD ".endr\n"
       : [s0] "=&x"(h[0]), [s1] "=&x"(h[1]), [s2] "=&x"(h[2]), [s3] "=&x"(h[3]), [s4] "=&x"(h[4]), [s5] "=&x"(h[5]), [s6] "=&x"(h[6]), [s7] "=&x"(h[7]), [s8] "=&x"(h[8]), [s9] "=&x"(h[9]), [s10] "=&x"(h[10]), [s11] "=&x"(h[11]),
         [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b), [p] "=&x"(p)
       : [w] "r"(w), [x] "r"(x)
@@ -64,33 +66,13 @@ inline void start(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
 
 inline void go_on(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
   __m256i w0, w1, b, p;
-  asm(".irp q,0,1,2,3,4,5,6,7\n"
-      "vmovdqa \\q*64(%[w]), %[w0]\n"
-      "vmovdqa \\q*64+32(%[w]), %[w1]\n"
-      "vpbroadcastd \\q*24+0(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s0], %[s0]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s6], %[s6]\n"
-      "vpbroadcastd \\q*24+4(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s1], %[s1]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s7], %[s7]\n"
-      "vpbroadcastd \\q*24+8(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s2], %[s2]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s8], %[s8]\n"
-      "vpbroadcastd \\q*24+12(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s3], %[s3]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s9], %[s9]\n"
-      "vpbroadcastd \\q*24+16(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s4], %[s4]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s10], %[s10]\n"
-      "vpbroadcastd \\q*24+20(%[x]), %[b]\n"
-      "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s5], %[s5]\n"
-      "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s11], %[s11]\n"
-      ".endr\n"
+  asm(".irp q,0,1,2,3,4,5,6,7\n" HALFTONE_ADD_QUAD ".endr\n"
       : [s0] "+x"(h[0]), [s1] "+x"(h[1]), [s2] "+x"(h[2]), [s3] "+x"(h[3]), [s4] "+x"(h[4]), [s5] "+x"(h[5]), [s6] "+x"(h[6]), [s7] "+x"(h[7]), [s8] "+x"(h[8]), [s9] "+x"(h[9]), [s10] "+x"(h[10]), [s11] "+x"(h[11]),
         [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b), [p] "=&x"(p)
       : [w] "r"(w), [x] "r"(x)
       : "memory");
 }
+#undef HALFTONE_ADD_QUAD
 
 // The same for int16: w [8 quads][(k0, k2) | (k1, k3)][16 rows][2], x [8 quads][(k0, k2) | (k1, k3)][6 rows][2].
 inline void block_i16(const uint8_t* w, const int16_t* x, __m256i* sums) {

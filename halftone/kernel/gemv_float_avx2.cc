@@ -8,6 +8,7 @@
 
 #include "halftone/kernel/avx2_tiles.h"
 #include "halftone/kernel/entries.h"
+#include "halftone/kernel/turns.h"
 
 namespace halftone::kernel::avx2 {
 namespace {
@@ -94,24 +95,6 @@ inline __m256i third(const uint8_t* lines) {
   const __m256i t1 = _mm256_and_si256(_mm256_srli_epi16(load(lines + 64), 4), _mm256_set1_epi8(12));
   const __m256i t2 = _mm256_and_si256(_mm256_srli_epi16(load(lines + 128), 2), _mm256_set1_epi8(48));
   return _mm256_or_si256(_mm256_or_si256(t0, t1), t2);
-}
-
-// Columns that one turn of the loop decodes, out of how many lines.
-template <int B>
-constexpr int kTurn = B == 2 || B == 4 ? 32 / B : 32;
-template <int B>
-constexpr int kTurnLines = B == 2 || B == 4 ? 1 : B;
-
-template <int I>
-struct Index {
-  static constexpr int kValue = I;
-};
-template <int N, int I = 0, class F>
-inline __attribute__((always_inline)) void unrolled(const F& f) {  // f(Index<0>()), ... f(Index<N - 1>())
-  if constexpr (I < N) {
-    f(Index<I>());
-    unrolled<N, I + 1>(f);
-  }
 }
 
 // One unit of C tiles times R rows: p = the chains of the unit. A function of its own, with its

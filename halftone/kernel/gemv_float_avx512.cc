@@ -6,6 +6,7 @@
 
 #include "halftone/kernel/avx512_tiles.h"
 #include "halftone/kernel/entries.h"
+#include "halftone/kernel/turns.h"
 
 namespace halftone::kernel::avx512 {
 namespace {
@@ -95,24 +96,6 @@ inline __m512i third(const uint8_t* lines) {
   const __m512i t1 = _mm512_and_si512(_mm512_srli_epi16(load(lines + 64), 4), _mm512_set1_epi8(12));
   const __m512i t2 = _mm512_and_si512(_mm512_srli_epi16(load(lines + 128), 2), _mm512_set1_epi8(48));
   return _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
-}
-
-// Columns that one turn of the loop decodes, out of how many lines.
-template <int B>
-constexpr int kTurn = B == 2 || B == 4 ? 32 / B : 32;
-template <int B>
-constexpr int kTurnLines = B == 2 || B == 4 ? 1 : B;
-
-template <int I>
-struct Index {
-  static constexpr int kValue = I;
-};
-template <int N, int I = 0, class F>
-inline __attribute__((always_inline)) void unrolled(const F& f) {  // f(Index<0>()), ... f(Index<N - 1>())
-  if constexpr (I < N) {
-    f(Index<I>());
-    unrolled<N, I + 1>(f);
-  }
 }
 
 template <int B, int J, int R, bool Z>

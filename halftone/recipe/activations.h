@@ -1,4 +1,4 @@
-// Hidden states of the calibration samples between two blocks: in memory up to a budget, the rest in files of the work folder.
+// Hidden states of the calibration samples between two units: in memory up to a budget, the rest in files of the work folder.
 #pragma once
 
 #include <cstdint>

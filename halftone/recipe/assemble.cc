@@ -139,16 +139,9 @@ Json receipt(const QuantizeRequest& request, const std::string& fingerprint, con
               {"layout", layout.name},
               {"recipe", to_json(recipe)}};
   if (calibration) out["calibration"] = to_json(*calibration);
-  double bits = 0, weights = 0;
   out["layers"] = Json::array();
-  for (const LayerReport& layer : layers) {
-    const spec::Linear& linear = std::get<spec::Linear>(spec::find_op(request.checkpoint.spec, layer.op)->params);
-    const double count = static_cast<double>(linear.in) * static_cast<double>(linear.out);
-    bits += layer.bits_per_weight * count;
-    weights += count;
-    out["layers"].push_back(to_json(layer));
-  }
-  out["bits_per_weight"] = bits / weights;
+  for (const LayerReport& layer : layers) out["layers"].push_back(to_json(layer));
+  out["bits_per_weight"] = bits_per_weight(layers, request.checkpoint.spec);
   return out;
 }
 

@@ -1,4 +1,4 @@
-// The block loop of the stream driver: observe, round, replace, write a part, advance.
+// The loop over units of the stream driver: observe, round, replace, write a part, advance.
 #pragma once
 
 #include <map>
@@ -21,8 +21,8 @@ class BlockRun {
  public:
   BlockRun(const QuantizeRequest& request, const Capabilities& can, const Assignment& assignment, const Schedule& schedule,
            const std::optional<CalibrationSet>& calibration, WorkFolder& work, const Context& context);
-  // Finishes every unit that the work folder does not hold yet. An earlier run's blocks are replayed (forward only, with their
-  // quantized weights), and only when a later block still needs calibration inputs.
+  // Finishes every unit that the work folder does not hold yet. An earlier run's units are replayed (forward only, with their
+  // quantized weights), and only when a later unit still needs calibration inputs.
   void run();
 
  private:

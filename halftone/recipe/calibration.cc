@@ -326,7 +326,7 @@ CalibrationSet make_calibration(const Request& request, const TextSide& text, co
   Maker maker(request, text, context);
   std::string data = request.data;
   if (data == "auto") {
-    const bool here = files::find_text_set(*context.env, "wikitext2", files::Split::train, places, context.limits).has_value();
+    const bool here = files::text_set_path(*context.env, "wikitext2", files::Split::train, places).has_value();
     data = here || !text.sample ? "wikitext2" : "self";
     if (!here && text.sample) context.info("WikiText-2 is not at hand: calibration text is sampled from the model");
   }

@@ -282,15 +282,8 @@ class Run {
   }
 
   void summarise() {
-    double bits = 0, weights = 0;
-    for (const LayerReport& layer : result_.layers) {
-      const auto& linear = std::get<spec::Linear>(spec::find_op(request_.checkpoint.spec, layer.op)->params);
-      const double count = static_cast<double>(linear.in) * static_cast<double>(linear.out);
-      bits += layer.bits_per_weight * count;
-      weights += count;
-      result_.fallbacks += !layer.fallback.empty();
-    }
-    result_.bits_per_weight = weights > 0 ? bits / weights : 0;
+    for (const LayerReport& layer : result_.layers) result_.fallbacks += !layer.fallback.empty();
+    result_.bits_per_weight = bits_per_weight(result_.layers, request_.checkpoint.spec);
     if (result_.fallbacks > 0)
       context_.warn(std::to_string(result_.fallbacks) + " of " + std::to_string(result_.layers.size()) + " layers fell back to nearest rounding");
   }

@@ -1,9 +1,9 @@
-// The stream driver: a model and a resolved recipe become a packed folder, block by block.
+// The stream driver: a model and a resolved recipe become a packed folder, piece by piece of its blocks (schedule.h).
 //
-//   preflight -> scan (finite, hash) -> calibration -> work folder -> for each block: observe, round, write part, journal -> assemble
+//   preflight -> scan (finite, hash) -> calibration -> work folder -> for each piece: observe, round, write part, journal -> assemble
 //
-// Work is kept in `<output>.work`: lock, run.json (fingerprint), journal, one part a block, spilled activations, the folder being
-// assembled. A run that was killed goes on at the block it lost and ends with the same bytes; `output` appears whole, by one rename.
+// Work is kept in `<output>.work`: lock, run.json (fingerprint), journal, one part a piece, spilled activations, the folder being
+// assembled. A run that was killed goes on at the piece it lost and ends with the same bytes; `output` appears whole, by one rename.
 #pragma once
 
 #include <functional>
@@ -58,6 +58,8 @@ struct LayerReport {
   double ratio() const;
 };
 Json to_json(const LayerReport& report);
+// True bits of a weight over all these linears; 0 without any.
+double bits_per_weight(const std::vector<LayerReport>& layers, const spec::ModelSpec& spec);
 
 struct PlanReport {
   struct Row {

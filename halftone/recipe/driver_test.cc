@@ -521,7 +521,7 @@ TEST_F(Unfinished, ADamagedPartIsDoneAgain) {
   part[part.size() - 3] ^= 1;
   folder.write("out.work/layer-0000.safetensors", part);
   EXPECT_EQ(run({.resume = true}).reused_blocks, 0);
-  EXPECT_THAT(folder.log, HasSubstr("damaged from block 0 on"));
+  EXPECT_THAT(folder.log, HasSubstr("damaged from part 0 on"));
   EXPECT_EQ(hashes("out"), hashes("undisturbed"));
 }
 

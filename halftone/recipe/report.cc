@@ -46,6 +46,17 @@ LayerReport layer_report_from(const Json& json) {
   }
 }
 
+double bits_per_weight(const std::vector<LayerReport>& layers, const spec::ModelSpec& spec) {
+  double bits = 0, weights = 0;
+  for (const LayerReport& layer : layers) {
+    const auto& linear = std::get<spec::Linear>(spec::find_op(spec, layer.op)->params);
+    const double count = static_cast<double>(linear.in) * static_cast<double>(linear.out);
+    bits += layer.bits_per_weight * count;
+    weights += count;
+  }
+  return weights > 0 ? bits / weights : 0;
+}
+
 Json to_json(const PlanReport& p) {
   Json rows = Json::array();
   for (const PlanReport::Row& row : p.rows)

@@ -168,7 +168,7 @@ void WorkFolder::read_records() {
     ++good;
   }
   if (good < journal_->records().size()) {
-    context_.warn("the work folder is damaged from block " + std::to_string(finished_.size()) + " on: going on from there");
+    context_.warn("the work folder is damaged from part " + std::to_string(finished_.size()) + " on: going on from there");
     journal_->cut_after(good);
   }
   std::set<std::string> known = {"lock", "run.json", "journal"};
