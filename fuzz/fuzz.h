@@ -11,7 +11,8 @@
 
 namespace halftone::fuzz {
 
-// Runs `f`. A typed error is an answer; one with Code::internal, or any other exception, is a finding. True when nothing was thrown.
+// Runs `f`. A typed error is an answer; one with Code::internal, or any other exception, is a
+// finding. True when nothing was thrown.
 template <class F>
 bool accepts(F&& f) {
   try {
@@ -33,7 +34,9 @@ inline void require(bool condition, const char* what) {
   std::abort();
 }
 
-inline std::span<const std::byte> as_span(const uint8_t* data, size_t size) { return {reinterpret_cast<const std::byte*>(data), size}; }
+inline std::span<const std::byte> as_span(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const std::byte*>(data), size};
+}
 
 }  // namespace halftone::fuzz
 

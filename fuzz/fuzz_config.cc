@@ -14,14 +14,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Json config;
   if (!fuzz::accepts([&] { config = parse_json(text, path); })) return 0;
   Json again;
-  fuzz::require(fuzz::accepts([&] { again = parse_json(config.dump(), path); }) && again == config, "JSON survives being written and read");
+  fuzz::require(fuzz::accepts([&] { again = parse_json(config.dump(), path); }) && again == config,
+                "JSON survives being written and read");
   if (!config.is_object()) return 0;
   const files::ConfigReader reader(config, path);
   for (const auto& [key, value] : config.items()) {
     int64_t x = 0;
-    if (fuzz::accepts([&] { x = reader.integer(key, 1, 1000); })) fuzz::require(x >= 1 && x <= 1000, "integers keep their range");
+    if (fuzz::accepts([&] { x = reader.integer(key, 1, 1000); }))
+      fuzz::require(x >= 1 && x <= 1000, "integers keep their range");
     double y = 0;
-    if (fuzz::accepts([&] { y = reader.number(key, 0, 1); })) fuzz::require(y > 0 && y <= 1, "numbers keep their range");
+    if (fuzz::accepts([&] { y = reader.number(key, 0, 1); }))
+      fuzz::require(y > 0 && y <= 1, "numbers keep their range");
     fuzz::accepts([&] { reader.boolean(key); });
     fuzz::accepts([&] { reader.text(key); });
     fuzz::accepts([&] { reader.object(key); });

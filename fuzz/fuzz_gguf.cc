@@ -1,5 +1,6 @@
-// GGUF headers and metadata. Every range of an accepted file lies inside it, no two overlap, and every tensor can be read or is refused by name.
-// Input without the magic is taken as what follows the counts, so that mutations reach keys and tensors.
+// GGUF headers and metadata. Every range of an accepted file lies inside it, no two overlap, and
+// every tensor can be read or is refused by name. Input without the magic is taken as what follows
+// the counts, so that mutations reach keys and tensors.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -17,7 +18,8 @@ void check_one(std::span<const std::byte> bytes) {
   Limits limits;
   std::shared_ptr<files::GgufFile> file;
   uint64_t need = 0;
-  const bool ok = fuzz::accepts([&] { file = files::parse_gguf_header(bytes, bytes.size(), "input", limits, &need); });
+  const bool ok = fuzz::accepts(
+      [&] { file = files::parse_gguf_header(bytes, bytes.size(), "input", limits, &need); });
   // Read piece by piece it must come to the same end.
   std::shared_ptr<files::GgufFile> pieces;
   uint64_t have = std::min<uint64_t>(24, bytes.size());
@@ -25,22 +27,27 @@ void check_one(std::span<const std::byte> bytes) {
     for (;;) {
       pieces = files::parse_gguf_header(bytes.first(have), bytes.size(), "input", limits, &need);
       if (pieces) return;
-      fuzz::require(need > have && need <= bytes.size(), "more is asked for, and no more than there is");
+      fuzz::require(need > have && need <= bytes.size(),
+                    "more is asked for, and no more than there is");
       have = std::min<uint64_t>(bytes.size(), std::max(need, 2 * have));
     }
   });
   fuzz::require(ok == ok_pieces, "reading in pieces gives the same answer");
   if (!ok) return;
-  fuzz::require(file->tensors.size() == pieces->tensors.size() && file->metadata.size() == pieces->metadata.size(), "and the same tables");
+  fuzz::require(file->tensors.size() == pieces->tensors.size() &&
+                    file->metadata.size() == pieces->metadata.size(),
+                "and the same tables");
   std::vector<std::pair<uint64_t, uint64_t>> ranges;
   uint64_t elements = 0;
   for (const auto& t : file->tensors) {
-    fuzz::require(t.offset <= bytes.size() && t.bytes <= bytes.size() - t.offset, "every range lies inside the file");
+    fuzz::require(t.offset <= bytes.size() && t.bytes <= bytes.size() - t.offset,
+                  "every range lies inside the file");
     ranges.emplace_back(t.offset, t.offset + t.bytes);
     elements += static_cast<uint64_t>(element_count(t.shape));
   }
   std::sort(ranges.begin(), ranges.end());
-  for (size_t i = 1; i < ranges.size(); ++i) fuzz::require(ranges[i].first >= ranges[i - 1].second, "no two ranges overlap");
+  for (size_t i = 1; i < ranges.size(); ++i)
+    fuzz::require(ranges[i].first >= ranges[i - 1].second, "no two ranges overlap");
   fuzz::accepts([&] { files::check_gguf_metadata(*file, limits); });
   for (const auto& [key, value] : file->metadata) {
     fuzz::require(file->find(key) == &value, "every key is found");

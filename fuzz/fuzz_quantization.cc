@@ -1,4 +1,5 @@
-// quantization_config of packed folders: any JSON is refused with a typed error or gives schemes that the readers can work with.
+// quantization_config of packed folders: any JSON is refused with a typed error or gives schemes
+// that the readers can work with.
 #include <string>
 
 #include "fuzz/fuzz.h"
@@ -20,8 +21,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       linear.role = role;
       const auto scheme = config.scheme("model.layers.1.mlp.up_proj", linear);
       if (!scheme) continue;
-      fuzz::require(scheme->weights.bits >= 1 && scheme->weights.bits <= 8, "bits are held by a byte");
-      fuzz::require(scheme->weights.groups(linear.in) >= 1 && scheme->weights.groups(linear.in) <= linear.in, "every column has a group");
+      fuzz::require(scheme->weights.bits >= 1 && scheme->weights.bits <= 8,
+                    "bits are held by a byte");
+      fuzz::require(
+          scheme->weights.groups(linear.in) >= 1 && scheme->weights.groups(linear.in) <= linear.in,
+          "every column has a group");
     }
   });
   return 0;

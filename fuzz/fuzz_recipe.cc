@@ -1,4 +1,5 @@
-// Recipes as users write them: YAML of any shape ends in a typed error or a recipe that survives being written and read.
+// Recipes as users write them: YAML of any shape ends in a typed error or a recipe that survives
+// being written and read.
 #include <string>
 
 #include "fuzz/fuzz.h"

@@ -1,5 +1,6 @@
-// safetensors headers. An accepted header must tile its data, and must be accepted again, equal, when written out from what was read.
-// Input that begins with '{' is taken as a header alone, so that mutations of JSON are not all lost on the length field.
+// safetensors headers. An accepted header must tile its data, and must be accepted again, equal,
+// when written out from what was read. Input that begins with '{' is taken as a header alone, so
+// that mutations of JSON are not all lost on the length field.
 #include <cstring>
 #include <string>
 
@@ -29,7 +30,8 @@ std::string rewritten(const files::SafetensorsHeader& header) {
 
 void check_one(std::span<const std::byte> bytes, uint64_t file_size) {
   files::SafetensorsHeader header;
-  if (!fuzz::accepts([&] { header = files::parse_safetensors_header(bytes, file_size, "input"); })) return;
+  if (!fuzz::accepts([&] { header = files::parse_safetensors_header(bytes, file_size, "input"); }))
+    return;
   uint64_t position = 0;
   for (const auto& e : header.entries) {
     fuzz::require(e.begin == position && e.end >= e.begin, "ranges tile the data");
@@ -38,12 +40,18 @@ void check_one(std::span<const std::byte> bytes, uint64_t file_size) {
   fuzz::require(header.data_offset + position == file_size, "the data ends with the file");
   const std::string text = with_length(rewritten(header));
   files::SafetensorsHeader again;
-  fuzz::require(fuzz::accepts([&] { again = files::parse_safetensors_header(std::as_bytes(std::span(text)), text.size() + position, "again"); }),
+  fuzz::require(fuzz::accepts([&] {
+                  again = files::parse_safetensors_header(std::as_bytes(std::span(text)),
+                                                          text.size() + position, "again");
+                }),
                 "what was accepted is accepted again");
-  fuzz::require(again.entries.size() == header.entries.size() && again.metadata == header.metadata, "and means the same");
+  fuzz::require(again.entries.size() == header.entries.size() && again.metadata == header.metadata,
+                "and means the same");
   for (size_t i = 0; i < again.entries.size(); ++i)
-    fuzz::require(again.entries[i].name == header.entries[i].name && again.entries[i].shape == header.entries[i].shape &&
-                      again.entries[i].begin == header.entries[i].begin && again.entries[i].stored_as == header.entries[i].stored_as,
+    fuzz::require(again.entries[i].name == header.entries[i].name &&
+                      again.entries[i].shape == header.entries[i].shape &&
+                      again.entries[i].begin == header.entries[i].begin &&
+                      again.entries[i].stored_as == header.entries[i].stored_as,
                   "entry by entry");
 }
 
@@ -52,7 +60,8 @@ void check_one(std::span<const std::byte> bytes, uint64_t file_size) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size > 0 && data[0] == '{') {
     const std::string whole = with_length(std::string(reinterpret_cast<const char*>(data), size));
-    for (const uint64_t data_bytes : {0u, 2u, 16u, 100u, 24u}) check_one(std::as_bytes(std::span(whole)), whole.size() + data_bytes);
+    for (const uint64_t data_bytes : {0u, 2u, 16u, 100u, 24u})
+      check_one(std::as_bytes(std::span(whole)), whole.size() + data_bytes);
   }
   check_one(fuzz::as_span(data, size), size);
   return 0;

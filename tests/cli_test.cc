@@ -12,7 +12,9 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-std::string fixture(const std::string& name) { return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/" + name; }
+std::string fixture(const std::string& name) {
+  return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/" + name;
+}
 
 // One line on stderr, the code, nothing on stdout.
 void expect_refused(const Outcome& outcome, int exit, const std::string& part) {
@@ -24,7 +26,8 @@ void expect_refused(const Outcome& outcome, int exit, const std::string& part) {
 }
 
 TEST(Cli, EveryCommandHasHelpWithExamples) {
-  for (const char* command : {"quantize", "run", "chat", "eval", "compare", "bench", "inspect", "recipes", "doctor", "pull"}) {
+  for (const char* command : {"quantize", "run", "chat", "eval", "compare", "bench", "inspect",
+                              "recipes", "doctor", "pull"}) {
     const Outcome help = halftone({command, "--help"});
     EXPECT_EQ(help.exit, 0) << command;
     EXPECT_THAT(help.out, HasSubstr("Examples:\n  halftone " + std::string(command))) << command;
@@ -36,10 +39,13 @@ TEST(Cli, MistakesOfUseAreOneLineAndExitTwo) {
   expect_refused(halftone({}), 2, "A subcommand is required");
   expect_refused(halftone({"quantise", "x"}), 2, "did you mean halftone quantize?");
   expect_refused(halftone({"run", "smollm2"}), 2, "--prompt is required");
-  expect_refused(halftone({"quantize", "m", "--recipe", "gtpq_int4_g64", "-o", "o"}), 2, "did you mean gptq");
+  expect_refused(halftone({"quantize", "m", "--recipe", "gtpq_int4_g64", "-o", "o"}), 2,
+                 "did you mean gptq");
   expect_refused(halftone({"quantize", "m", "--recipe", "rtn_int9_g64", "-o", "o"}), 2, "int9");
-  expect_refused(halftone({"eval", fixture("models/llama_mha_tied"), "--tasks", "wikitex2"}), 2, "did you mean wikitext2?");
-  expect_refused(halftone({"bench", fixture("models/llama_mha_tied")}, {{"HALFTONE_ISA", "sse9"}}), 2, "sse9");
+  expect_refused(halftone({"eval", fixture("models/llama_mha_tied"), "--tasks", "wikitex2"}), 2,
+                 "did you mean wikitext2?");
+  expect_refused(halftone({"bench", fixture("models/llama_mha_tied")}, {{"HALFTONE_ISA", "sse9"}}),
+                 2, "sse9");
 }
 
 TEST(Cli, BadFilesAreOneLineAndExitThree) {
@@ -49,13 +55,17 @@ TEST(Cli, BadFilesAreOneLineAndExitThree) {
   write_atomically(*env, scratch.path("cut.gguf"), "GGUF\x03");
   expect_refused(halftone({"inspect", scratch.path("cut.gguf")}), 3, "cut.gguf");
   env->make_directories(scratch.path("model"));
-  write_atomically(*env, scratch.path("model/config.json"), "{\"architectures\":[\"XyzForCausalLM\"]}");
+  write_atomically(*env, scratch.path("model/config.json"),
+                   "{\"architectures\":[\"XyzForCausalLM\"]}");
   expect_refused(halftone({"inspect", scratch.path("model")}), 3, "XyzForCausalLM");
-  expect_refused(halftone({"inspect", "org/name"}, {{"HF_HUB_OFFLINE", "1"}}), 3, "halftone pull org/name");
+  expect_refused(halftone({"inspect", "org/name"}, {{"HF_HUB_OFFLINE", "1"}}), 3,
+                 "halftone pull org/name");
 }
 
 TEST(Cli, InspectAndRecipesPrintJson) {
-  const Json model = parse_json(halftone({"inspect", fixture("models/gpt2_tiny"), "--json", "--tensors", "--ops"}).out, "out");
+  const Json model = parse_json(
+      halftone({"inspect", fixture("models/gpt2_tiny"), "--json", "--tensors", "--ops"}).out,
+      "out");
   EXPECT_EQ(model["family"], "gpt2");
   EXPECT_EQ(model["blocks"], 2);
   EXPECT_EQ(model["linears"].size(), 9u);
@@ -67,16 +77,21 @@ TEST(Cli, InspectAndRecipesPrintJson) {
 }
 
 TEST(Cli, BenchHasTheDocumentedShape) {
-  const Json bench = parse_json(halftone({"bench", fixture("models/llama_gqa_untied"), "--prefill", "16", "--decode", "8", "--json", "--threads", "1"}).out, "out");
+  const Json bench = parse_json(halftone({"bench", fixture("models/llama_gqa_untied"), "--prefill",
+                                          "16", "--decode", "8", "--json", "--threads", "1"})
+                                    .out,
+                                "out");
   for (const char* part : {"prefill", "decode"}) {
     EXPECT_GT(bench[part]["tokens"].get<int64_t>(), 0);
     EXPECT_GT(bench[part]["tok_s"].get<double>(), 0);
   }
-  for (const char* key : {"load_ms", "peak_rss_bytes", "threads", "isa", "cpu"}) EXPECT_TRUE(bench.contains(key)) << key;
+  for (const char* key : {"load_ms", "peak_rss_bytes", "threads", "isa", "cpu"})
+    EXPECT_TRUE(bench.contains(key)) << key;
 }
 
 TEST(Cli, MoreThreadsThanCoresRunAsAskedWithOneWarning) {
-  const Outcome outcome = halftone({"bench", fixture("models/llama_gqa_untied"), "--prefill", "8", "--decode", "4", "--json", "--threads", "99"});
+  const Outcome outcome = halftone({"bench", fixture("models/llama_gqa_untied"), "--prefill", "8",
+                                    "--decode", "4", "--json", "--threads", "99"});
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
   EXPECT_THAT(outcome.err, StartsWith("warning: 99 threads on "));
   EXPECT_EQ(parse_json(outcome.out, "out")["threads"], 99);

@@ -1,5 +1,6 @@
-// Hostile input and hostile surroundings, met through the program: one line on stderr, the documented exit code (docs/exit-codes.md),
-// and nothing left behind. What each reader refuses is tested beside the reader.
+// Hostile input and hostile surroundings, met through the program: one line on stderr, the
+// documented exit code (docs/exit-codes.md), and nothing left behind. What each reader refuses is
+// tested beside the reader.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -29,7 +30,8 @@ class Hostile : public testing::Test {
  protected:
   void copy_model(const std::string& to, const std::string& from = kModel) const {
     env->make_directories(scratch.path(to));
-    for (const char* name : {"config.json", "model.safetensors"}) write(to + "/" + name, read(join_path(from, name)));
+    for (const char* name : {"config.json", "model.safetensors"})
+      write(to + "/" + name, read(join_path(from, name)));
   }
   void write(const std::string& name, const std::string& bytes) const {
     const auto file = env->create(scratch.path(name));
@@ -38,8 +40,10 @@ class Hostile : public testing::Test {
   }
   std::string read(const std::string& path) const { return env->read_text(path, 1 << 30); }
   // Words of a shell that runs halftone with them: for limits, redirections.
-  Outcome shell(const std::string& before, std::vector<std::string> words, const std::string& after = "") const {
-    words.insert(words.begin(), {"bash", "-c", before + " exec \"$@\" " + after, "bash", halftone_path()});
+  Outcome shell(const std::string& before, std::vector<std::string> words,
+                const std::string& after = "") const {
+    words.insert(words.begin(),
+                 {"bash", "-c", before + " exec \"$@\" " + after, "bash", halftone_path()});
     return run(words);
   }
 
@@ -48,23 +52,30 @@ class Hostile : public testing::Test {
 };
 
 // One line on stderr, of the documented form, and nothing on stdout.
-void expect_refused(const Outcome& outcome, const std::set<int>& exits, const std::string& part, const std::string& what) {
+void expect_refused(const Outcome& outcome, const std::set<int>& exits, const std::string& part,
+                    const std::string& what) {
   EXPECT_EQ(outcome.signal, 0) << what;
-  EXPECT_TRUE(exits.contains(outcome.exit)) << what << ": exit " << outcome.exit << ": " << outcome.err;
+  EXPECT_TRUE(exits.contains(outcome.exit))
+      << what << ": exit " << outcome.exit << ": " << outcome.err;
   EXPECT_TRUE(outcome.err.starts_with("halftone: error[E_")) << what << ": " << outcome.err;
   EXPECT_THAT(outcome.err, HasSubstr(part)) << what;
-  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << what << ": " << outcome.err;
-  EXPECT_TRUE(std::none_of(outcome.err.begin(), outcome.err.end() - 1, [](char c) { return (c >= 0 && c < 0x20) || c == 0x7f; })) << what;
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1)
+      << what << ": " << outcome.err;
+  EXPECT_TRUE(std::none_of(outcome.err.begin(), outcome.err.end() - 1, [](char c) {
+    return (c >= 0 && c < 0x20) || c == 0x7f;
+  })) << what;
   EXPECT_EQ(outcome.out, "") << what;
 }
 
-// ---- files ----------------------------------------------------------------------------------------------------------
+// ---- files
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_F(Hostile, EveryFileOfTheCorporaIsAnAnswer) {
   struct Kind {
     std::string corpus, place;  // where in a model's folder such a file lies
   };
-  for (const Kind& kind : {Kind{"safetensors", "model.safetensors"}, Kind{"gguf", "m.gguf"}, Kind{"pytorch", "pytorch_model.bin"}, Kind{"config", "config.json"}}) {
+  for (const Kind& kind : {Kind{"safetensors", "model.safetensors"}, Kind{"gguf", "m.gguf"},
+                           Kind{"pytorch", "pytorch_model.bin"}, Kind{"config", "config.json"}}) {
     const std::string folder = kTests + "corpus/" + kind.corpus;
     int64_t refused = 0, all = 0;
     for (const std::string& name : env->list(folder)) {
@@ -75,7 +86,8 @@ TEST_F(Hostile, EveryFileOfTheCorporaIsAnAnswer) {
       write("m/" + kind.place, read(join_path(folder, name)));
       Outcome outcome = halftone({"inspect", scratch.path("m")});
       // A remark may come before the verdict.
-      if (const auto remark = outcome.err.find(" entries that are no tensors were skipped\n"); remark != std::string::npos)
+      if (const auto remark = outcome.err.find(" entries that are no tensors were skipped\n");
+          remark != std::string::npos)
         outcome.err.erase(0, outcome.err.find('\n') + 1);
       ++all;
       if (outcome.exit == 0) continue;
@@ -112,19 +124,36 @@ TEST_F(Hostile, EveryCommandSaysWhatIsWrongWithAModel) {
   ASSERT_EQ(::mkfifo(scratch.path("models/pipe.gguf").c_str(), 0600), 0);
   ASSERT_EQ(::symlink("/dev/zero", scratch.path("models/zero").c_str()), 0);
   ASSERT_EQ(::symlink("round", scratch.path("models/round").c_str()), 0);
-  const std::string good = scratch.path("good"), out = scratch.path("out"), data = scratch.path("data"), text = scratch.path("text.txt");
+  const std::string good = scratch.path("good"), out = scratch.path("out"),
+                    data = scratch.path("data"), text = scratch.path("text.txt");
   const std::vector<std::pair<std::string, std::string>> bad = {
-      {"absent", "no such file"}, {"empty.gguf", "the file is empty"}, {"lfs.gguf", "Git LFS pointer"}, {"page.safetensors", ""},
-      {"cut.gguf", "5000"}, {"noise", "neither safetensors, GGUF nor"}, {"nothing", "holds no weights"}, {"cut", "download incomplete"},
-      {"family", "XyzForCausalLM"}, {"unlike", "model.layers.2."}, {"pipe.gguf", "not a regular file"}, {"zero", "not a regular file"}, {"round", ""}};
+      {"absent", "no such file"},
+      {"empty.gguf", "the file is empty"},
+      {"lfs.gguf", "Git LFS pointer"},
+      {"page.safetensors", ""},
+      {"cut.gguf", "5000"},
+      {"noise", "neither safetensors, GGUF nor"},
+      {"nothing", "holds no weights"},
+      {"cut", "download incomplete"},
+      {"family", "XyzForCausalLM"},
+      {"unlike", "model.layers.2."},
+      {"pipe.gguf", "not a regular file"},
+      {"zero", "not a regular file"},
+      {"round", ""}};
   const auto before = env->list(scratch.path());
   for (const auto& [name, part] : bad) {
     const std::string model = scratch.path("models/" + name);
     // A loop of links is the system's error, the rest is bad input.
     const std::set<int> exits = name == "round" ? std::set<int>{4} : std::set<int>{3};
     for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-             {"inspect", model}, {"run", model, "-p", "a"}, {"chat", model}, {"bench", model}, {"eval", model, "--tasks", "wikitext2", "--data", data},
-             {"compare", model, good, "--text", text}, {"compare", good, model, "--text", text}, {"quantize", model, "--recipe", "rtn_int4_g32", "-o", out},
+             {"inspect", model},
+             {"run", model, "-p", "a"},
+             {"chat", model},
+             {"bench", model},
+             {"eval", model, "--tasks", "wikitext2", "--data", data},
+             {"compare", model, good, "--text", text},
+             {"compare", good, model, "--text", text},
+             {"quantize", model, "--recipe", "rtn_int4_g32", "-o", out},
              {"quantize", model, "--recipe", "rtn_int4_g32", "-o", out, "--plan"}})
       expect_refused(halftone(words), exits, part, words[0] + " " + name);
   }
@@ -134,10 +163,14 @@ TEST_F(Hostile, EveryCommandSaysWhatIsWrongWithAModel) {
 TEST_F(Hostile, NamesOutOfFilesCannotPlayWithTheTerminal) {
   copy_model("m");
   env->remove(scratch.path("m/model.safetensors"));
-  write("m/model.safetensors.index.json", "{\"weight_map\":{\"model.norm.weight\":\"a\\u001b[2J\\r.safetensors\"}}");
-  expect_refused(halftone({"inspect", scratch.path("m")}), {3}, "a\\x1b[2J\\x0d.safetensors", "shard");
-  expect_refused(halftone({"inspect", "two\nlines\x1b[31m"}), {3}, "two lines\\x1b[31m", "argument");
-  const std::string header = R"({"a\u001b]0;title\u0007":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
+  write("m/model.safetensors.index.json",
+        "{\"weight_map\":{\"model.norm.weight\":\"a\\u001b[2J\\r.safetensors\"}}");
+  expect_refused(halftone({"inspect", scratch.path("m")}), {3}, "a\\x1b[2J\\x0d.safetensors",
+                 "shard");
+  expect_refused(halftone({"inspect", "two\nlines\x1b[31m"}), {3}, "two lines\\x1b[31m",
+                 "argument");
+  const std::string header =
+      R"({"a\u001b]0;title\u0007":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})";
   const uint64_t size = header.size();
   env->remove(scratch.path("m/model.safetensors.index.json"));
   std::string bytes(8, '\0');
@@ -149,7 +182,9 @@ TEST_F(Hostile, NamesOutOfFilesCannotPlayWithTheTerminal) {
 TEST_F(Hostile, TokenizersAndTemplates) {
   copy_model("m");
   const std::string model = scratch.path("m");
-  const auto refused = [&](const std::string& part) { expect_refused(halftone({"run", model, "-p", "ab", "-n", "2", "--quiet"}), {3}, part, part); };
+  const auto refused = [&](const std::string& part) {
+    expect_refused(halftone({"run", model, "-p", "ab", "-n", "2", "--quiet"}), {3}, part, part);
+  };
   refused("has no tokenizer");
   write("m/tokenizer.json", "{");
   refused("tokenizer.json: not valid JSON");
@@ -163,10 +198,13 @@ TEST_F(Hostile, TokenizersAndTemplates) {
   refused("the tokenizer has ids up to 499");
   write("m/tokenizer.json", kTokenizer);
   EXPECT_EQ(halftone({"run", model, "-p", "ab", "-n", "2", "--quiet"}).exit, 0);
-  write("m/chat_template.jinja", "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}");
-  expect_refused(halftone({"run", model, "-p", "ab", "-n", "2", "--quiet"}), {5}, "the chat template needs more than", "endless template");
+  write("m/chat_template.jinja",
+        "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}");
+  expect_refused(halftone({"run", model, "-p", "ab", "-n", "2", "--quiet"}), {5},
+                 "the chat template needs more than", "endless template");
   write("m/chat_template.jinja", "{{ raise_exception('not so') }}");
-  expect_refused(halftone({"run", model, "-p", "ab", "-n", "2", "--quiet"}), {2}, "the chat template refuses this conversation: \"not so\"", "refusal");
+  expect_refused(halftone({"run", model, "-p", "ab", "-n", "2", "--quiet"}), {2},
+                 "the chat template refuses this conversation: \"not so\"", "refusal");
   EXPECT_EQ(halftone({"run", model, "-p", "ab", "-n", "2", "--quiet", "--no-template"}).exit, 0);
 }
 
@@ -174,13 +212,18 @@ TEST_F(Hostile, TextAndRecipes) {
   copy_model("m");
   write("m/tokenizer.json", kTokenizer);
   const std::string model = scratch.path("m");
-  const auto text = [&](const std::string& name, const std::string& bytes, const std::string& part, int exit = 3) {
+  const auto text = [&](const std::string& name, const std::string& bytes, const std::string& part,
+                        int exit = 3) {
     write(name, bytes);
-    expect_refused(halftone({"compare", model, model, "--text", scratch.path(name), "--no-speed", "--quiet"}), {exit}, part, name);
+    expect_refused(
+        halftone({"compare", model, model, "--text", scratch.path(name), "--no-speed", "--quiet"}),
+        {exit}, part, name);
   };
-  expect_refused(halftone({"compare", model, model, "--text", scratch.path("absent.txt")}), {3}, "no such file", "absent text");
+  expect_refused(halftone({"compare", model, model, "--text", scratch.path("absent.txt")}), {3},
+                 "no such file", "absent text");
   text("empty.txt", "", "holds no text");
-  text("lfs.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "Git LFS pointer");
+  text("lfs.txt", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n",
+       "Git LFS pointer");
   text("latin.txt", "caf\xe9", "not valid UTF-8");
   text("cut.jsonl", "{\"text\":\"abc\"}\n{\"text\":\"ab", ":2: not valid JSON");
   text("types.jsonl", "{\"text\":7}", ":1: field \"text\" is not text");
@@ -190,17 +233,24 @@ TEST_F(Hostile, TextAndRecipes) {
   text("one.txt", "a", "shorter than one window", 2);
   env->make_directories(scratch.path("data/wikitext2"));
   write("data/wikitext2/test.txt", "");
-  expect_refused(halftone({"eval", model, "--tasks", "wikitext2", "--data", scratch.path("data")}), {3}, "holds no text", "empty set");
-  expect_refused(halftone({"eval", model, "--tasks", "ptb", "--data", scratch.path("data")}), {3}, "is not on this machine", "absent set");
+  expect_refused(halftone({"eval", model, "--tasks", "wikitext2", "--data", scratch.path("data")}),
+                 {3}, "holds no text", "empty set");
+  expect_refused(halftone({"eval", model, "--tasks", "ptb", "--data", scratch.path("data")}), {3},
+                 "is not on this machine", "absent set");
 
   const auto recipe = [&](const std::string& bytes, const std::string& part, int exit = 2) {
     write("r.yaml", bytes);
-    expect_refused(halftone({"quantize", model, "--recipe", scratch.path("r.yaml"), "-o", scratch.path("out")}), {exit}, part, bytes.substr(0, 40));
+    expect_refused(halftone({"quantize", model, "--recipe", scratch.path("r.yaml"), "-o",
+                             scratch.path("out")}),
+                   {exit}, part, bytes.substr(0, 40));
   };
-  expect_refused(halftone({"quantize", model, "--recipe", scratch.path("absent.yaml"), "-o", scratch.path("out")}), {3}, "no such file", "absent recipe");
+  expect_refused(halftone({"quantize", model, "--recipe", scratch.path("absent.yaml"), "-o",
+                           scratch.path("out")}),
+                 {3}, "no such file", "absent recipe");
   recipe("rounder: [", "not valid YAML");
   recipe("roundr: nearest", "did you mean rounder?");
-  recipe("format: int4_g64\nlayout: gptq", "use group", 3);  // 64 on K = 32: what the layout cannot hold
+  recipe("format: int4_g64\nlayout: gptq", "use group",
+         3);  // 64 on K = 32: what the layout cannot hold
   recipe("a: &a [*a]", "r.yaml: line 1");
   EXPECT_FALSE(env->stat(scratch.path("out")));
   EXPECT_FALSE(env->stat(scratch.path("out.work")));
@@ -216,15 +266,22 @@ TEST_F(Hostile, HugeClaimsCostNothing) {
   write("m/modeling_evil.py", "raise SystemExit(66)");
   const std::string model = scratch.path("m");
   for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {"inspect", model}, {"run", model, "-p", "ab", "-n", "4", "--quiet"}, {"chat", model, "--quiet"}, {"bench", model, "--prefill", "8", "--decode", "4", "--quiet"}}) {
-    // 1 GiB of address space is not enough for anything made in that size; a sanitizer needs terabytes for itself.
+           {"inspect", model},
+           {"run", model, "-p", "ab", "-n", "4", "--quiet"},
+           {"chat", model, "--quiet"},
+           {"bench", model, "--prefill", "8", "--decode", "4", "--quiet"}}) {
+    // 1 GiB of address space is not enough for anything made in that size; a sanitizer needs
+    // terabytes for itself.
     const Outcome outcome = shell(*HALFTONE_SANITIZED == '\0' ? "ulimit -v 1048576;" : "", words);
-    if (words[0] == "chat") expect_refused(outcome, {3}, "has no chat template", "chat");
-    else EXPECT_EQ(outcome.exit, 0) << words[0] << ": " << outcome.err;
+    if (words[0] == "chat")
+      expect_refused(outcome, {3}, "has no chat template", "chat");
+    else
+      EXPECT_EQ(outcome.exit, 0) << words[0] << ": " << outcome.err;
   }
 }
 
-// ---- places to write ------------------------------------------------------------------------------------------------
+// ---- places to write
+// ------------------------------------------------------------------------------------------------
 
 TEST_F(Hostile, OutputsThatCannotBe) {
   copy_model("m");
@@ -233,15 +290,20 @@ TEST_F(Hostile, OutputsThatCannotBe) {
   ASSERT_EQ(::symlink("m", scratch.path("link").c_str()), 0);
   const std::string model = scratch.path("m");
   const auto before = env->list(scratch.path()), inside = env->list(model);
-  const auto refused = [&](const std::string& from, const std::string& to, int exit, const std::string& part, std::vector<std::string> more = {}) {
+  const auto refused = [&](const std::string& from, const std::string& to, int exit,
+                           const std::string& part, std::vector<std::string> more = {}) {
     std::vector<std::string> words = {"quantize", from, "--recipe", "rtn_int4_g32", "-o", to};
     words.insert(words.end(), more.begin(), more.end());
     expect_refused(halftone(words), {exit}, part, to);
     EXPECT_EQ(env->list(scratch.path()), before) << to;
     EXPECT_EQ(env->list(model), inside) << to;
   };
-  for (const std::string& same : {model, model + "/", model + "/.", scratch.path("link"), scratch.path("x/../m")})
-    refused(model, same, 2, same.find("..") != std::string::npos ? "leads through" : "the output is the input model", {"--force"});
+  for (const std::string& same :
+       {model, model + "/", model + "/.", scratch.path("link"), scratch.path("x/../m")})
+    refused(
+        model, same, 2,
+        same.find("..") != std::string::npos ? "leads through" : "the output is the input model",
+        {"--force"});
   refused(scratch.path("link"), model, 2, "the output is the input model", {"--force"});
   refused(scratch.path("m.gguf"), scratch.path("m.gguf"), 2, "", {"--force"});
   refused(model, scratch.path(), 2, "the output folder holds the input model", {"--force"});
@@ -257,20 +319,28 @@ TEST_F(Hostile, AFolderWithoutPermission) {
   env->make_directories(scratch.path("closed"));
   ASSERT_EQ(::chmod(scratch.path("closed").c_str(), 0555), 0);
   ASSERT_EQ(::chmod(scratch.path().c_str(), 0755), 0);
-  std::vector<std::string> words = {halftone_path(), "quantize", scratch.path("m"), "--recipe", "rtn_int4_g32", "-o", scratch.path("closed/out")};
+  std::vector<std::string> words = {
+      halftone_path(), "quantize", scratch.path("m"),         "--recipe",
+      "rtn_int4_g32",  "-o",       scratch.path("closed/out")};
   if (::geteuid() == 0) {  // root may write anywhere: somebody else tries
-    if (run({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", halftone_path(), "--version"}).exit != 0)
+    if (run({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", halftone_path(),
+             "--version"})
+            .exit != 0)
       GTEST_SKIP() << "another user cannot run " << halftone_path();
     words.insert(words.begin(), {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"});
   }
-  expect_refused(run(words), {4}, "Permission denied; give an -o in a folder that you may write in", "closed");
+  expect_refused(run(words), {4}, "Permission denied; give an -o in a folder that you may write in",
+                 "closed");
   EXPECT_TRUE(env->list(scratch.path("closed")).empty());
 }
 
-// The system's limit on the size of a file stands for a full disk: a short write, then an error, wherever the output has got to.
+// The system's limit on the size of a file stands for a full disk: a short write, then an error,
+// wherever the output has got to.
 TEST_F(Hostile, ADiskThatIsFullAfterSomeBytes) {
   copy_model("m");
-  const std::vector<std::string> words = {"quantize", scratch.path("m"), "--recipe", "rtn_int8", "-o", scratch.path("out"), "--quiet", "--threads", "1"};
+  const std::vector<std::string> words = {"quantize", scratch.path("m"),   "--recipe", "rtn_int8",
+                                          "-o",       scratch.path("out"), "--quiet",  "--threads",
+                                          "1"};
   ASSERT_EQ(halftone(words).exit, 0);
   const std::string whole = folder_hash(scratch.path("out"));
   env->remove_tree(scratch.path("out"));
@@ -297,18 +367,25 @@ TEST_F(Hostile, ADiskThatIsFullAfterSomeBytes) {
 
 TEST_F(Hostile, AFullDiskAtAnyWrite) {
   if (*HALFTONE_SANITIZED != '\0') GTEST_SKIP() << "UBSan asks by write() whether memory is there";
-  if (run({"strace", "-o", "/dev/null", "true"}).exit != 0) GTEST_SKIP() << "strace cannot trace here";
+  if (run({"strace", "-o", "/dev/null", "true"}).exit != 0)
+    GTEST_SKIP() << "strace cannot trace here";
   copy_model("m");
-  const std::vector<std::string> words = {halftone_path(), "quantize", scratch.path("m"), "--recipe", "rtn_int8", "-o", scratch.path("out"), "--quiet", "--threads", "1"};
+  const std::vector<std::string> words = {
+      halftone_path(),     "quantize", scratch.path("m"), "--recipe", "rtn_int8", "-o",
+      scratch.path("out"), "--quiet",  "--threads",       "1"};
   ASSERT_EQ(run(words).exit, 0);
   const std::string whole = folder_hash(scratch.path("out"));
   env->remove_tree(scratch.path("out"));
   int64_t stopped = 0;
   for (int n = 1; n < 200; n += n < 6 ? 1 : 4) {
-    std::vector<std::string> traced = {"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=write", "-e", "inject=write:error=ENOSPC:when=" + std::to_string(n)};
+    std::vector<std::string> traced = {
+        "strace",      "-f",        "-qq",
+        "-o",          "/dev/null", "-e",
+        "trace=write", "-e",        "inject=write:error=ENOSPC:when=" + std::to_string(n)};
     traced.insert(traced.end(), words.begin(), words.end());
     const Outcome outcome = run(traced);
-    if (outcome.exit == 0 || env->stat(scratch.path("out"))) break;  // the output was whole: what failed was the word about it
+    if (outcome.exit == 0 || env->stat(scratch.path("out")))
+      break;  // the output was whole: what failed was the word about it
     ++stopped;
     expect_refused(outcome, {4}, "free some space", std::to_string(n));
     std::vector<std::string> resume = words;
@@ -330,23 +407,31 @@ TEST_F(Hostile, AReportThatCannotBeWrittenIsFoundBeforeTheModels) {
   env->make_directories(scratch.path("folder"));
   env->make_directories(scratch.path("data/wikitext2"));
   write("data/wikitext2/test.txt", std::string(300, 'a') + "\n");
-  const std::string model = scratch.path("m"), cut = scratch.path("cut"), text = scratch.path("text.txt"), data = scratch.path("data");
+  const std::string model = scratch.path("m"), cut = scratch.path("cut"),
+                    text = scratch.path("text.txt"), data = scratch.path("data");
   const auto compare = [&](const std::string& of, const std::string& to) {
-    return halftone({"compare", of, of, "--text", text, "--window", "32", "--no-speed", "--quiet", "--report", to});
+    return halftone({"compare", of, of, "--text", text, "--window", "32", "--no-speed", "--quiet",
+                     "--report", to});
   };
   const auto eval = [&](const std::string& of, const std::string& to) {
-    return halftone({"eval", of, "--tasks", "wikitext2", "--data", data, "--window", "32", "--quiet", "--log-samples", to});
+    return halftone({"eval", of, "--tasks", "wikitext2", "--data", data, "--window", "32",
+                     "--quiet", "--log-samples", to});
   };
   const auto before = env->list(scratch.path());
   for (const auto& [to, exit, part] : std::vector<std::tuple<std::string, int, std::string>>{
-           {scratch.path("absent/x"), 4, "No such file or directory; give "}, {scratch.path("text.txt/x"), 4, "Not a directory; give "},
-           {"/proc/halftone.html", 4, ""}, {scratch.path("folder"), 2, "is a folder"}, {scratch.path("new/"), 2, "is a folder"},
-           {scratch.path("cut/model.safetensors"), 2, "is a file of the model"}, {scratch.path("cut/config.json"), 2, "is a file of the model"}}) {
+           {scratch.path("absent/x"), 4, "No such file or directory; give "},
+           {scratch.path("text.txt/x"), 4, "Not a directory; give "},
+           {"/proc/halftone.html", 4, ""},
+           {scratch.path("folder"), 2, "is a folder"},
+           {scratch.path("new/"), 2, "is a folder"},
+           {scratch.path("cut/model.safetensors"), 2, "is a file of the model"},
+           {scratch.path("cut/config.json"), 2, "is a file of the model"}}) {
     expect_refused(compare(cut, to), {exit}, part, "compare " + to);
     expect_refused(eval(cut, to), {exit}, part, "eval " + to);
     EXPECT_EQ(env->list(scratch.path()), before) << to;
   }
-  // A command that fails later leaves neither the file nor a beginning of it, and keeps an older one.
+  // A command that fails later leaves neither the file nor a beginning of it, and keeps an older
+  // one.
   expect_refused(compare(cut, scratch.path("page.html")), {3}, "model.safetensors", "compare");
   expect_refused(eval(cut, scratch.path("lines.jsonl")), {3}, "model.safetensors", "eval");
   EXPECT_EQ(env->list(scratch.path()), before);
@@ -357,7 +442,11 @@ TEST_F(Hostile, AReportThatCannotBeWrittenIsFoundBeforeTheModels) {
   EXPECT_EQ(compare(model, scratch.path("page.html")).exit, 0);
   EXPECT_THAT(read(scratch.path("page.html")), HasSubstr("</html>"));
   EXPECT_EQ(eval(model, scratch.path("lines.jsonl")).exit, 0);
-  EXPECT_EQ(parse_json(read(scratch.path("lines.jsonl")).substr(0, read(scratch.path("lines.jsonl")).find('\n')), "line")["task"], "wikitext2");
+  EXPECT_EQ(
+      parse_json(
+          read(scratch.path("lines.jsonl")).substr(0, read(scratch.path("lines.jsonl")).find('\n')),
+          "line")["task"],
+      "wikitext2");
   // A device stays what it is.
   ASSERT_EQ(::symlink("/dev/null", scratch.path("null").c_str()), 0);
   EXPECT_EQ(compare(model, scratch.path("null")).exit, 0);
@@ -365,17 +454,23 @@ TEST_F(Hostile, AReportThatCannotBeWrittenIsFoundBeforeTheModels) {
   struct stat null {};
   ASSERT_EQ(::lstat(scratch.path("null").c_str(), &null), 0);
   EXPECT_TRUE(S_ISLNK(null.st_mode));
-  for (const std::string& name : env->list(scratch.path())) EXPECT_FALSE(name.ends_with(".tmp")) << name;
+  for (const std::string& name : env->list(scratch.path()))
+    EXPECT_FALSE(name.ends_with(".tmp")) << name;
 }
 
 TEST_F(Hostile, AResultThatIsNotDelivered) {
   copy_model("m");
   const std::string model = scratch.path("m");
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{{"inspect", model}, {"inspect", model, "--json", "--tensors"}, {"recipes"}})
-    expect_refused(shell("", words, "> /dev/full"), {4}, "stdout: write: No space left on device", words[0]);
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"inspect", model}, {"inspect", model, "--json", "--tensors"}, {"recipes"}})
+    expect_refused(shell("", words, "> /dev/full"), {4}, "stdout: write: No space left on device",
+                   words[0]);
   EXPECT_EQ(shell("", {"inspect", model}, "2> /dev/full").exit, 0);
   // Closed streams: no file of ours may take their numbers and receive what is meant for them.
-  EXPECT_EQ(shell("", {"quantize", model, "--recipe", "rtn_int8", "-o", scratch.path("a")}, "<&- >&- 2>&-").exit, 0);
+  EXPECT_EQ(shell("", {"quantize", model, "--recipe", "rtn_int8", "-o", scratch.path("a")},
+                  "<&- >&- 2>&-")
+                .exit,
+            0);
   EXPECT_EQ(halftone({"quantize", model, "--recipe", "rtn_int8", "-o", scratch.path("b")}).exit, 0);
   EXPECT_EQ(folder_hash(scratch.path("a")), folder_hash(scratch.path("b")));
 }

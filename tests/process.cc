@@ -41,7 +41,8 @@ void add_folder(Env& env, const std::string& folder, const std::string& name, Ha
 
 Outcome run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& extra) {
   int out[2], err[2];
-  if (::pipe2(out, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+  if (::pipe2(out, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0)
+    throw std::runtime_error("pipe");
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(out[1], 1);
@@ -70,7 +71,8 @@ Outcome run(const std::vector<std::string>& argv, const std::map<std::string, st
 
 std::string halftone_path() { return std::string(HALFTONE_BIN_DIR) + "/halftone"; }
 
-Outcome halftone(std::vector<std::string> arguments, const std::map<std::string, std::string>& extra) {
+Outcome halftone(std::vector<std::string> arguments,
+                 const std::map<std::string, std::string>& extra) {
   arguments.insert(arguments.begin(), halftone_path());
   return run(arguments, extra);
 }
@@ -94,6 +96,8 @@ Scratch::Scratch() {
   folder_ = pattern;
 }
 Scratch::~Scratch() { posix_env()->remove_tree(folder_); }
-std::string Scratch::path(const std::string& name) const { return name.empty() ? folder_ : join_path(folder_, name); }
+std::string Scratch::path(const std::string& name) const {
+  return name.empty() ? folder_ : join_path(folder_, name);
+}
 
 }  // namespace halftone::tests

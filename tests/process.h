@@ -8,14 +8,16 @@
 namespace halftone::tests {
 
 struct Outcome {
-  int exit = -1;        // -1 when a signal ended it
+  int exit = -1;  // -1 when a signal ended it
   int signal = 0;
   std::string out, err;
 };
 // argv[0] is looked up in PATH unless it has a slash. `extra` is added to the environment.
-Outcome run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& extra = {});
+Outcome run(const std::vector<std::string>& argv,
+            const std::map<std::string, std::string>& extra = {});
 // halftone with these arguments.
-Outcome halftone(std::vector<std::string> arguments, const std::map<std::string, std::string>& extra = {});
+Outcome halftone(std::vector<std::string> arguments,
+                 const std::map<std::string, std::string>& extra = {});
 std::string halftone_path();
 
 // HALFTONE_DATA or its default beside the project; "" when there is none.

@@ -1,4 +1,5 @@
-// Quantization of a real trained model (stories260K) from end to end: the packed folder, its bytes, and runs that are killed.
+// Quantization of a real trained model (stories260K) from end to end: the packed folder, its bytes,
+// and runs that are killed.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -24,14 +25,19 @@ class Stories : public testing::Test {
     if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
     model = join_path(data_dir(), "models/stories260k");
   }
-  std::vector<std::string> quantize(const std::string& recipe, const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> words = {"quantize", model, "--recipe", recipe, "-o", out, "--quiet", "--data", data_dir()};
-    if (std::find(more.begin(), more.end(), "--samples") == more.end()) words.insert(words.end(), {"--samples", "8", "--length", "128"});
+  std::vector<std::string> quantize(const std::string& recipe, const std::string& out,
+                                    std::vector<std::string> more = {}) const {
+    std::vector<std::string> words = {"quantize", model,     "--recipe", recipe,    "-o",
+                                      out,        "--quiet", "--data",   data_dir()};
+    if (std::find(more.begin(), more.end(), "--samples") == more.end())
+      words.insert(words.end(), {"--samples", "8", "--length", "128"});
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
   Json evaluate(const std::string& name, std::vector<std::string> more = {}) const {
-    std::vector<std::string> words = {"eval", name, "--tasks", "wikitext2", "--limit", "2", "--window", "256", "--json", "--quiet", "--data", data_dir()};
+    std::vector<std::string> words = {"eval",    name,      "--tasks",  "wikitext2",
+                                      "--limit", "2",       "--window", "256",
+                                      "--json",  "--quiet", "--data",   data_dir()};
     words.insert(words.end(), more.begin(), more.end());
     const Outcome outcome = halftone(words);
     EXPECT_EQ(outcome.exit, 0) << outcome.err;
@@ -44,7 +50,8 @@ class Stories : public testing::Test {
 TEST_F(Stories, NearestRoundingNeedsNoWorkerAndRuns) {
   const Outcome made = halftone(quantize("rtn_int4_g32", scratch.path("rtn")));
   ASSERT_EQ(made.exit, 0) << made.err;
-  const double before = evaluate(model)["mean_nll"], after = evaluate(scratch.path("rtn"))["mean_nll"];
+  const double before = evaluate(model)["mean_nll"],
+               after = evaluate(scratch.path("rtn"))["mean_nll"];
   EXPECT_GT(after, before - 0.05);
   EXPECT_LT(after, before + 0.5);
 }
@@ -61,13 +68,15 @@ TEST_F(Stories, AnExistingOutputIsKeptWithoutForce) {
 }
 
 TEST_F(Stories, PlanSaysSizeAndTimeAndWritesNothing) {
-  const Outcome plan = halftone(quantize("rtn_int4_g32", scratch.path("out"), {"--plan", "--json"}));
+  const Outcome plan =
+      halftone(quantize("rtn_int4_g32", scratch.path("out"), {"--plan", "--json"}));
   ASSERT_EQ(plan.exit, 0) << plan.err;
   const Json json = parse_json(plan.out, "plan");
   EXPECT_GT(json["output_bytes"].get<int64_t>(), 100000);
   EXPECT_EQ(posix_env()->list(scratch.path()).size(), 0u);
   ASSERT_EQ(halftone(quantize("rtn_int4_g32", scratch.path("out"))).exit, 0);
-  // The plan counts tensors: the file without its header (8 bytes that say its length, then that many).
+  // The plan counts tensors: the file without its header (8 bytes that say its length, then that
+  // many).
   const auto file = posix_env()->open(scratch.path("out/model.safetensors"));
   uint64_t header = 0;
   file->read(0, std::as_writable_bytes(std::span(&header, 1)));
@@ -78,7 +87,8 @@ class StoriesWithWorker : public Stories {
  protected:
   void SetUp() override {
     Stories::SetUp();
-    if (!posix_env()->stat(std::string(HALFTONE_BIN_DIR) + "/halftone-worker")) GTEST_SKIP() << "built without libtorch: no worker";
+    if (!posix_env()->stat(std::string(HALFTONE_BIN_DIR) + "/halftone-worker"))
+      GTEST_SKIP() << "built without libtorch: no worker";
   }
 };
 
@@ -97,13 +107,16 @@ TEST_F(StoriesWithWorker, GptqBeatsNearestAndItsBytesDoNotDependOnThreads) {
 
 TEST_F(StoriesWithWorker, RealAndSimulatedQuantizationAgree) {
   ASSERT_EQ(halftone(quantize("gptq_int4_g32", scratch.path("gptq"))).exit, 0);
-  const double real = evaluate(scratch.path("gptq"))["mean_nll"], simulated = evaluate(scratch.path("gptq"), {"--engine", "torch"})["mean_nll"];
+  const double real = evaluate(scratch.path("gptq"))["mean_nll"],
+               simulated = evaluate(scratch.path("gptq"), {"--engine", "torch"})["mean_nll"];
   EXPECT_NEAR(real, simulated, 0.001);
-  EXPECT_NEAR(evaluate(scratch.path("gptq"), {"--mode", "int8"})["mean_nll"].get<double>(), real, 0.005);
+  EXPECT_NEAR(evaluate(scratch.path("gptq"), {"--mode", "int8"})["mean_nll"].get<double>(), real,
+              0.005);
 }
 
 TEST_F(StoriesWithWorker, KilledAtEveryWriteSyncAndRenameItResumesToTheSameBytes) {
-  if (run({"strace", "-o", "/dev/null", "true"}).exit != 0) GTEST_SKIP() << "strace cannot trace here";
+  if (run({"strace", "-o", "/dev/null", "true"}).exit != 0)
+    GTEST_SKIP() << "strace cannot trace here";
   // Little text: what is tested is the order of writes, not the rounding.
   const std::vector<std::string> small = {"--samples", "2", "--length", "32", "--threads", "1"};
   const auto command = [&](const std::string& out, std::vector<std::string> more) {
@@ -125,8 +138,17 @@ TEST_F(StoriesWithWorker, KilledAtEveryWriteSyncAndRenameItResumesToTheSameBytes
         const int64_t n = next++;
         posix_env()->remove_tree(out);
         posix_env()->remove_tree(out + ".work");
-        std::vector<std::string> words = {"strace", "-f", "-qq", "-o", "/dev/null", "-e", std::string("trace=") + call, "-e",
-                                          std::string("inject=") + call + ":signal=SIGKILL:when=" + std::to_string(n), halftone_path()};
+        std::vector<std::string> words = {
+            "strace",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            std::string("trace=") + call,
+            "-e",
+            std::string("inject=") + call + ":signal=SIGKILL:when=" + std::to_string(n),
+            halftone_path()};
         for (const std::string& word : command(out, {})) words.push_back(word);
         if (run(words).exit == 0) {  // fewer than n such calls: all of them have been tried
           const std::lock_guard lock(mutex);
@@ -151,7 +173,8 @@ TEST_F(StoriesWithWorker, KilledAtEveryWriteSyncAndRenameItResumesToTheSameBytes
     beside.join();
   }
   // At least one resume from every block.
-  for (int64_t block = 0; block <= 5; ++block) EXPECT_TRUE(reused.contains(block)) << "no resume reused " << block << " blocks";
+  for (int64_t block = 0; block <= 5; ++block)
+    EXPECT_TRUE(reused.contains(block)) << "no resume reused " << block << " blocks";
   RecordProperty("kills", static_cast<int>(kills));
 }
 

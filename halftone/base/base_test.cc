@@ -19,10 +19,12 @@ namespace halftone {
 namespace {
 
 TEST(Error, IsOneLineWithFactsAndRemedy) {
-  FileError e(Code::bounds, "model.safetensors", "range 0..8 ends past the data", 12, "download it again");
+  FileError e(Code::bounds, "model.safetensors", "range 0..8 ends past the data", 12,
+              "download it again");
   e.note("tensor \"a.b\"");
   EXPECT_EQ(e.line(),
-            "error[E_BOUNDS] model.safetensors: tensor \"a.b\": range 0..8 ends past the data (at byte 12); download it again");
+            "error[E_BOUNDS] model.safetensors: tensor \"a.b\": range 0..8 ends past the data (at "
+            "byte 12); download it again");
   EXPECT_EQ(e.exit(), Exit::bad_input);
 }
 
@@ -36,8 +38,10 @@ TEST(Error, NothingInALineMovesTheCursor) {
   EXPECT_EQ(e.line(), "error[E_MISSING] a\\x1b[2J\\x0db c\\x7f: no such file");
   EXPECT_EQ(printable("gr\u00f6\u00dfer\tx"), "gr\u00f6\u00dfer\\x09x");
   EXPECT_EQ(printable("a\tb\n\x1b", true), "a\tb\n\\x1b");
-  EXPECT_EQ(printable("\xc2\x9b" "2J"), "\\xc2\\x9b2J");  // CSI as one character
-  EXPECT_EQ(printable("caf\xe9"), "caf\\xe9");                // no UTF-8: byte by byte
+  EXPECT_EQ(printable("\xc2\x9b"
+                      "2J"),
+            "\\xc2\\x9b2J");                    // CSI as one character
+  EXPECT_EQ(printable("caf\xe9"), "caf\\xe9");  // no UTF-8: byte by byte
 }
 
 TEST(Error, NearestNameFindsSlipsOnly) {
@@ -95,23 +99,31 @@ TEST(ByteReader, NeverReadsPastTheEnd) {
 
 TEST(PythonRandom, EqualsCPython) {
   PythonRandom raw(0);
-  for (uint32_t want : {3626764237u, 1654615998u, 3255389356u, 3823568514u}) EXPECT_EQ(raw.next32(), want);
+  for (uint32_t want : {3626764237u, 1654615998u, 3255389356u, 3823568514u})
+    EXPECT_EQ(raw.next32(), want);
   PythonRandom ints(0);
-  for (int64_t want : {201979, 220500, 21225, 135746, 268055, 254766}) EXPECT_EQ(ints.randint(0, 339420), want);
+  for (int64_t want : {201979, 220500, 21225, 135746, 268055, 254766})
+    EXPECT_EQ(ints.randint(0, 339420), want);
 }
 
 TEST(CounterRng, EqualsThePublishedPhiloxVector) {
   // Random123 known-answer test for philox4x32-10 with all-zero counter and key.
-  EXPECT_THAT(CounterRng(0).block(0), testing::ElementsAre(0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u));
+  EXPECT_THAT(CounterRng(0).block(0),
+              testing::ElementsAre(0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u));
 }
 
 TEST(ThreadPool, RunsEveryTaskOnceAndForwardsExceptions) {
   for (int64_t threads : {1, 2, 3, 5}) {
     ThreadPool pool(threads);
     std::vector<std::atomic<int>> hits(1000);
-    for (int round = 0; round < 50; ++round) pool.each(1000, [&](int64_t i) { hits[static_cast<size_t>(i)]++; });
+    for (int round = 0; round < 50; ++round)
+      pool.each(1000, [&](int64_t i) { hits[static_cast<size_t>(i)]++; });
     for (auto& h : hits) ASSERT_EQ(h.load(), 50);
-    EXPECT_THROW(pool.each(10, [](int64_t i) { if (i == 7) throw InputError("x", "y"); }), InputError);
+    EXPECT_THROW(pool.each(10,
+                           [](int64_t i) {
+                             if (i == 7) throw InputError("x", "y");
+                           }),
+                 InputError);
     std::atomic<int64_t> covered{0};
     pool.split(17, [&](int64_t a, int64_t b) { covered += b - a; });
     EXPECT_EQ(covered.load(), 17);
@@ -119,7 +131,8 @@ TEST(ThreadPool, RunsEveryTaskOnceAndForwardsExceptions) {
 }
 
 TEST(ThreadPool, WhatOneRoundWritesTheNextReads) {
-  // Plain memory, handed over by the pool alone: ThreadSanitizer sees it if a path (spinning, parking, waking, failing) forgets to.
+  // Plain memory, handed over by the pool alone: ThreadSanitizer sees it if a path (spinning,
+  // parking, waking, failing) forgets to.
   for (int64_t threads : {2, 3, 5}) {
     ThreadPool pool(threads);
     const auto n = static_cast<size_t>(threads);
@@ -132,7 +145,8 @@ TEST(ThreadPool, WhatOneRoundWritesTheNextReads) {
       try {
         pool.run([&](int64_t worker, int64_t) {
           const auto w = static_cast<size_t>(worker);
-          others[w] += mine[(w + 1) % n];  // of the round before, by another worker; nobody writes it now
+          others[w] +=
+              mine[(w + 1) % n];  // of the round before, by another worker; nobody writes it now
           if (fails && worker == threads - 1) throw InputError("worker", std::to_string(given));
         });
         EXPECT_FALSE(fails);
@@ -143,7 +157,9 @@ TEST(ThreadPool, WhatOneRoundWritesTheNextReads) {
       pool.run([&](int64_t worker, int64_t) {
         mine[static_cast<size_t>(worker)] += given;
         if (round % 50 == 0 && worker != 0) ::usleep(200);  // the caller parks
-        pool.run([&](int64_t inner, int64_t workers) { mine[static_cast<size_t>(worker)] += inner + workers - 1; });  // on this worker
+        pool.run([&](int64_t inner, int64_t workers) {
+          mine[static_cast<size_t>(worker)] += inner + workers - 1;
+        });  // on this worker
       });
     }
     for (size_t w = 0; w < n; ++w) {
@@ -167,13 +183,16 @@ void fields(auto& visit, Options& o) {
 }
 
 TEST(Fields, OneListServesReadingWritingAndHelp) {
-  const auto o = read_fields<Options>(parse_json("{\"block\":64,\"damping\":1}", "r"), "rounder gptq");
-  EXPECT_EQ(write_fields(o).dump(), "{\"block\":64,\"damping\":1.0,\"sorted\":false,\"kind\":\"a\"}");
+  const auto o =
+      read_fields<Options>(parse_json("{\"block\":64,\"damping\":1}", "r"), "rounder gptq");
+  EXPECT_EQ(write_fields(o).dump(),
+            "{\"block\":64,\"damping\":1.0,\"sorted\":false,\"kind\":\"a\"}");
   try {
     read_fields<Options>(parse_json("{\"dampin\":1}", "r"), "rounder gptq");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.line(), "error[E_USAGE] rounder gptq: unknown key \"dampin\"; did you mean damping?");
+    EXPECT_EQ(e.line(),
+              "error[E_USAGE] rounder gptq: unknown key \"dampin\"; did you mean damping?");
   }
   EXPECT_THROW(read_fields<Options>(parse_json("{\"block\":1.5}", "r"), "x"), InputError);
   EXPECT_EQ(describe_fields<Options>()[1].default_value, "0.01");
@@ -187,7 +206,9 @@ TEST(Env, AtomicWriteLeavesOldBytesWhenAnythingFails) {
   const std::string path = join_path(dir, "f");
   write_atomically(*env, path, "old");
   for (const char* broken : {"create", "write", "sync", "close", "rename"}) {
-    auto faulty = fault_env(*env, [&](std::string_view operation, const std::string&) { return operation == broken ? ENOSPC : 0; });
+    auto faulty = fault_env(*env, [&](std::string_view operation, const std::string&) {
+      return operation == broken ? ENOSPC : 0;
+    });
     EXPECT_THROW(write_atomically(*faulty, path, "new"), IoError) << broken;
     EXPECT_EQ(env->read_text(path, 100), "old");
     EXPECT_EQ(env->list(dir).size(), 1u) << broken;

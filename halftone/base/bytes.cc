@@ -4,7 +4,8 @@ namespace halftone {
 
 uint64_t checked_add(uint64_t a, uint64_t b, std::string_view what) {
   uint64_t sum;
-  if (__builtin_add_overflow(a, b, &sum)) throw FileError(Code::overflow, {}, std::string(what) + " overflows 64 bits");
+  if (__builtin_add_overflow(a, b, &sum))
+    throw FileError(Code::overflow, {}, std::string(what) + " overflows 64 bits");
   return sum;
 }
 
@@ -21,7 +22,8 @@ uint64_t round_up(uint64_t x, uint64_t alignment, std::string_view what) {
 
 std::span<const std::byte> ByteReader::bytes(uint64_t n) {
   if (n > left())
-    fail(Code::truncated, "needs " + std::to_string(n) + " bytes, " + std::to_string(left()) + " are left");
+    fail(Code::truncated,
+         "needs " + std::to_string(n) + " bytes, " + std::to_string(left()) + " are left");
   const auto out = data_.subspan(position_, n);
   position_ += n;
   return out;
@@ -29,16 +31,19 @@ std::span<const std::byte> ByteReader::bytes(uint64_t n) {
 
 std::string_view ByteReader::str(uint64_t n, uint64_t max, std::string_view what) {
   if (n > left())
-    fail(Code::truncated, std::string(what) + " of " + std::to_string(n) + " bytes, " + std::to_string(left()) + " are left");
+    fail(Code::truncated, std::string(what) + " of " + std::to_string(n) + " bytes, " +
+                              std::to_string(left()) + " are left");
   if (n > max)
-    fail(Code::limit, std::string(what) + " of " + std::to_string(n) + " bytes, the limit is " + std::to_string(max));
+    fail(Code::limit, std::string(what) + " of " + std::to_string(n) + " bytes, the limit is " +
+                          std::to_string(max));
   const auto raw = bytes(n);
   return {reinterpret_cast<const char*>(raw.data()), raw.size()};
 }
 
 void ByteReader::seek(uint64_t position) {
   if (position > data_.size())
-    fail(Code::truncated, "position " + std::to_string(position) + " is past the end (" + std::to_string(data_.size()) + ")");
+    fail(Code::truncated, "position " + std::to_string(position) + " is past the end (" +
+                              std::to_string(data_.size()) + ")");
   position_ = position;
 }
 

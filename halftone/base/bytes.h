@@ -1,7 +1,8 @@
 // The one way to read bytes that came from outside, and the arithmetic that goes with it.
 //
-// ByteReader walks a span. Each read checks what is left and throws FileError with the offset; loads go
-// through memcpy, because files promise no alignment. Nothing here allocates from a number it read.
+// ByteReader walks a span. Each read checks what is left and throws FileError with the offset;
+// loads go through memcpy, because files promise no alignment. Nothing here allocates from a number
+// it read.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,8 @@
 
 namespace halftone {
 
-uint64_t checked_add(uint64_t a, uint64_t b, std::string_view what);  // throws FileError{Code::overflow}
+uint64_t checked_add(uint64_t a, uint64_t b,
+                     std::string_view what);  // throws FileError{Code::overflow}
 uint64_t checked_mul(uint64_t a, uint64_t b, std::string_view what);
 uint64_t round_up(uint64_t x, uint64_t alignment, std::string_view what);
 
@@ -25,7 +27,8 @@ uint64_t round_up(uint64_t x, uint64_t alignment, std::string_view what);
 template <class T>
 T narrow(uint64_t x, std::string_view what) {
   if (x > static_cast<uint64_t>(std::numeric_limits<T>::max()))
-    throw FileError(Code::overflow, {}, std::string(what) + " " + std::to_string(x) + " is too large");
+    throw FileError(Code::overflow, {},
+                    std::string(what) + " " + std::to_string(x) + " is too large");
   return static_cast<T>(x);
 }
 
@@ -46,7 +49,8 @@ class ByteReader {
   float f32() { return load<float>(); }
   double f64() { return load<double>(); }
   std::span<const std::byte> bytes(uint64_t n);
-  std::string_view str(uint64_t n, uint64_t max, std::string_view what);  // LIMIT over max, TRUNC past the end
+  std::string_view str(uint64_t n, uint64_t max,
+                       std::string_view what);  // LIMIT over max, TRUNC past the end
   void skip(uint64_t n) { bytes(n); }
   void seek(uint64_t position);
 
@@ -55,7 +59,9 @@ class ByteReader {
   uint64_t left() const { return data_.size() - position_; }
   uint64_t size() const { return data_.size(); }
   const std::string& path() const { return path_; }
-  [[noreturn]] void fail(Code code, std::string fact) const { throw FileError(code, path_, std::move(fact), offset()); }
+  [[noreturn]] void fail(Code code, std::string fact) const {
+    throw FileError(code, path_, std::move(fact), offset());
+  }
 
  private:
   template <class T>

@@ -21,7 +21,8 @@ struct Named {
 template <class T>
 class Table {
  public:
-  Table(std::string kind, std::span<const Named<T>> generated) : kind_(std::move(kind)), rows_(generated.begin(), generated.end()) {}
+  Table(std::string kind, std::span<const Named<T>> generated)
+      : kind_(std::move(kind)), rows_(generated.begin(), generated.end()) {}
   void add(Named<T> row) { rows_.push_back(std::move(row)); }
   std::span<const Named<T>> rows() const { return rows_; }
   const T* find(std::string_view name) const {

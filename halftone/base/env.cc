@@ -37,7 +37,8 @@ class Descriptor {
 
 class PosixReadFile : public ReadFile {
  public:
-  PosixReadFile(int fd, std::string path, uint64_t size) : fd_(fd), path_(std::move(path)), size_(size) {}
+  PosixReadFile(int fd, std::string path, uint64_t size)
+      : fd_(fd), path_(std::move(path)), size_(size) {}
   ~PosixReadFile() override {
     if (!map_.empty()) ::munmap(const_cast<std::byte*>(map_.data()), map_.size());
   }
@@ -51,7 +52,9 @@ class PosixReadFile : public ReadFile {
         throw IoError(path_, "read", errno);
       }
       if (n == 0)
-        throw FileError(Code::truncated, path_, "the file ends, " + std::to_string(out.size()) + " bytes are missing", offset);
+        throw FileError(Code::truncated, path_,
+                        "the file ends, " + std::to_string(out.size()) + " bytes are missing",
+                        offset);
       out = out.subspan(static_cast<size_t>(n));
       offset += static_cast<uint64_t>(n);
     }
@@ -75,14 +78,17 @@ class PosixReadFile : public ReadFile {
 
 class PosixWriteFile : public WriteFile {
  public:
-  PosixWriteFile(int fd, std::string path, uint64_t start) : fd_(fd), path_(std::move(path)), written_(start) {}
+  PosixWriteFile(int fd, std::string path, uint64_t start)
+      : fd_(fd), path_(std::move(path)), written_(start) {}
   using WriteFile::write;
   void write(std::span<const std::byte> data) override {
     while (!data.empty()) {
-      const ssize_t n = ::write(fd_.get(), data.data(), std::min<size_t>(data.size(), size_t{1} << 30));
+      const ssize_t n =
+          ::write(fd_.get(), data.data(), std::min<size_t>(data.size(), size_t{1} << 30));
       if (n < 0) {
         if (errno == EINTR) continue;
-        throw IoError(path_, "write", errno, errno == ENOSPC ? "free some space and run again: what is done is kept" : "");
+        throw IoError(path_, "write", errno,
+                      errno == ENOSPC ? "free some space and run again: what is done is kept" : "");
       }
       data = data.subspan(static_cast<size_t>(n));
       written_ += static_cast<uint64_t>(n);
@@ -125,7 +131,8 @@ class PosixEnv : public Env {
     return std::make_shared<PosixReadFile>(fd.release(), path, static_cast<uint64_t>(st.st_size));
   }
   std::unique_ptr<WriteFile> create(const std::string& path, bool append) override {
-    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
+    const int fd =
+        ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
     if (fd < 0) throw IoError(path, "create", errno);
     const off_t start = append ? ::lseek(fd, 0, SEEK_END) : 0;
     return std::make_unique<PosixWriteFile>(fd, path, static_cast<uint64_t>(start));
@@ -142,7 +149,8 @@ class PosixEnv : public Env {
   std::vector<std::string> list(const std::string& directory) override {
     std::error_code ec;
     std::vector<std::string> names;
-    for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end; it.increment(ec))
+    for (std::filesystem::directory_iterator it(directory, ec), end; !ec && it != end;
+         it.increment(ec))
       names.push_back(it->path().filename().string());
     if (ec) throw IoError(directory, "list", ec.value());
     std::sort(names.begin(), names.end());
@@ -173,7 +181,8 @@ class PosixEnv : public Env {
     if (::fsync(fd.get()) != 0) throw IoError(path, "fsync folder", errno);
   }
   void truncate(const std::string& path, uint64_t size) override {
-    if (::truncate(path.c_str(), static_cast<off_t>(size)) != 0) throw IoError(path, "truncate", errno);
+    if (::truncate(path.c_str(), static_cast<off_t>(size)) != 0)
+      throw IoError(path, "truncate", errno);
   }
   uint64_t free_space(const std::string& path) override {
     struct statvfs st {};
@@ -191,7 +200,8 @@ class PosixEnv : public Env {
 
 class FaultyWriteFile : public WriteFile {
  public:
-  FaultyWriteFile(std::unique_ptr<WriteFile> inner, std::string path, std::function<void(std::string_view, const std::string&)> gate)
+  FaultyWriteFile(std::unique_ptr<WriteFile> inner, std::string path,
+                  std::function<void(std::string_view, const std::string&)> gate)
       : inner_(std::move(inner)), path_(std::move(path)), gate_(std::move(gate)) {}
   using WriteFile::write;
   void write(std::span<const std::byte> data) override {
@@ -216,7 +226,8 @@ class FaultyWriteFile : public WriteFile {
 
 class FaultyReadFile : public ReadFile {
  public:
-  FaultyReadFile(std::shared_ptr<const ReadFile> inner, std::function<void(std::string_view, const std::string&)> gate)
+  FaultyReadFile(std::shared_ptr<const ReadFile> inner,
+                 std::function<void(std::string_view, const std::string&)> gate)
       : inner_(std::move(inner)), gate_(std::move(gate)) {}
   uint64_t size() const override { return inner_->size(); }
   const std::string& path() const override { return inner_->path(); }
@@ -234,8 +245,10 @@ class FaultyReadFile : public ReadFile {
 class FaultEnv : public Env {
  public:
   FaultEnv(Env& inner, std::function<int(std::string_view, const std::string&)> fault)
-      : inner_(inner), gate_([fault = std::move(fault)](std::string_view operation, const std::string& path) {
-          if (const int error_number = fault(operation, path)) throw IoError(path, operation, error_number);
+      : inner_(inner),
+        gate_([fault = std::move(fault)](std::string_view operation, const std::string& path) {
+          if (const int error_number = fault(operation, path))
+            throw IoError(path, operation, error_number);
         }) {}
   std::shared_ptr<const ReadFile> open(const std::string& p) override {
     gate_("open", p);
@@ -245,16 +258,34 @@ class FaultEnv : public Env {
     gate_("create", p);
     return std::make_unique<FaultyWriteFile>(inner_.create(p, append), p, gate_);
   }
-  std::optional<FileInfo> stat(const std::string& p) override { return gate_("stat", p), inner_.stat(p); }
-  std::vector<std::string> list(const std::string& p) override { return gate_("list", p), inner_.list(p); }
-  void rename(const std::string& a, const std::string& b) override { gate_("rename", b), inner_.rename(a, b); }
-  void exchange(const std::string& a, const std::string& b) override { gate_("exchange", b), inner_.exchange(a, b); }
+  std::optional<FileInfo> stat(const std::string& p) override {
+    return gate_("stat", p), inner_.stat(p);
+  }
+  std::vector<std::string> list(const std::string& p) override {
+    return gate_("list", p), inner_.list(p);
+  }
+  void rename(const std::string& a, const std::string& b) override {
+    gate_("rename", b), inner_.rename(a, b);
+  }
+  void exchange(const std::string& a, const std::string& b) override {
+    gate_("exchange", b), inner_.exchange(a, b);
+  }
   void remove(const std::string& p) override { gate_("remove", p), inner_.remove(p); }
-  void make_directories(const std::string& p) override { gate_("make_directories", p), inner_.make_directories(p); }
-  void sync_directory(const std::string& p) override { gate_("sync_directory", p), inner_.sync_directory(p); }
-  void truncate(const std::string& p, uint64_t n) override { gate_("truncate", p), inner_.truncate(p, n); }
-  uint64_t free_space(const std::string& p) override { return gate_("free_space", p), inner_.free_space(p); }
-  std::unique_ptr<FileLock> lock(const std::string& p) override { return gate_("lock", p), inner_.lock(p); }
+  void make_directories(const std::string& p) override {
+    gate_("make_directories", p), inner_.make_directories(p);
+  }
+  void sync_directory(const std::string& p) override {
+    gate_("sync_directory", p), inner_.sync_directory(p);
+  }
+  void truncate(const std::string& p, uint64_t n) override {
+    gate_("truncate", p), inner_.truncate(p, n);
+  }
+  uint64_t free_space(const std::string& p) override {
+    return gate_("free_space", p), inner_.free_space(p);
+  }
+  std::unique_ptr<FileLock> lock(const std::string& p) override {
+    return gate_("lock", p), inner_.lock(p);
+  }
 
  private:
   Env& inner_;
@@ -267,7 +298,8 @@ std::string Env::read_text(const std::string& path, uint64_t max_bytes) {
   const auto file = open(path);
   if (file->size() > max_bytes)
     throw FileError(Code::limit, path,
-                    "has " + std::to_string(file->size()) + " bytes, the limit is " + std::to_string(max_bytes));
+                    "has " + std::to_string(file->size()) + " bytes, the limit is " +
+                        std::to_string(max_bytes));
   std::string text(file->size(), '\0');
   file->read(0, std::as_writable_bytes(std::span(text.data(), text.size())));
   return text;
@@ -286,7 +318,8 @@ void Env::remove_tree(const std::string& path) {
 
 std::unique_ptr<Env> posix_env() { return std::make_unique<PosixEnv>(); }
 
-std::unique_ptr<Env> fault_env(Env& inner, std::function<int(std::string_view, const std::string&)> fault) {
+std::unique_ptr<Env> fault_env(Env& inner,
+                               std::function<int(std::string_view, const std::string&)> fault) {
   return std::make_unique<FaultEnv>(inner, std::move(fault));
 }
 

@@ -1,8 +1,9 @@
-// Every file operation of the project goes through Env, so that truncated disks, failing fsyncs and power cuts are
-// ordinary tests. PosixEnv is the real one; FaultEnv wraps another and fails on demand.
+// Every file operation of the project goes through Env, so that truncated disks, failing fsyncs and
+// power cuts are ordinary tests. PosixEnv is the real one; FaultEnv wraps another and fails on
+// demand.
 //
-// Errors: IoError naming the path and the operation. Reads loop over short counts and EINTR; a failed fsync is fatal and never
-// retried (the dirty pages may be gone).
+// Errors: IoError naming the path and the operation. Reads loop over short counts and EINTR; a
+// failed fsync is fatal and never retried (the dirty pages may be gone).
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,8 @@ class ReadFile {
   virtual const std::string& path() const = 0;
   // Reads exactly out.size() bytes; FileError{Code::truncated} when the file ends before.
   virtual void read(uint64_t offset, std::span<std::byte> out) const = 0;
-  // The whole file mapped, or an empty span where mapping is not possible; lives as long as the file.
+  // The whole file mapped, or an empty span where mapping is not possible; lives as long as the
+  // file.
   virtual std::span<const std::byte> map() const = 0;
 };
 
@@ -54,19 +56,24 @@ class FileLock {
 class Env {
  public:
   virtual ~Env() = default;
-  virtual std::shared_ptr<const ReadFile> open(const std::string& path) = 0;  // regular files only; never blocks on a FIFO
+  virtual std::shared_ptr<const ReadFile> open(
+      const std::string& path) = 0;  // regular files only; never blocks on a FIFO
   virtual std::unique_ptr<WriteFile> create(const std::string& path, bool append = false) = 0;
-  virtual std::optional<FileInfo> stat(const std::string& path) = 0;  // follows links; empty when absent
+  virtual std::optional<FileInfo> stat(
+      const std::string& path) = 0;  // follows links; empty when absent
   virtual std::vector<std::string> list(const std::string& directory) = 0;  // names, sorted
   virtual void rename(const std::string& from, const std::string& to) = 0;
-  // Swaps two existing names in one step where the file system can (renameat2), else in three renames.
+  // Swaps two existing names in one step where the file system can (renameat2), else in three
+  // renames.
   virtual void exchange(const std::string& a, const std::string& b) = 0;
-  virtual void remove(const std::string& path) = 0;         // a file or an empty directory; absent is fine
+  virtual void remove(const std::string& path) = 0;  // a file or an empty directory; absent is fine
   virtual void make_directories(const std::string& path) = 0;
   virtual void sync_directory(const std::string& path) = 0;
   virtual void truncate(const std::string& path, uint64_t size) = 0;
-  virtual uint64_t free_space(const std::string& path) = 0;  // bytes on the file system of an existing path
-  virtual std::unique_ptr<FileLock> lock(const std::string& path) = 0;  // IoError{EWOULDBLOCK} when another process has it
+  virtual uint64_t free_space(
+      const std::string& path) = 0;  // bytes on the file system of an existing path
+  virtual std::unique_ptr<FileLock> lock(
+      const std::string& path) = 0;  // IoError{EWOULDBLOCK} when another process has it
 
   std::string read_text(const std::string& path, uint64_t max_bytes);
   void remove_tree(const std::string& path);
@@ -74,11 +81,13 @@ class Env {
 
 std::unique_ptr<Env> posix_env();
 
-// What a test injects: called before each operation with its name ("write", "sync", "rename", ...) and path; a
-// non-zero return is the errno that the operation fails with.
-std::unique_ptr<Env> fault_env(Env& inner, std::function<int(std::string_view operation, const std::string& path)> fault);
+// What a test injects: called before each operation with its name ("write", "sync", "rename", ...)
+// and path; a non-zero return is the errno that the operation fails with.
+std::unique_ptr<Env> fault_env(
+    Env& inner, std::function<int(std::string_view operation, const std::string& path)> fault);
 
-// Writes `contents` so that `path` holds either the old bytes or the new ones: temp file, fsync, rename, fsync of the folder.
+// Writes `contents` so that `path` holds either the old bytes or the new ones: temp file, fsync,
+// rename, fsync of the folder.
 void write_atomically(Env& env, const std::string& path, std::string_view contents);
 
 std::string join_path(std::string_view a, std::string_view b);

@@ -20,50 +20,87 @@ void escape(std::string& out, unsigned char c) {
 
 std::string_view code_name(Code code) {
   switch (code) {
-    case Code::truncated: return "E_TRUNC";
-    case Code::magic: return "E_MAGIC";
-    case Code::version: return "E_VERSION";
-    case Code::limit: return "E_LIMIT";
-    case Code::overflow: return "E_OVERFLOW";
-    case Code::bounds: return "E_BOUNDS";
-    case Code::overlap: return "E_OVERLAP";
-    case Code::hole: return "E_HOLE";
-    case Code::duplicate: return "E_DUP";
-    case Code::type: return "E_TYPE";
-    case Code::value: return "E_VALUE";
-    case Code::utf8: return "E_UTF8";
-    case Code::json: return "E_JSON";
-    case Code::depth: return "E_DEPTH";
-    case Code::mismatch: return "E_MISMATCH";
-    case Code::missing: return "E_MISSING";
-    case Code::unsafe: return "E_UNSAFE";
-    case Code::path: return "E_PATH";
-    case Code::nonfinite: return "E_NONFINITE";
-    case Code::budget: return "E_BUDGET";
-    case Code::usage: return "E_USAGE";
-    case Code::unsupported: return "E_UNSUPPORTED";
-    case Code::io: return "E_IO";
-    case Code::interrupted: return "E_INTERRUPTED";
-    case Code::internal: return "E_INTERNAL";
+    case Code::truncated:
+      return "E_TRUNC";
+    case Code::magic:
+      return "E_MAGIC";
+    case Code::version:
+      return "E_VERSION";
+    case Code::limit:
+      return "E_LIMIT";
+    case Code::overflow:
+      return "E_OVERFLOW";
+    case Code::bounds:
+      return "E_BOUNDS";
+    case Code::overlap:
+      return "E_OVERLAP";
+    case Code::hole:
+      return "E_HOLE";
+    case Code::duplicate:
+      return "E_DUP";
+    case Code::type:
+      return "E_TYPE";
+    case Code::value:
+      return "E_VALUE";
+    case Code::utf8:
+      return "E_UTF8";
+    case Code::json:
+      return "E_JSON";
+    case Code::depth:
+      return "E_DEPTH";
+    case Code::mismatch:
+      return "E_MISMATCH";
+    case Code::missing:
+      return "E_MISSING";
+    case Code::unsafe:
+      return "E_UNSAFE";
+    case Code::path:
+      return "E_PATH";
+    case Code::nonfinite:
+      return "E_NONFINITE";
+    case Code::budget:
+      return "E_BUDGET";
+    case Code::usage:
+      return "E_USAGE";
+    case Code::unsupported:
+      return "E_UNSUPPORTED";
+    case Code::io:
+      return "E_IO";
+    case Code::interrupted:
+      return "E_INTERRUPTED";
+    case Code::internal:
+      return "E_INTERNAL";
   }
   return "E_INTERNAL";
 }
 
 Exit exit_for(Code code) {
   switch (code) {
-    case Code::usage: return Exit::usage;
-    case Code::io: return Exit::io;
+    case Code::usage:
+      return Exit::usage;
+    case Code::io:
+      return Exit::io;
     case Code::limit:
-    case Code::budget: return Exit::limit;
-    case Code::nonfinite: return Exit::numeric;
-    case Code::interrupted: return Exit::interrupted;
-    case Code::internal: return Exit::internal;
-    default: return Exit::bad_input;
+    case Code::budget:
+      return Exit::limit;
+    case Code::nonfinite:
+      return Exit::numeric;
+    case Code::interrupted:
+      return Exit::interrupted;
+    case Code::internal:
+      return Exit::internal;
+    default:
+      return Exit::bad_input;
   }
 }
 
-Error::Error(Code code, std::string subject, std::string fact, std::string remedy, std::source_location where)
-    : code_(code), subject_(std::move(subject)), fact_(std::move(fact)), remedy_(std::move(remedy)), where_(where) {
+Error::Error(Code code, std::string subject, std::string fact, std::string remedy,
+             std::source_location where)
+    : code_(code),
+      subject_(std::move(subject)),
+      fact_(std::move(fact)),
+      remedy_(std::move(remedy)),
+      where_(where) {
   compose();
 }
 
@@ -101,20 +138,25 @@ std::string io_fact(std::string_view operation, int error_number) {
 }
 }  // namespace
 
-FileError::FileError(Code code, std::string path, std::string fact, std::optional<uint64_t> offset, std::string remedy,
-                     std::source_location where)
-    : Error(code, std::move(path), with_offset(std::move(fact), offset), std::move(remedy), where) {}
-InputError::InputError(std::string subject, std::string fact, std::string remedy, std::source_location where)
+FileError::FileError(Code code, std::string path, std::string fact, std::optional<uint64_t> offset,
+                     std::string remedy, std::source_location where)
+    : Error(code, std::move(path), with_offset(std::move(fact), offset), std::move(remedy), where) {
+}
+InputError::InputError(std::string subject, std::string fact, std::string remedy,
+                       std::source_location where)
     : Error(Code::usage, std::move(subject), std::move(fact), std::move(remedy), where) {}
 ShapeError::ShapeError(std::string subject, std::string fact, std::source_location where)
     : Error(Code::mismatch, std::move(subject), std::move(fact), {}, where) {}
-UnsupportedError::UnsupportedError(std::string subject, std::string fact, std::string remedy, std::source_location where)
+UnsupportedError::UnsupportedError(std::string subject, std::string fact, std::string remedy,
+                                   std::source_location where)
     : Error(Code::unsupported, std::move(subject), std::move(fact), std::move(remedy), where) {}
-NumericError::NumericError(std::string subject, std::string fact, std::string remedy, std::source_location where)
+NumericError::NumericError(std::string subject, std::string fact, std::string remedy,
+                           std::source_location where)
     : Error(Code::nonfinite, std::move(subject), std::move(fact), std::move(remedy), where) {}
-IoError::IoError(std::string path, std::string_view operation, int error_number_in, std::string remedy,
-                 std::source_location where)
-    : Error(Code::io, std::move(path), io_fact(operation, error_number_in), std::move(remedy), where),
+IoError::IoError(std::string path, std::string_view operation, int error_number_in,
+                 std::string remedy, std::source_location where)
+    : Error(Code::io, std::move(path), io_fact(operation, error_number_in), std::move(remedy),
+            where),
       error_number(error_number_in) {}
 
 void check(bool condition, std::string_view what_went_wrong, std::source_location where) {
@@ -131,10 +173,14 @@ std::string printable(std::string_view text, bool keep_lines) {
     const auto c = static_cast<unsigned char>(text[i]);
     // U+0080 to U+009F are control characters too; in UTF-8 they begin with C2.
     const bool c1 = utf8 && c == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if (keep_lines && (c == '\n' || c == '\t')) out += static_cast<char>(c);
-    else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8)) escape(out, c);
-    else if (c1) escape(out, c), escape(out, static_cast<unsigned char>(text[++i]));
-    else out += static_cast<char>(c);
+    if (keep_lines && (c == '\n' || c == '\t'))
+      out += static_cast<char>(c);
+    else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8))
+      escape(out, c);
+    else if (c1)
+      escape(out, c), escape(out, static_cast<unsigned char>(text[++i]));
+    else
+      out += static_cast<char>(c);
   }
   return out;
 }
@@ -155,7 +201,8 @@ std::string quote(std::string_view text, size_t max) {
   return out + (cut ? "...\"" : "\"");
 }
 
-std::optional<std::string> nearest_name(std::string_view word, const std::vector<std::string>& names) {
+std::optional<std::string> nearest_name(std::string_view word,
+                                        const std::vector<std::string>& names) {
   std::optional<std::string> best;
   size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
   for (const std::string& name : names) {

@@ -1,16 +1,19 @@
-// The field visitor: a part lists its options once, and that list serves recipe keys, help, reports and files.
+// The field visitor: a part lists its options once, and that list serves recipe keys, help, reports
+// and files.
 //
 //   struct Options { int64_t block = 128; double damping = 0.01; };
 //   void fields(auto& visit, Options& o) {
 //     visit("block", o.block, "columns updated together (B)");
 //     visit("damping", o.damping, "lambda as a fraction of mean diag(H)");
 //   }
-//   Options o = read_fields<Options>(json, "rounder gptq");   // unknown key: InputError with the nearest name; a third argument
+//   Options o = read_fields<Options>(json, "rounder gptq");   // unknown key: InputError with the
+//   nearest name; a third argument
 //                                                             // holds other defaults
 //   Json j = write_fields(o);                                 // every field, defaults resolved
 //   std::vector<FieldInfo> help = describe_fields<Options>();
 //
-// `fields` must be visible by argument-dependent look-up (same namespace as the options). Field types: bool, int64_t, double, std::string.
+// `fields` must be visible by argument-dependent look-up (same namespace as the options). Field
+// types: bool, int64_t, double, std::string.
 #pragma once
 
 #include <algorithm>
@@ -31,10 +34,14 @@ struct FieldInfo {
 namespace field_detail {
 template <class T>
 std::string_view type_name() {
-  if constexpr (std::is_same_v<T, bool>) return "true or false";
-  else if constexpr (std::is_same_v<T, int64_t>) return "whole number";
-  else if constexpr (std::is_same_v<T, double>) return "number";
-  else return "text";
+  if constexpr (std::is_same_v<T, bool>)
+    return "true or false";
+  else if constexpr (std::is_same_v<T, int64_t>)
+    return "whole number";
+  else if constexpr (std::is_same_v<T, double>)
+    return "number";
+  else
+    return "text";
 }
 
 struct Reader {
@@ -51,7 +58,8 @@ struct Reader {
                       : std::is_same_v<T, double>  ? it->is_number()
                                                    : it->is_string();
     if (!fits)
-      throw InputError(subject, std::string(name) + " is " + quote(it->dump()) + ", wanted a " + std::string(type_name<T>()));
+      throw InputError(subject, std::string(name) + " is " + quote(it->dump()) + ", wanted a " +
+                                    std::string(type_name<T>()));
     value = it->template get<T>();
   }
 };
@@ -66,7 +74,8 @@ struct Describer {
   std::vector<FieldInfo> out;
   template <class T>
   void operator()(std::string_view name, T& value, std::string_view help) {
-    out.push_back({std::string(name), std::string(type_name<T>()), Json(value).dump(), std::string(help)});
+    out.push_back(
+        {std::string(name), std::string(type_name<T>()), Json(value).dump(), std::string(help)});
   }
 };
 }  // namespace field_detail
@@ -83,7 +92,9 @@ Options read_fields(const Json& in, const std::string& subject, Options options 
     std::string all;
     for (const auto& name : reader.known) all += (all.empty() ? "" : ", ") + name;
     throw InputError(subject, "unknown key " + quote(key),
-                     near ? "did you mean " + *near + "?" : all.empty() ? "it takes no options" : "known: " + all);
+                     near          ? "did you mean " + *near + "?"
+                     : all.empty() ? "it takes no options"
+                                   : "known: " + all);
   }
   return options;
 }

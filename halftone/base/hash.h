@@ -1,4 +1,5 @@
-// Content hashes. Xxh3 for journals and fingerprints (128 bit, fast); SHA-256 lives with the hub (files/hub.h).
+// Content hashes. Xxh3 for journals and fingerprints (128 bit, fast); SHA-256 lives with the hub
+// (files/hub.h).
 #pragma once
 
 #include <cstddef>

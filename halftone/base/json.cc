@@ -40,11 +40,13 @@ class StrictSax : public nlohmann::json_sax<Json> {
     return true;
   }
   bool key(string_t& v) override {
-    if (!keys_.back().insert(v).second) throw FileError(Code::duplicate, path_, "key " + quote(v) + " appears twice");
+    if (!keys_.back().insert(v).second)
+      throw FileError(Code::duplicate, path_, "key " + quote(v) + " appears twice");
     key_ = std::move(v);
     return true;
   }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& e) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception& e) override {
     std::string why = e.what();
     if (const auto at = why.find(": "); at != std::string::npos) why = why.substr(at + 2);
     throw FileError(Code::json, path_, "not valid JSON: " + quote(why), position);
@@ -66,14 +68,16 @@ class StrictSax : public nlohmann::json_sax<Json> {
       parent.push_back(std::move(v));
       return &parent.back();
     }
-    // The key is known to be new, so append without ordered_json's linear search (a vocabulary has 10^5 keys).
+    // The key is known to be new, so append without ordered_json's linear search (a vocabulary has
+    // 10^5 keys).
     auto& object = parent.get_ref<Json::object_t&>();
     object.push_back(typename Json::object_t::value_type(std::move(key_), std::move(v)));
     return &object.back().second;
   }
   void open(Json v) {
     if (stack_.size() >= limits_.json_depth)
-      throw FileError(Code::depth, path_, "JSON nested deeper than " + std::to_string(limits_.json_depth));
+      throw FileError(Code::depth, path_,
+                      "JSON nested deeper than " + std::to_string(limits_.json_depth));
     stack_.push_back(place(std::move(v)));
   }
   const std::string& path_;
@@ -102,10 +106,12 @@ nlohmann::json sorted(const Json& value) {
 
 Json parse_json(std::string_view text, const std::string& path, const Limits& limits) {
   if (text.size() > limits.json_file_bytes)
-    throw FileError(Code::limit, path, "JSON of " + std::to_string(text.size()) + " bytes, the limit is " +
-                                           std::to_string(limits.json_file_bytes));
+    throw FileError(Code::limit, path,
+                    "JSON of " + std::to_string(text.size()) + " bytes, the limit is " +
+                        std::to_string(limits.json_file_bytes));
   if (!valid_utf8(text)) throw FileError(Code::utf8, path, "not valid UTF-8");
-  if (text.starts_with("\xEF\xBB\xBF")) throw FileError(Code::json, path, "starts with a byte order mark");
+  if (text.starts_with("\xEF\xBB\xBF"))
+    throw FileError(Code::json, path, "starts with a byte order mark");
   StrictSax sax(path, limits);
   Json::sax_parse(text, &sax);
   return sax.take();

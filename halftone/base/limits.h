@@ -8,8 +8,8 @@ namespace halftone {
 struct Limits {
   uint64_t header_json_bytes = 100'000'000;
   uint64_t json_depth = 64;
-  uint64_t json_file_bytes = 512ull << 20;   // tokenizer.json of large vocabularies is tens of MB
-  uint64_t string_bytes = 16ull << 20;       // one GGUF string value
+  uint64_t json_file_bytes = 512ull << 20;  // tokenizer.json of large vocabularies is tens of MB
+  uint64_t string_bytes = 16ull << 20;      // one GGUF string value
   uint64_t name_bytes = 256;
   uint64_t gguf_tensor_name_bytes = 63;
   uint64_t rank = 8;
@@ -24,14 +24,14 @@ struct Limits {
   uint64_t pickle_memo = 1'000'000;
   uint64_t template_steps = 1'000'000;
   uint64_t template_output_bytes = 4ull << 20;
-  uint64_t template_ms = 200;                // processor time of one rendering
+  uint64_t template_ms = 200;                     // processor time of one rendering
   uint64_t template_memory_bytes = 256ull << 20;  // what one rendering may allocate
   uint64_t template_source_bytes = 1ull << 20;
-  uint64_t template_depth = 100;             // blocks in blocks, brackets in brackets
-  uint64_t encode_bytes = 64ull << 20;       // one text
+  uint64_t template_depth = 100;        // blocks in blocks, brackets in brackets
+  uint64_t encode_bytes = 64ull << 20;  // one text
   uint64_t encode_tokens = 32ull << 20;
-  uint64_t token_bytes = 64ull << 10;        // one entry of a vocabulary
-  uint64_t normalizer_growth = 1024;         // how many bytes one byte of text may become
+  uint64_t token_bytes = 64ull << 10;  // one entry of a vocabulary
+  uint64_t normalizer_growth = 1024;   // how many bytes one byte of text may become
   uint64_t regex_bytes = 8192, regex_depth = 16, regex_repeat = 256;
 };
 

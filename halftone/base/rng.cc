@@ -10,7 +10,8 @@
 namespace halftone {
 
 std::array<uint32_t, 4> CounterRng::block(uint64_t counter) const {
-  std::array<uint32_t, 4> x = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), a_, b_};
+  std::array<uint32_t, 4> x = {static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
+                               a_, b_};
   uint32_t k0 = static_cast<uint32_t>(seed_), k1 = static_cast<uint32_t>(seed_ >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53u} * x[0], p1 = uint64_t{0xCD9E8D57u} * x[2];
@@ -37,7 +38,8 @@ PythonRandom::PythonRandom(uint64_t seed) {
   std::vector<uint32_t> key = {static_cast<uint32_t>(seed)};
   if (seed >> 32) key.push_back(static_cast<uint32_t>(seed >> 32));
   state_[0] = 19650218u;
-  for (uint32_t i = 1; i < 624; ++i) state_[i] = 1812433253u * (state_[i - 1] ^ (state_[i - 1] >> 30)) + i;
+  for (uint32_t i = 1; i < 624; ++i)
+    state_[i] = 1812433253u * (state_[i - 1] ^ (state_[i - 1] >> 30)) + i;
   uint32_t i = 1, j = 0;
   const auto length = static_cast<uint32_t>(key.size());
   for (int k = 624; k > 0; --k) {

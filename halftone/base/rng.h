@@ -1,4 +1,5 @@
-// Two generators: one of ours, addressed by counter, and Python's, for windows that must equal those of the GPTQ scripts.
+// Two generators: one of ours, addressed by counter, and Python's, for windows that must equal
+// those of the GPTQ scripts.
 #pragma once
 
 #include <array>
@@ -6,8 +7,8 @@
 
 namespace halftone {
 
-// Philox 4x32-10 (Salmon et al. 2011): value i of stream (seed, a, b) never depends on how many were drawn before, so
-// results do not depend on threads or order.
+// Philox 4x32-10 (Salmon et al. 2011): value i of stream (seed, a, b) never depends on how many
+// were drawn before, so results do not depend on threads or order.
 class CounterRng {
  public:
   CounterRng(uint64_t seed, uint32_t a = 0, uint32_t b = 0) : seed_(seed), a_(a), b_(b) {}
@@ -20,7 +21,8 @@ class CounterRng {
   uint32_t a_, b_;
 };
 
-// random.Random(seed) of CPython: MT19937 seeded by init_by_array. The parts that calibration windows and few-shot samples use.
+// random.Random(seed) of CPython: MT19937 seeded by init_by_array. The parts that calibration
+// windows and few-shot samples use.
 class PythonRandom {
  public:
   explicit PythonRandom(uint64_t seed);

@@ -14,16 +14,28 @@ namespace halftone {
 
 int64_t dtype_bytes(DType dtype) {
   switch (dtype) {
-    case DType::f64: case DType::i64: case DType::u64: return 8;
-    case DType::f32: case DType::i32: case DType::u32: return 4;
-    case DType::f16: case DType::bf16: case DType::i16: case DType::u16: return 2;
-    default: return 1;
+    case DType::f64:
+    case DType::i64:
+    case DType::u64:
+      return 8;
+    case DType::f32:
+    case DType::i32:
+    case DType::u32:
+      return 4;
+    case DType::f16:
+    case DType::bf16:
+    case DType::i16:
+    case DType::u16:
+      return 2;
+    default:
+      return 1;
   }
 }
 
 std::string_view dtype_name(DType dtype) {
-  static constexpr std::string_view kNames[] = {"f64", "f32", "f16", "bf16", "f8_e4m3", "f8_e5m2", "f8_e8m0", "i64",
-                                                "i32", "i16", "i8", "u64", "u32", "u16", "u8", "bool"};
+  static constexpr std::string_view kNames[] = {
+      "f64", "f32", "f16", "bf16", "f8_e4m3", "f8_e5m2", "f8_e8m0", "i64",
+      "i32", "i16", "i8",  "u64",  "u32",     "u16",     "u8",      "bool"};
   return kNames[static_cast<size_t>(dtype)];
 }
 
@@ -41,7 +53,8 @@ std::string to_string(const Shape& shape) {
 
 void HostTensor::Free::operator()(std::byte* p) const { std::free(p); }
 
-HostTensor::HostTensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)), count_(element_count(shape_)) {
+HostTensor::HostTensor(DType dtype, Shape shape)
+    : dtype_(dtype), shape_(std::move(shape)), count_(element_count(shape_)) {
   const size_t bytes = static_cast<size_t>(count_ * dtype_bytes(dtype_));
   const size_t padded = (bytes + 127) / 64 * 64;  // room for a whole vector read past the end
   auto* p = static_cast<std::byte*>(std::aligned_alloc(64, padded));
@@ -59,8 +72,9 @@ HostTensor HostTensor::clone() const {
 float f8_e4m3_to_f32(uint8_t x) {
   const int exponent = (x >> 3) & 15, mantissa = x & 7;
   if ((x & 0x7f) == 0x7f) return std::numeric_limits<float>::quiet_NaN();
-  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
-                                        : std::ldexp(1.0f + static_cast<float>(mantissa) / 8.0f, exponent - 7);
+  const float magnitude =
+      exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                    : std::ldexp(1.0f + static_cast<float>(mantissa) / 8.0f, exponent - 7);
   return (x & 0x80) ? -magnitude : magnitude;
 }
 
@@ -87,21 +101,52 @@ void by_value(const HostTensor& in, HostTensor& out) {
 HostTensor to_f32(const HostTensor& tensor) {
   HostTensor out(DType::f32, tensor.shape());
   switch (tensor.dtype()) {
-    case DType::f32: std::copy_n(tensor.bytes().data(), tensor.bytes().size(), out.bytes().data()); break;
-    case DType::f64: by_value<double>(tensor, out); break;
-    case DType::f16: convert<uint16_t>(tensor, out, f16_to_f32); break;
-    case DType::bf16: convert<uint16_t>(tensor, out, bf16_to_f32); break;
-    case DType::f8_e4m3: convert<uint8_t>(tensor, out, f8_e4m3_to_f32); break;
-    case DType::f8_e5m2: convert<uint8_t>(tensor, out, f8_e5m2_to_f32); break;
-    case DType::f8_e8m0: convert<uint8_t>(tensor, out, f8_e8m0_to_f32); break;
-    case DType::i64: by_value<int64_t>(tensor, out); break;
-    case DType::i32: by_value<int32_t>(tensor, out); break;
-    case DType::i16: by_value<int16_t>(tensor, out); break;
-    case DType::i8: by_value<int8_t>(tensor, out); break;
-    case DType::u64: by_value<uint64_t>(tensor, out); break;
-    case DType::u32: by_value<uint32_t>(tensor, out); break;
-    case DType::u16: by_value<uint16_t>(tensor, out); break;
-    case DType::u8: case DType::boolean: by_value<uint8_t>(tensor, out); break;
+    case DType::f32:
+      std::copy_n(tensor.bytes().data(), tensor.bytes().size(), out.bytes().data());
+      break;
+    case DType::f64:
+      by_value<double>(tensor, out);
+      break;
+    case DType::f16:
+      convert<uint16_t>(tensor, out, f16_to_f32);
+      break;
+    case DType::bf16:
+      convert<uint16_t>(tensor, out, bf16_to_f32);
+      break;
+    case DType::f8_e4m3:
+      convert<uint8_t>(tensor, out, f8_e4m3_to_f32);
+      break;
+    case DType::f8_e5m2:
+      convert<uint8_t>(tensor, out, f8_e5m2_to_f32);
+      break;
+    case DType::f8_e8m0:
+      convert<uint8_t>(tensor, out, f8_e8m0_to_f32);
+      break;
+    case DType::i64:
+      by_value<int64_t>(tensor, out);
+      break;
+    case DType::i32:
+      by_value<int32_t>(tensor, out);
+      break;
+    case DType::i16:
+      by_value<int16_t>(tensor, out);
+      break;
+    case DType::i8:
+      by_value<int8_t>(tensor, out);
+      break;
+    case DType::u64:
+      by_value<uint64_t>(tensor, out);
+      break;
+    case DType::u32:
+      by_value<uint32_t>(tensor, out);
+      break;
+    case DType::u16:
+      by_value<uint16_t>(tensor, out);
+      break;
+    case DType::u8:
+    case DType::boolean:
+      by_value<uint8_t>(tensor, out);
+      break;
   }
   return out;
 }

@@ -26,8 +26,8 @@ void relax() {
 #endif
 }
 
-// Spins for about 50 us, then gives up. More threads than cores never spin: the spinner would hold the core that the
-// worker it waits for needs.
+// Spins for about 50 us, then gives up. More threads than cores never spin: the spinner would hold
+// the core that the worker it waits for needs.
 template <class Ready>
 bool spin_until(const Ready& ready, bool may_spin) {
   if (ready()) return true;
@@ -69,7 +69,10 @@ struct ThreadPool::State {
   void loop(int64_t worker) {
     uint64_t seen = 0;
     for (;;) {
-      const auto ready = [&] { return generation.load(std::memory_order_acquire) != seen || quit.load(std::memory_order_relaxed); };
+      const auto ready = [&] {
+        return generation.load(std::memory_order_acquire) != seen ||
+               quit.load(std::memory_order_relaxed);
+      };
       if (!spin_until(ready, may_spin)) {
         std::unique_lock lock(mutex);
         wake.wait(lock, ready);
@@ -90,7 +93,8 @@ ThreadPool::ThreadPool(int64_t threads) : state_(std::make_unique<State>()) {
   state_->threads = threads;
   state_->may_spin = threads <= usable_cores();
   state_->failures.resize(static_cast<size_t>(threads));
-  for (int64_t i = 1; i < threads; ++i) state_->workers.emplace_back([this, i] { state_->loop(i); });
+  for (int64_t i = 1; i < threads; ++i)
+    state_->workers.emplace_back([this, i] { state_->loop(i); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -157,7 +161,8 @@ int64_t usable_cores() {
 }
 
 void Context::throw_if_stopped() const {
-  if (stop != nullptr && stop->load(std::memory_order_relaxed)) throw Error(Code::interrupted, {}, "interrupted");
+  if (stop != nullptr && stop->load(std::memory_order_relaxed))
+    throw Error(Code::interrupted, {}, "interrupted");
 }
 
 }  // namespace halftone

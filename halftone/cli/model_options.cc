@@ -10,8 +10,10 @@ LoadedModel load_model(const std::string& name, const std::string& mode, const C
   const auto start = std::chrono::steady_clock::now();
   LoadedModel loaded;
   loaded.packed = pack::open_model(name, context);
-  loaded.model = runtime::Model::load(loaded.packed, {.numerics = runtime::numerics_from(mode)}, context);
-  loaded.load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  loaded.model =
+      runtime::Model::load(loaded.packed, {.numerics = runtime::numerics_from(mode)}, context);
+  loaded.load_ms =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   return loaded;
 }
 

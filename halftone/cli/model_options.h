@@ -14,7 +14,9 @@ struct ModelOptions {
   void declare(CLI::App& app, const std::string& default_mode) {
     mode = default_mode;
     app.add_option("--mode", mode,
-                   "exact: float activations, the meaning of the weights; int8: activations in 8 bits, faster (default " + default_mode + ")")
+                   "exact: float activations, the meaning of the weights; int8: activations in 8 "
+                   "bits, faster (default " +
+                       default_mode + ")")
         ->check(CLI::IsMember({"exact", "int8"}));
   }
 };

@@ -10,7 +10,8 @@ namespace halftone::cli {
 std::vector<int32_t> ModelText::conversation(const Json& messages) const {
   check(chat.has_value(), "a conversation needs a chat template");
   // Templates write the special tokens themselves.
-  return tokenizer.encode(chat->render(messages, {.variables = text::template_variables(tokenizer)}), false);
+  return tokenizer.encode(
+      chat->render(messages, {.variables = text::template_variables(tokenizer)}), false);
 }
 
 ModelText open_text(const spec::Checkpoint& checkpoint, const Context& context) {
@@ -20,14 +21,16 @@ ModelText open_text(const spec::Checkpoint& checkpoint, const Context& context) 
       return {text::tokenizer_from_gguf(gguf, checkpoint.path, context.limits),
               text::chat_template_from_gguf(gguf, checkpoint.path, "default", context.limits)};
     }
-    return {text::load_tokenizer(context, checkpoint.path), text::load_chat_template(context, checkpoint.path)};
+    return {text::load_tokenizer(context, checkpoint.path),
+            text::load_chat_template(context, checkpoint.path)};
   };
   ModelText out = open();
   out.tokenizer.check_fits(checkpoint.spec.vocabulary, checkpoint.path);
   return out;
 }
 
-std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoint& checkpoint, const ModelText& text) {
+std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoint& checkpoint,
+                                                            const ModelText& text) {
   const auto& special = text.tokenizer.special();
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"}}, generation = Json::object();
   config.update(text::template_variables(text.tokenizer));  // bos_token, eos_token, ...
@@ -38,7 +41,8 @@ std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoi
   if (special.eos_ids.size() == 1) generation["eos_token_id"] = special.eos_ids[0];
   if (special.eos_ids.size() > 1) generation["eos_token_id"] = special.eos_ids;
   if (special.pad) generation["pad_token_id"] = *special.pad;
-  std::vector<std::pair<std::string, std::string>> files = {{"tokenizer.json", text.tokenizer.json()}, {"tokenizer_config.json", config.dump(2) + "\n"}};
+  std::vector<std::pair<std::string, std::string>> files = {
+      {"tokenizer.json", text.tokenizer.json()}, {"tokenizer_config.json", config.dump(2) + "\n"}};
   if (text.chat) files.emplace_back("chat_template.jinja", text.chat->source());
   if (!generation.empty()) files.emplace_back("generation_config.json", generation.dump(2) + "\n");
   return files;

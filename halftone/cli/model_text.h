@@ -24,7 +24,9 @@ struct ModelText {
 // Throws E_MISMATCH when token ids do not fit the model's embedding.
 ModelText open_text(const spec::Checkpoint& checkpoint, const Context& context);
 
-// Name and contents of the files that a Hugging Face folder needs for text, made from a tokenizer that came another way (GGUF).
-std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoint& checkpoint, const ModelText& text);
+// Name and contents of the files that a Hugging Face folder needs for text, made from a tokenizer
+// that came another way (GGUF).
+std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoint& checkpoint,
+                                                            const ModelText& text);
 
 }  // namespace halftone::cli

@@ -11,16 +11,19 @@ bool same(const std::optional<FileInfo>& a, const std::optional<FileInfo>& b) {
 
 }  // namespace
 
-OutputFile::OutputFile(Env& env, std::string path, std::string_view flag, const std::vector<std::string>& models)
+OutputFile::OutputFile(Env& env, std::string path, std::string_view flag,
+                       const std::vector<std::string>& models)
     : env_(env), path_(std::move(path)) {
   const std::string subject(flag);
   const auto there = env_.stat(path_);
-  if ((there && there->is_directory) || path_.ends_with('/')) throw InputError(subject, path_ + " is a folder", "name a file in it");
+  if ((there && there->is_directory) || path_.ends_with('/'))
+    throw InputError(subject, path_ + " is a folder", "name a file in it");
   if (there && there->is_regular) {
     const auto folder = env_.stat(parent_path(path_));
     for (const std::string& model : models) {
       const auto info = env_.stat(model);
-      if (same(there, info) || same(folder, info)) throw InputError(subject, path_ + " is a file of the model " + model, "give another name");
+      if (same(there, info) || same(folder, info))
+        throw InputError(subject, path_ + " is a file of the model " + model, "give another name");
     }
   }
   const bool device = there && !there->is_regular;
@@ -29,7 +32,8 @@ OutputFile::OutputFile(Env& env, std::string path, std::string_view flag, const 
     file_ = env_.create(device ? path_ : temporary_);
   } catch (const IoError& e) {
     temporary_.clear();
-    throw IoError(path_, "create", e.error_number, "give " + subject + " a path that can be written");
+    throw IoError(path_, "create", e.error_number,
+                  "give " + subject + " a path that can be written");
   }
 }
 

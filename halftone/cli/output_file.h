@@ -1,8 +1,9 @@
 // A file that a command writes beside its result: the page of --report, the lines of --log-samples.
 //
-// Opened before any work, so that a path that cannot be written is found in milliseconds and not after an hour. The name appears only
-// when `finish` has made the file whole; a command that ends earlier leaves nothing. Devices and pipes (/dev/stderr, a process
-// substitution) are written as they are.
+// Opened before any work, so that a path that cannot be written is found in milliseconds and not
+// after an hour. The name appears only when `finish` has made the file whole; a command that ends
+// earlier leaves nothing. Devices and pipes (/dev/stderr, a process substitution) are written as
+// they are.
 #pragma once
 
 #include <memory>
@@ -16,9 +17,10 @@ namespace halftone::cli {
 
 class OutputFile {
  public:
-  // `flag` names the option in errors. `models`: folders or files that are read; a file of theirs is never replaced.
-  // InputError for a folder or a model's file, IoError when the system refuses.
-  OutputFile(Env& env, std::string path, std::string_view flag, const std::vector<std::string>& models);
+  // `flag` names the option in errors. `models`: folders or files that are read; a file of theirs
+  // is never replaced. InputError for a folder or a model's file, IoError when the system refuses.
+  OutputFile(Env& env, std::string path, std::string_view flag,
+             const std::vector<std::string>& models);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
 

@@ -16,11 +16,15 @@ struct SamplingOptions {
   void declare(CLI::App& app) {
     app.add_flag("--greedy", greedy, "always the most probable token");
     app.add_option("--temperature", sampler.temperature, "0 is greedy (default 0.8)");
-    app.add_option("--top-k", sampler.top_k, "keep the k most probable tokens, 0 = all (default 40)");
-    app.add_option("--top-p", sampler.top_p, "keep the most probable tokens up to this sum (default 0.95)");
-    app.add_option("--min-p", sampler.min_p, "drop tokens below this share of the best one (default 0.05)");
+    app.add_option("--top-k", sampler.top_k,
+                   "keep the k most probable tokens, 0 = all (default 40)");
+    app.add_option("--top-p", sampler.top_p,
+                   "keep the most probable tokens up to this sum (default 0.95)");
+    app.add_option("--min-p", sampler.min_p,
+                   "drop tokens below this share of the best one (default 0.05)");
     app.add_option("--repetition-penalty", sampler.repetition_penalty, "1 = off (default)");
-    app.add_option("--seed", seed, "the same seed gives the same text (default: a new one, printed)");
+    app.add_option("--seed", seed,
+                   "the same seed gives the same text (default: a new one, printed)");
   }
   // The options with the seed settled.
   runtime::SamplerOptions resolve() const;

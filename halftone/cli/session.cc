@@ -26,19 +26,24 @@ void on_signal(int number) {
 }
 
 constexpr std::string_view kFooter =
-    "Exit codes: 0 ok, 1 internal, 2 usage, 3 bad input, 4 I/O, 5 limit or memory, 6 numeric, 7 interrupted but resumable.\n"
+    "Exit codes: 0 ok, 1 internal, 2 usage, 3 bad input, 4 I/O, 5 limit or memory, 6 numeric, 7 "
+    "interrupted but resumable.\n"
     "More: halftone COMMAND --help, docs/ of the project.";
 
-// A closed standard stream would hand its number to the next file opened, and what is meant for the stream would end up in there.
+// A closed standard stream would hand its number to the next file opened, and what is meant for the
+// stream would end up in there.
 void hold_standard_streams() {
   for (int fd = 0; fd <= 2; ++fd)
-    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF && ::open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd) return;
+    if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+        ::open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
+      return;
 }
 
 int report(Terminal& terminal, const Error& error) {
   terminal.finish_stage();
   // Who closed the pipe (`halftone ... | head`) has what he wanted.
-  if (const auto* io = dynamic_cast<const IoError*>(&error); io != nullptr && io->subject() == "stdout" && io->error_number == EPIPE)
+  if (const auto* io = dynamic_cast<const IoError*>(&error);
+      io != nullptr && io->subject() == "stdout" && io->error_number == EPIPE)
     return static_cast<int>(error.exit());
   std::fprintf(stderr, "halftone: %s\n", error.line().c_str());
   return static_cast<int>(error.exit());
@@ -55,30 +60,40 @@ std::string program_folder() {
 }
 
 Session::Session(std::vector<std::string> argv_in, const TorchParts* torch_in)
-    : env(posix_env()), torch(torch_in), argv(std::move(argv_in)), places(files::default_data_places(*env)) {
+    : env(posix_env()),
+      torch(torch_in),
+      argv(std::move(argv_in)),
+      places(files::default_data_places(*env)) {
   places.parquet = text::parquet_reader(*env);
 }
 
 void Session::add_threads(CLI::App& app) {
-  app.add_option("--threads", threads, "worker threads (default: the cores this process may use)")->check(CLI::Range(1, 1024));
+  app.add_option("--threads", threads, "worker threads (default: the cores this process may use)")
+      ->check(CLI::Range(1, 1024));
 }
-void Session::add_json(CLI::App& app) { app.add_flag("--json", json, "print the result as JSON on stdout"); }
-void Session::add_quiet(CLI::App& app) { app.add_flag("-q,--quiet", quiet, "no progress and no notes on stderr"); }
+void Session::add_json(CLI::App& app) {
+  app.add_flag("--json", json, "print the result as JSON on stdout");
+}
+void Session::add_quiet(CLI::App& app) {
+  app.add_flag("-q,--quiet", quiet, "no progress and no notes on stderr");
+}
 
 Context& Session::start() {
   terminal.set_quiet(quiet);
   const int64_t cores = usable_cores();
   context.threads = threads > 0 ? threads : cores;
   if (context.threads > cores)
-    terminal.warn(std::to_string(context.threads) + " threads on " + std::to_string(cores) + " cores: running as asked, slower than with --threads " +
-                  std::to_string(cores));
+    terminal.warn(std::to_string(context.threads) + " threads on " + std::to_string(cores) +
+                  " cores: running as asked, slower than with --threads " + std::to_string(cores));
   pool_ = std::make_unique<ThreadPool>(context.threads);
   context.pool = pool_.get();
   context.env = env.get();
   context.stop = &stop_asked;
   context.log = [this](Level level, std::string_view text) {
-    if (level == Level::warning) terminal.warn(text);
-    else if (level == Level::info) terminal.note(text);
+    if (level == Level::warning)
+      terminal.warn(text);
+    else if (level == Level::info)
+      terminal.note(text);
   };
   context.progress = [this](const Progress& p) { terminal.progress(p); };
   struct sigaction action {};
@@ -92,7 +107,8 @@ Context& Session::start() {
 
 std::optional<std::string> Session::worker_path() const {
   const std::string here = program_folder();
-  for (const std::string& path : {join_path(here, "halftone-worker"), join_path(here, "../libexec/halftone/halftone-worker")})
+  for (const std::string& path :
+       {join_path(here, "halftone-worker"), join_path(here, "../libexec/halftone/halftone-worker")})
     if (env->stat(path)) return path;
   return std::nullopt;
 }
@@ -100,7 +116,8 @@ std::optional<std::string> Session::worker_path() const {
 void Session::need_torch(std::string_view what_for) {
   if (torch != nullptr) return;
   if (const auto path = worker_path()) {
-    // One BLAS thread a call: we split the work ourselves, so that any thread count gives the same bytes.
+    // One BLAS thread a call: we split the work ourselves, so that any thread count gives the same
+    // bytes.
     ::setenv("OPENBLAS_NUM_THREADS", "1", 1);
     ::setenv("OMP_NUM_THREADS", "1", 1);
     std::vector<char*> arguments;
@@ -109,8 +126,12 @@ void Session::need_torch(std::string_view what_for) {
     ::execv(path->c_str(), arguments.data());
     throw IoError(*path, "exec", errno);
   }
-  throw UnsupportedError("halftone", std::string(what_for) + " needs the worker with libtorch, which is not installed beside this program",
-                         "build the preset release (not lean), or choose a recipe without calibration such as rtn_int4_g64");
+  throw UnsupportedError(
+      "halftone",
+      std::string(what_for) +
+          " needs the worker with libtorch, which is not installed beside this program",
+      "build the preset release (not lean), or choose a recipe without calibration such as "
+      "rtn_int4_g64");
 }
 
 void Session::print(const Json& result, const std::function<void()>& text) {
@@ -124,7 +145,10 @@ void Session::print(const Json& result, const std::function<void()>& text) {
 int main_program(int argc, char** argv, const TorchParts* torch) {
   hold_standard_streams();
   Session session({argv, argv + argc}, torch);
-  CLI::App app("Halftone quantizes transformers, runs the result fast and small, and measures exactly what was lost.", "halftone");
+  CLI::App app(
+      "Halftone quantizes transformers, runs the result fast and small, and measures exactly what "
+      "was lost.",
+      "halftone");
   app.footer(std::string(kFooter));
   app.set_version_flag("--version", "halftone " HALFTONE_VERSION);
   app.require_subcommand(1);
@@ -146,8 +170,10 @@ int main_program(int argc, char** argv, const TorchParts* torch) {
       std::string remedy = "see halftone --help";
       if (argc > 1 && argv[1][0] != '-') {
         const auto near = nearest_name(argv[1], names);
-        if (near && *near != argv[1]) remedy = "did you mean halftone " + *near + "?";
-        else if (near) remedy = "see halftone " + *near + " --help";
+        if (near && *near != argv[1])
+          remedy = "did you mean halftone " + *near + "?";
+        else if (near)
+          remedy = "see halftone " + *near + " --help";
       }
       throw InputError("halftone", e.what(), remedy);
     }
@@ -155,9 +181,12 @@ int main_program(int argc, char** argv, const TorchParts* torch) {
   } catch (const Error& e) {
     return report(session.terminal, e);
   } catch (const std::bad_alloc&) {
-    return report(session.terminal, Error(Code::budget, {}, "out of memory", "use a smaller --length, fewer --samples or fewer threads"));
+    return report(session.terminal,
+                  Error(Code::budget, {}, "out of memory",
+                        "use a smaller --length, fewer --samples or fewer threads"));
   } catch (const std::exception& e) {
-    return report(session.terminal, Error(Code::internal, {}, e.what(), "this is a bug in halftone"));
+    return report(session.terminal,
+                  Error(Code::internal, {}, e.what(), "this is a bug in halftone"));
   }
 }
 

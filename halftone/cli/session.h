@@ -24,12 +24,17 @@ namespace halftone::cli {
 
 // What the worker brings and the lean program lacks.
 struct TorchParts {
-  std::function<std::unique_ptr<recipe::BlockEngine>(const spec::Checkpoint& checkpoint, const Context& context)> block_engine;
-  std::function<std::unique_ptr<eval::LogitSource>(std::shared_ptr<const pack::PackedModel> model, const Context& context)> logit_source;
+  std::function<std::unique_ptr<recipe::BlockEngine>(const spec::Checkpoint& checkpoint,
+                                                     const Context& context)>
+      block_engine;
+  std::function<std::unique_ptr<eval::LogitSource>(std::shared_ptr<const pack::PackedModel> model,
+                                                   const Context& context)>
+      logit_source;
   std::span<const Named<rounder::Run>> rounder_runs;
-  std::function<double()> measure_gflops;       // f32 matrix product, all threads
-  std::function<std::string()> numeric_path;    // "openblas SkylakeX": bytes may depend on it
-  std::function<std::vector<std::pair<std::string, std::string>>()> facts;  // for `doctor`: torch version, sgemm GFLOP/s
+  std::function<double()> measure_gflops;     // f32 matrix product, all threads
+  std::function<std::string()> numeric_path;  // "openblas SkylakeX": bytes may depend on it
+  std::function<std::vector<std::pair<std::string, std::string>>()>
+      facts;  // for `doctor`: torch version, sgemm GFLOP/s
 };
 
 class Session {
@@ -41,10 +46,12 @@ class Session {
   void add_json(CLI::App& app);
   void add_quiet(CLI::App& app);
 
-  // Builds pool and context from the parsed options; warns once when there are more threads than cores.
+  // Builds pool and context from the parsed options; warns once when there are more threads than
+  // cores.
   Context& start();
 
-  // Replaces this process by the worker, same arguments; returns only in the worker itself. UnsupportedError when it is not installed.
+  // Replaces this process by the worker, same arguments; returns only in the worker itself.
+  // UnsupportedError when it is not installed.
   void need_torch(std::string_view what_for);
   std::optional<std::string> worker_path() const;
 
@@ -53,12 +60,12 @@ class Session {
 
   Terminal terminal;
   std::unique_ptr<Env> env;
-  const TorchParts* torch;              // null in the lean program
+  const TorchParts* torch;  // null in the lean program
   std::vector<std::string> argv;
   bool json = false, quiet = false;
-  int64_t threads = 0;                  // 0: all usable cores
+  int64_t threads = 0;  // 0: all usable cores
   Context context;
-  files::DataPlaces places;             // --data is applied by the commands that have it
+  files::DataPlaces places;  // --data is applied by the commands that have it
 
  private:
   std::unique_ptr<ThreadPool> pool_;
@@ -67,8 +74,9 @@ class Session {
 // A command is one file in cli/command/: `Command quantize();`.
 struct Command {
   std::string summary;
-  std::string examples;                 // shown under --help
-  // Adds options to `app` and returns what to run once they are parsed; its result is the exit code.
+  std::string examples;  // shown under --help
+  // Adds options to `app` and returns what to run once they are parsed; its result is the exit
+  // code.
   std::function<std::function<int()>(CLI::App& app, Session& session)> declare;
 };
 std::span<const Named<Command>> entries();

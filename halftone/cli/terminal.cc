@@ -26,7 +26,8 @@ bool dumb() {
 
 void put(FILE* file, std::string_view text) {
   errno = 0;
-  const bool whole = std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0;
+  const bool whole =
+      std::fwrite(text.data(), 1, text.size(), file) == text.size() && std::fflush(file) == 0;
   // A result that was not delivered is a failure; a remark on stderr has no other place to go.
   if (!whole && file == stdout) throw IoError("stdout", "write", errno);
 }
@@ -39,7 +40,10 @@ std::string format(const char* pattern, double x) {
 
 }  // namespace
 
-Terminal::Terminal(bool quiet) : quiet_(quiet), tty_(::isatty(2) && !dumb()), colours_(::isatty(1) && !dumb() && !set("NO_COLOR")) {
+Terminal::Terminal(bool quiet)
+    : quiet_(quiet),
+      tty_(::isatty(2) && !dumb()),
+      colours_(::isatty(1) && !dumb() && !set("NO_COLOR")) {
   winsize size{};
   if (::ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 20) width_ = size.ws_col;
 }
@@ -86,9 +90,11 @@ void Terminal::progress(const Progress& p) {
   done_ = p.done;
   const double since = std::chrono::duration<double>(now - last_rate_).count();
   if (since > 0.2 && p.done > last_done_) {
-    // A smoothed rate: fast enough to follow a change of stage inside a block, slow enough not to jump.
+    // A smoothed rate: fast enough to follow a change of stage inside a block, slow enough not to
+    // jump.
     const double current = (p.done - last_done_) / since;
-    const double overall = p.done / std::max(1e-9, std::chrono::duration<double>(now - stage_start_).count());
+    const double overall =
+        p.done / std::max(1e-9, std::chrono::duration<double>(now - stage_start_).count());
     rate_ = rate_ == 0 ? overall : 0.7 * rate_ + 0.3 * (0.5 * current + 0.5 * overall);
     last_rate_ = now;
     last_done_ = p.done;
@@ -107,9 +113,11 @@ void Terminal::draw(const Progress& p, Clock::time_point now) {
   std::string line(p.stage);
   if (p.total > 0) line += "  " + format("%3.0f %%", share * 100);
   if (!p.detail.empty()) line += "  " + std::string(p.detail);
-  if (!p.unit.empty() && rate_ > 0) line += "  " + significant(rate_) + " " + std::string(p.unit) + "/s";
+  if (!p.unit.empty() && rate_ > 0)
+    line += "  " + significant(rate_) + " " + std::string(p.unit) + "/s";
   if (p.total > 0 && rate_ > 0 && share < 1)
-    line += std::string(share < 0.1 ? "  about " : "  ") + duration(std::max(0.0, (p.total - p.done) / rate_)) + " left";
+    line += std::string(share < 0.1 ? "  about " : "  ") +
+            duration(std::max(0.0, (p.total - p.done) / rate_)) + " left";
   line = printable(line);
   if (tty_) {
     if (static_cast<int64_t>(line.size()) >= width_) line.resize(static_cast<size_t>(width_ - 1));
@@ -133,10 +141,11 @@ std::string duration(double seconds) {
   if (total < 60) return std::to_string(total) + " s";
   char buffer[32];
   if (total < 3600)
-    std::snprintf(buffer, sizeof(buffer), "%ld:%02ld", static_cast<long>(total / 60), static_cast<long>(total % 60));
-  else
-    std::snprintf(buffer, sizeof(buffer), "%ld:%02ld:%02ld", static_cast<long>(total / 3600), static_cast<long>(total / 60 % 60),
+    std::snprintf(buffer, sizeof(buffer), "%ld:%02ld", static_cast<long>(total / 60),
                   static_cast<long>(total % 60));
+  else
+    std::snprintf(buffer, sizeof(buffer), "%ld:%02ld:%02ld", static_cast<long>(total / 3600),
+                  static_cast<long>(total / 60 % 60), static_cast<long>(total % 60));
   return buffer;
 }
 
@@ -149,7 +158,8 @@ std::string bytes_text(double bytes) {
 
 std::string count_text(double n) {
   std::string digits = format("%.0f", n);
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > (n < 0 ? 1 : 0); at -= 3) digits.insert(static_cast<size_t>(at), ",");
+  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > (n < 0 ? 1 : 0); at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
   return digits;
 }
 
@@ -184,8 +194,10 @@ std::string TextTable::text() const {
   std::vector<size_t> width(columns);
   for (size_t c = 0; c < columns; ++c) {
     width[c] = std::max(head[c].size(), left[c] + right[c]);
-    if (c) out += "  " + std::string(width[c] - head[c].size(), ' ') + head[c];
-    else out += head[c] + std::string(width[c] - head[c].size(), ' ');
+    if (c)
+      out += "  " + std::string(width[c] - head[c].size(), ' ') + head[c];
+    else
+      out += head[c] + std::string(width[c] - head[c].size(), ' ');
   }
   out += "\n";
   for (const auto& row : rows) {

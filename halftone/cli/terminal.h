@@ -1,8 +1,10 @@
-// What a person sees: results on stdout, everything else on stderr, one progress line that knows its remaining time.
+// What a person sees: results on stdout, everything else on stderr, one progress line that knows
+// its remaining time.
 //
-// On a terminal the line is redrawn at most ten times a second, from half a second on; a finished stage stays as one past-tense
-// line. Elsewhere (pipe, CI, TERM=dumb): plain lines every 10 % or 30 s. NO_COLOR, --quiet and --json are respected.
-// Names from files reach the terminal with control bytes escaped. Results that stdout does not take throw IoError.
+// On a terminal the line is redrawn at most ten times a second, from half a second on; a finished
+// stage stays as one past-tense line. Elsewhere (pipe, CI, TERM=dumb): plain lines every 10 % or 30
+// s. NO_COLOR, --quiet and --json are respected. Names from files reach the terminal with control
+// bytes escaped. Results that stdout does not take throw IoError.
 #pragma once
 
 #include <chrono>
@@ -21,12 +23,12 @@ class Terminal {
   explicit Terminal(bool quiet = false);
   void set_quiet(bool quiet) { quiet_ = quiet; }
 
-  void out(std::string_view text);                    // a line of the result, stdout
-  void piece(std::string_view text);                  // generated text as it comes, stdout, unchanged
-  void note(std::string_view text);                   // a line beside it, stderr
+  void out(std::string_view text);    // a line of the result, stdout
+  void piece(std::string_view text);  // generated text as it comes, stdout, unchanged
+  void note(std::string_view text);   // a line beside it, stderr
   void warn(std::string_view text);
-  void progress(const Progress& p);                   // thread-safe
-  void finish_stage();                                // ends the progress line, if there is one
+  void progress(const Progress& p);  // thread-safe
+  void finish_stage();               // ends the progress line, if there is one
 
   bool colours() const { return colours_; }
   int64_t width() const { return width_; }
@@ -48,8 +50,8 @@ class Terminal {
 
 // "1:38", "2:04:10", "0.8 s": durations as people read them.
 std::string duration(double seconds);
-std::string bytes_text(double bytes);                 // "86.4 MB" (decimal, as disks and hubs count)
-std::string count_text(double n);                     // "16,384"
+std::string bytes_text(double bytes);  // "86.4 MB" (decimal, as disks and hubs count)
+std::string count_text(double n);      // "16,384"
 
 // Numbers right-aligned on the decimal point, two spaces between columns; the first column is text.
 struct TextTable {
@@ -58,6 +60,7 @@ struct TextTable {
   std::string text() const;
 };
 
-std::string significant(double x, int digits = 3);    // three significant digits, no exponent between 1e-4 and 1e6
+std::string significant(
+    double x, int digits = 3);  // three significant digits, no exponent between 1e-4 and 1e6
 
 }  // namespace halftone::cli

@@ -8,7 +8,8 @@
 
 namespace halftone::eval {
 
-Interval bootstrap(int64_t count, const std::function<double(std::span<const double>)>& statistic, uint64_t seed, int64_t resamples) {
+Interval bootstrap(int64_t count, const std::function<double(std::span<const double>)>& statistic,
+                   uint64_t seed, int64_t resamples) {
   check(count >= 1 && resamples >= 40, "a bootstrap needs units and resamples");
   std::vector<double> multiplicity(static_cast<size_t>(count), 1.0);
   if (count == 1) {
@@ -20,11 +21,14 @@ Interval bootstrap(int64_t count, const std::function<double(std::span<const dou
     const CounterRng rng(seed, 0xb007u, static_cast<uint32_t>(r));
     std::fill(multiplicity.begin(), multiplicity.end(), 0.0);
     for (int64_t i = 0; i < count; ++i)
-      multiplicity[static_cast<size_t>(rng.uniform(static_cast<uint64_t>(i)) * static_cast<double>(count))] += 1.0;
+      multiplicity[static_cast<size_t>(rng.uniform(static_cast<uint64_t>(i)) *
+                                       static_cast<double>(count))] += 1.0;
     values[static_cast<size_t>(r)] = statistic(multiplicity);
   }
   std::sort(values.begin(), values.end());
-  const auto at = [&](double p) { return values[static_cast<size_t>(std::lround(p * static_cast<double>(resamples - 1)))]; };
+  const auto at = [&](double p) {
+    return values[static_cast<size_t>(std::lround(p * static_cast<double>(resamples - 1)))];
+  };
   return {at(0.025), at(0.975)};
 }
 

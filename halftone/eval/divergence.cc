@@ -10,9 +10,11 @@
 
 namespace halftone::eval {
 
-RowDivergence compare_rows(std::span<const float> reference, std::span<const float> candidate, int32_t target) {
+RowDivergence compare_rows(std::span<const float> reference, std::span<const float> candidate,
+                           int32_t target) {
   const RowSum p = log_sum_exp(reference), q = log_sum_exp(candidate);
-  // KL = sum p (log p - log q). The shift log Z is the same for every entry: sum p (r - c) - log Zr + log Zc.
+  // KL = sum p (log p - log q). The shift log Z is the same for every entry: sum p (r - c) - log Zr
+  // + log Zc.
   double sums[8] = {};
   const auto term = [&](size_t i) {
     const double weight = static_cast<double>(std::exp(reference[i] - p.max));
@@ -48,7 +50,8 @@ struct Tally {
 // Fills `rows` with the next `wanted` positions, whatever chunks the source prefers.
 void pull(LogitSource& source, std::span<float> rows, int64_t wanted, int64_t vocabulary) {
   for (int64_t have = 0; have < wanted;) {
-    const int64_t n = source.next(rows.subspan(static_cast<size_t>(have * vocabulary), static_cast<size_t>((wanted - have) * vocabulary)));
+    const int64_t n = source.next(rows.subspan(static_cast<size_t>(have * vocabulary),
+                                               static_cast<size_t>((wanted - have) * vocabulary)));
     check(n > 0, "a source ended before its last position");
     have += n;
   }
@@ -57,14 +60,15 @@ void pull(LogitSource& source, std::span<float> rows, int64_t wanted, int64_t vo
 Divergence summary(const Tally& tally) {
   const auto& windows = tally.windows;
   const auto count = static_cast<int64_t>(windows.size());
-  const auto per_token = [&](double WindowSums::* part) {
+  const auto per_token = [&](double WindowSums::*part) {
     return [&windows, part](std::span<const double> m) {
       double sum = 0, n = 0;
-      for (size_t i = 0; i < windows.size(); ++i) sum += m[i] * (windows[i].*part), n += m[i] * windows[i].count;
+      for (size_t i = 0; i < windows.size(); ++i)
+        sum += m[i] * (windows[i].*part), n += m[i] * windows[i].count;
       return sum / n;
     };
   };
-  const auto mean_nll = [&](double WindowSums::* part, std::span<const double> m) {
+  const auto mean_nll = [&](double WindowSums::*part, std::span<const double> m) {
     double sum = 0, n = 0;
     for (size_t i = 0; i < windows.size(); ++i) {
       sum += m[i] * windows[i].weight * (windows[i].*part) / windows[i].count;
@@ -94,14 +98,18 @@ Divergence summary(const Tally& tally) {
 
 }  // namespace
 
-std::vector<Divergence> divergence(LogitSource& reference, std::span<LogitSource* const> candidates, std::span<const int32_t> ids,
-                                   const Protocol& protocol, const Context& context) {
+std::vector<Divergence> divergence(LogitSource& reference, std::span<LogitSource* const> candidates,
+                                   std::span<const int32_t> ids, const Protocol& protocol,
+                                   const Context& context) {
   const int64_t vocabulary = reference.vocabulary();
   for (const LogitSource* candidate : candidates)
     if (candidate->vocabulary() != vocabulary)
-      throw InputError(candidate->label(), "has a vocabulary of " + std::to_string(candidate->vocabulary()) + ", the reference " +
-                                               std::to_string(vocabulary), "compare models of one family");
-  if (protocol.windows.empty()) throw InputError("text", "is shorter than one window", "give more text or a shorter window");
+      throw InputError(candidate->label(),
+                       "has a vocabulary of " + std::to_string(candidate->vocabulary()) +
+                           ", the reference " + std::to_string(vocabulary),
+                       "compare models of one family");
+  if (protocol.windows.empty())
+    throw InputError("text", "is shorter than one window", "give more text or a shorter window");
   const auto start = std::chrono::steady_clock::now();
   const auto row = static_cast<size_t>(vocabulary);
   std::vector<float> a(static_cast<size_t>(kRowsPerChunk) * row), b(a.size());
@@ -111,7 +119,8 @@ std::vector<Divergence> divergence(LogitSource& reference, std::span<LogitSource
   double done = 0;
   for (const Window& window : protocol.windows) {
     context.throw_if_stopped();
-    const auto tokens = ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(window.end - window.begin));
+    const auto tokens = ids.subspan(static_cast<size_t>(window.begin),
+                                    static_cast<size_t>(window.end - window.begin));
     int64_t position = window.first_target - 1 - window.begin;
     const int64_t last = window.end - 1 - window.begin;
     reference.begin(tokens, position);
@@ -125,14 +134,18 @@ std::vector<Divergence> divergence(LogitSource& reference, std::span<LogitSource
         pull(*candidates[c], b, have, vocabulary);
         context.pool->each(scored, [&](int64_t i) {
           const size_t at = static_cast<size_t>(i) * row;
-          found[static_cast<size_t>(i)] = compare_rows(std::span<const float>(a).subspan(at, row), std::span<const float>(b).subspan(at, row),
-                                                       tokens[static_cast<size_t>(position + i + 1)]);
+          found[static_cast<size_t>(i)] =
+              compare_rows(std::span<const float>(a).subspan(at, row),
+                           std::span<const float>(b).subspan(at, row),
+                           tokens[static_cast<size_t>(position + i + 1)]);
         });
         WindowSums& sums = tallies[c].windows.back();
         for (int64_t i = 0; i < scored; ++i) {
           const RowDivergence& d = found[static_cast<size_t>(i)];
           if (!std::isfinite(d.kl))
-            throw NumericError(candidates[c]->label(), "position " + std::to_string(window.begin + position + i) + " has a logit that is not finite");
+            throw NumericError(candidates[c]->label(),
+                               "position " + std::to_string(window.begin + position + i) +
+                                   " has a logit that is not finite");
           sums.count += 1;
           sums.kl += d.kl;
           sums.same += d.same_top ? 1 : 0;
@@ -150,7 +163,8 @@ std::vector<Divergence> divergence(LogitSource& reference, std::span<LogitSource
   for (const Tally& tally : tallies) {
     results.push_back(summary(tally));
     results.back().protocol = protocol.name;
-    results.back().seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    results.back().seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
   return results;
 }

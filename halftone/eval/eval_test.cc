@@ -15,7 +15,8 @@ namespace {
 // Logits of position t are a seeded function of (ids[t], t); `noise` shifts them.
 class ToySource : public LogitSource {
  public:
-  ToySource(int64_t vocabulary, double noise, int64_t chunk) : vocabulary_(vocabulary), noise_(noise), chunk_(chunk) {}
+  ToySource(int64_t vocabulary, double noise, int64_t chunk)
+      : vocabulary_(vocabulary), noise_(noise), chunk_(chunk) {}
   std::string label() const override { return "toy"; }
   int64_t vocabulary() const override { return vocabulary_; }
   int64_t context() const override { return 64; }
@@ -31,7 +32,8 @@ class ToySource : public LogitSource {
       const CounterRng other(8, static_cast<uint32_t>(position_));
       for (int64_t v = 0; v < vocabulary_; ++v)
         rows[static_cast<size_t>(n * vocabulary_ + v)] =
-            static_cast<float>(2 * rng.normal(static_cast<uint64_t>(v)) + noise_ * other.normal(static_cast<uint64_t>(v)));
+            static_cast<float>(2 * rng.normal(static_cast<uint64_t>(v)) +
+                               noise_ * other.normal(static_cast<uint64_t>(v)));
     }
     return n;
   }
@@ -58,7 +60,8 @@ class Eval : public testing::Test {
       if (position + 1 != target) return;
       double sum = 0;
       for (float v : row) sum += std::exp(static_cast<double>(v));
-      out = std::log(sum) - static_cast<double>(row[static_cast<size_t>(window[static_cast<size_t>(target)])]);
+      out = std::log(sum) -
+            static_cast<double>(row[static_cast<size_t>(window[static_cast<size_t>(target)])]);
     });
     return out;
   }
@@ -93,7 +96,9 @@ TEST_F(Eval, PerplexityEqualsTheDirectSum) {
   const Perplexity got = perplexity(source, ids, protocol, context);
   double sum = 0;
   for (int64_t w = 0; w < 3; ++w)
-    for (int64_t t = 1; t < 32; ++t) sum += brute_nll(source, std::span<const int32_t>(ids).subspan(static_cast<size_t>(w * 32), 32), t);
+    for (int64_t t = 1; t < 32; ++t)
+      sum += brute_nll(source,
+                       std::span<const int32_t>(ids).subspan(static_cast<size_t>(w * 32), 32), t);
   EXPECT_NEAR(got.mean_nll, sum / 93, 1e-6);  // f32 exp: 1e-7 relative per term
   EXPECT_EQ(got.tokens, 93);
   EXPECT_LT(got.ci95[0], got.perplexity);
@@ -108,10 +113,12 @@ TEST_F(Eval, StridedPerplexityUsesTheGuidesWeights) {
   int64_t previous = 0;
   for (int64_t begin = 0; begin < 100; begin += 16) {
     const int64_t end = std::min<int64_t>(begin + 40, 100), target_length = end - previous;
-    const auto window = std::span<const int32_t>(ids).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    const auto window = std::span<const int32_t>(ids).subspan(static_cast<size_t>(begin),
+                                                              static_cast<size_t>(end - begin));
     double loss = 0;
     int64_t count = 0;
-    for (int64_t t = std::max(previous, begin + 1); t < end; ++t, ++count) loss += brute_nll(source, window, t - begin);
+    for (int64_t t = std::max(previous, begin + 1); t < end; ++t, ++count)
+      loss += brute_nll(source, window, t - begin);
     sum += loss / static_cast<double>(count) * static_cast<double>(target_length - 1);
     weight += static_cast<double>(target_length - 1);
     previous = end;
@@ -120,7 +127,8 @@ TEST_F(Eval, StridedPerplexityUsesTheGuidesWeights) {
   EXPECT_NEAR(got.mean_nll, sum / weight, 1e-6);
 }
 
-Divergence one(LogitSource& a, LogitSource& b, std::span<const int32_t> ids, const Protocol& protocol, const Context& context) {
+Divergence one(LogitSource& a, LogitSource& b, std::span<const int32_t> ids,
+               const Protocol& protocol, const Context& context) {
   LogitSource* candidates[] = {&b};
   return divergence(a, candidates, ids, protocol, context)[0];
 }
@@ -152,7 +160,8 @@ TEST_F(Eval, DivergenceEqualsTheDirectSum) {
     b.each_row(window, 0, [&](int64_t, std::span<const float> row) { q.push_back(soft(row)); });
     for (size_t t = 0; t + 1 < p.size(); ++t, ++n) {
       for (size_t v = 0; v < 50; ++v) kl += p[t][v] * std::log(p[t][v] / q[t][v]);
-      same += std::max_element(p[t].begin(), p[t].end()) - p[t].begin() == std::max_element(q[t].begin(), q[t].end()) - q[t].begin();
+      same += std::max_element(p[t].begin(), p[t].end()) - p[t].begin() ==
+              std::max_element(q[t].begin(), q[t].end()) - q[t].begin();
     }
   }
   EXPECT_NEAR(d.kl_mean, kl / static_cast<double>(n), 1e-6);
@@ -168,11 +177,14 @@ TEST(Bootstrap, CoversTheMeanOfASkewedSampleAboutNinetyFivePercentOfTheTime) {
     const CounterRng rng(trial, 99);
     std::vector<double> x;
     for (uint64_t i = 0; i < 40; ++i) x.push_back(rng.normal(i));
-    const Interval ci = bootstrap(40, [&](std::span<const double> m) {
-      double sum = 0, n = 0;
-      for (size_t i = 0; i < x.size(); ++i) sum += m[i] * x[i], n += m[i];
-      return sum / n;
-    }, trial, 400);
+    const Interval ci = bootstrap(
+        40,
+        [&](std::span<const double> m) {
+          double sum = 0, n = 0;
+          for (size_t i = 0; i < x.size(); ++i) sum += m[i] * x[i], n += m[i];
+          return sum / n;
+        },
+        trial, 400);
     covered += ci[0] <= 0 && 0 <= ci[1];
   }
   // Binomial(200, 0.93) stays within 172..199 with probability above 0.999.

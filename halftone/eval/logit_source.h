@@ -1,9 +1,11 @@
-// Anything that turns token ids into logits: the runtime, or the torch graph. Evaluation knows nothing else about a model.
+// Anything that turns token ids into logits: the runtime, or the torch graph. Evaluation knows
+// nothing else about a model.
 //
-// A source is pulled in chunks, so that a reference and a candidate can be walked side by side with two small buffers
-// instead of files of logits:
+// A source is pulled in chunks, so that a reference and a candidate can be walked side by side with
+// two small buffers instead of files of logits:
 //     source.begin(ids, 0);
-//     while (int64_t n = source.next(rows)) ...          // rows: room for rows.size() / vocabulary() positions
+//     while (int64_t n = source.next(rows)) ...          // rows: room for rows.size() /
+//     vocabulary() positions
 #pragma once
 
 #include <cstdint>
@@ -17,23 +19,26 @@ namespace halftone::eval {
 class LogitSource {
  public:
   virtual ~LogitSource() = default;
-  virtual std::string label() const = 0;      // "smollm2-gptq4 (runtime, exact)"
+  virtual std::string label() const = 0;  // "smollm2-gptq4 (runtime, exact)"
   virtual int64_t vocabulary() const = 0;
-  virtual int64_t context() const = 0;        // longest sequence it takes
-  // Starts over with an empty cache. Logits are wanted for positions [first, ids.size()); `ids` is copied.
+  virtual int64_t context() const = 0;  // longest sequence it takes
+  // Starts over with an empty cache. Logits are wanted for positions [first, ids.size()); `ids` is
+  // copied.
   virtual void begin(std::span<const int32_t> ids, int64_t first) = 0;
-  // Writes the logits of the next positions as [n, vocabulary] f32 into the front of `rows`; returns n, 0 at the end.
-  // rows.size() is a multiple of vocabulary().
+  // Writes the logits of the next positions as [n, vocabulary] f32 into the front of `rows`;
+  // returns n, 0 at the end. rows.size() is a multiple of vocabulary().
   virtual int64_t next(std::span<float> rows) = 0;
 
   // The same, row by row. The row is valid during the call only.
-  void each_row(std::span<const int32_t> ids, int64_t first, const std::function<void(int64_t position, std::span<const float> row)>& row) {
+  void each_row(std::span<const int32_t> ids, int64_t first,
+                const std::function<void(int64_t position, std::span<const float> row)>& row) {
     constexpr int64_t kChunk = 64;
     std::vector<float> rows(static_cast<size_t>(kChunk * vocabulary()));
     begin(ids, first);
     for (int64_t position = first, n = next(rows); n > 0; n = next(rows))
       for (int64_t i = 0; i < n; ++i)
-        row(position++, std::span<const float>(rows).subspan(static_cast<size_t>(i * vocabulary()), static_cast<size_t>(vocabulary())));
+        row(position++, std::span<const float>(rows).subspan(static_cast<size_t>(i * vocabulary()),
+                                                             static_cast<size_t>(vocabulary())));
   }
 };
 

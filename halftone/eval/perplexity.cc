@@ -12,11 +12,14 @@ namespace halftone::eval {
 
 double nll(std::span<const float> row, int32_t target, int64_t position) {
   const RowSum sum = log_sum_exp(row);
-  if (!std::isfinite(sum.log_sum)) throw NumericError("logits", "position " + std::to_string(position) + " has a logit that is not finite");
+  if (!std::isfinite(sum.log_sum))
+    throw NumericError("logits",
+                       "position " + std::to_string(position) + " has a logit that is not finite");
   return sum.log_sum - static_cast<double>(row[static_cast<size_t>(target)]);
 }
 
-Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const Protocol& protocol, const Context& context) {
+Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const Protocol& protocol,
+                      const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   Perplexity result;
   result.protocol = protocol.name;
@@ -28,23 +31,28 @@ Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const P
   std::vector<double> weights;
   for (const Window& window : protocol.windows) {
     context.throw_if_stopped();
-    const auto tokens = ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(window.end - window.begin));
+    const auto tokens = ids.subspan(static_cast<size_t>(window.begin),
+                                    static_cast<size_t>(window.end - window.begin));
     const int64_t first = window.first_target - 1 - window.begin;
     source.begin(tokens, first);
     double sum = 0;
     int64_t position = first;
-    const int64_t last = window.end - 1 - window.begin;  // the last position predicts nothing that is scored
+    const int64_t last =
+        window.end - 1 - window.begin;  // the last position predicts nothing that is scored
     while (position < last) {
       const int64_t n = source.next(rows);
       check(n > 0, "a source ended before its last position");
       const int64_t scored = std::min(n, last - position);
       context.pool->each(scored, [&](int64_t i) {
-        losses[static_cast<size_t>(i)] = nll(std::span<const float>(rows).subspan(static_cast<size_t>(i * vocabulary), static_cast<size_t>(vocabulary)),
-                                             tokens[static_cast<size_t>(position + i + 1)], window.begin + position + i);
+        losses[static_cast<size_t>(i)] =
+            nll(std::span<const float>(rows).subspan(static_cast<size_t>(i * vocabulary),
+                                                     static_cast<size_t>(vocabulary)),
+                tokens[static_cast<size_t>(position + i + 1)], window.begin + position + i);
       });
       for (int64_t i = 0; i < scored; ++i) sum += losses[static_cast<size_t>(i)];
       position += n;
-      context.progress({"perplexity", source.label(), done + static_cast<double>(position), total, "tok"});
+      context.progress(
+          {"perplexity", source.label(), done + static_cast<double>(position), total, "tok"});
     }
     done += static_cast<double>(window.end - window.begin);
     const int64_t scored = window.end - window.first_target;
@@ -52,7 +60,8 @@ Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const P
     result.window_nll.push_back(sum / static_cast<double>(scored));
     weights.push_back(window.weight);
   }
-  if (result.window_nll.empty()) throw InputError("text", "is shorter than one window", "give more text or a shorter window");
+  if (result.window_nll.empty())
+    throw InputError("text", "is shorter than one window", "give more text or a shorter window");
   const auto mean = [&](std::span<const double> multiplicity) {
     double sum = 0, weight = 0;
     for (size_t i = 0; i < weights.size(); ++i) {

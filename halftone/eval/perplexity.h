@@ -19,13 +19,15 @@ struct Perplexity {
   int64_t tokens = 0;                   // scored
   double seconds = 0;
   std::string protocol;
-  std::vector<double> window_nll;       // mean nll of each window
+  std::vector<double> window_nll;  // mean nll of each window
 };
 
-// -log softmax(row)[target], in f32 rows, f64 sums. NumericError (with the position) when a logit is not finite.
+// -log softmax(row)[target], in f32 rows, f64 sums. NumericError (with the position) when a logit
+// is not finite.
 double nll(std::span<const float> row, int32_t target, int64_t position);
 
 // Runs every window. Reports progress as stage "perplexity" in tokens; stops between windows.
-Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const Protocol& protocol, const Context& context);
+Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const Protocol& protocol,
+                      const Context& context);
 
 }  // namespace halftone::eval

@@ -13,7 +13,8 @@ RowSum log_sum_exp(std::span<const float> row) {
       out.argmax = static_cast<int32_t>(i);
     }
   }
-  // Eight sums in a fixed order: exact enough in f64 and independent of how the caller splits rows over threads.
+  // Eight sums in a fixed order: exact enough in f64 and independent of how the caller splits rows
+  // over threads.
   double sums[8] = {};
   size_t i = 0;
   for (; i + 8 <= row.size(); i += 8)
@@ -27,7 +28,8 @@ RowSum log_sum_exp(std::span<const float> row) {
 
 double total_tokens(const Protocol& protocol) {
   double total = 0;
-  for (const Window& window : protocol.windows) total += static_cast<double>(window.end - window.begin);
+  for (const Window& window : protocol.windows)
+    total += static_cast<double>(window.end - window.begin);
   return total;
 }
 

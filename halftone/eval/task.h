@@ -1,4 +1,5 @@
-// Tasks: what `halftone eval --tasks a,b` can measure. One file each in eval/task/; the file name is the task's name.
+// Tasks: what `halftone eval --tasks a,b` can measure. One file each in eval/task/; the file name
+// is the task's name.
 #pragma once
 
 #include <functional>
@@ -21,16 +22,17 @@ struct TaskInput {
   // Special tokens as the tokenizer adds them, once at the very start.
   std::function<std::vector<int32_t>(std::string_view text)> encode;
   files::DataPlaces places;
-  int64_t limit = 0;    // windows or items; 0: all
-  int64_t stride = 0;   // 0: the GPTQ protocol
-  int64_t window = 0;   // 0: 2048, or the model's context where that is shorter
+  int64_t limit = 0;   // windows or items; 0: all
+  int64_t stride = 0;  // 0: the GPTQ protocol
+  int64_t window = 0;  // 0: 2048, or the model's context where that is shorter
   std::function<void(const Json& sample)> log_sample;  // may be empty
   const Context& context;
 };
 
 struct Task {
   std::string summary;
-  std::vector<std::pair<std::string, files::Split>> data;          // text sets it reads: looked for before any work
+  std::vector<std::pair<std::string, files::Split>>
+      data;  // text sets it reads: looked for before any work
   std::function<Json(const TaskInput& input)> run;  // the task's object under "results"
 };
 std::span<const Named<Task>> entries();  // generated from eval/task/*.cc
@@ -38,7 +40,8 @@ std::span<const Named<Task>> entries();  // generated from eval/task/*.cc
 // Throws FileError{missing} with the remedy when a text set of the task is on no place.
 void check_data(const Task& task, const files::DataPlaces& places, Env& env);
 
-// Perplexity of a named text set; what the perplexity tasks share. FileError{missing} with the remedy when the set is not here.
+// Perplexity of a named text set; what the perplexity tasks share. FileError{missing} with the
+// remedy when the set is not here.
 Json text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split);
 // The ids of the windows that perplexity tasks score, and the protocol (compare uses the same).
 struct ScoredText {
@@ -46,6 +49,7 @@ struct ScoredText {
   std::vector<int32_t> ids;
 };
 ScoredText scored_text(const std::string& set, files::Split split, const files::DataPlaces& places,
-                       const std::function<std::vector<int32_t>(std::string_view)>& encode, const Context& context);
+                       const std::function<std::vector<int32_t>(std::string_view)>& encode,
+                       const Context& context);
 
 }  // namespace halftone::eval

@@ -10,8 +10,11 @@ namespace halftone::eval {
 namespace {
 
 [[noreturn]] void absent(const std::string& set, files::Split split) {
-  throw FileError(Code::missing, set, "its " + std::string(files::split_name(split)) + " split is not on this machine", {},
-                  "set HALFTONE_DATA or --data to the folder that holds it, or put the data set into the hub cache");
+  throw FileError(Code::missing, set,
+                  "its " + std::string(files::split_name(split)) + " split is not on this machine",
+                  {},
+                  "set HALFTONE_DATA or --data to the folder that holds it, or put the data set "
+                  "into the hub cache");
 }
 
 }  // namespace
@@ -22,7 +25,8 @@ void check_data(const Task& task, const files::DataPlaces& places, Env& env) {
 }
 
 ScoredText scored_text(const std::string& set, files::Split split, const files::DataPlaces& places,
-                       const std::function<std::vector<int32_t>(std::string_view)>& encode, const Context& context) {
+                       const std::function<std::vector<int32_t>(std::string_view)>& encode,
+                       const Context& context) {
   const auto found = files::find_text_set(*context.env, set, split, places, context.limits);
   if (!found) absent(set, split);
   return {found->label, encode(found->joined())};
@@ -31,15 +35,24 @@ ScoredText scored_text(const std::string& set, files::Split split, const files::
 Json text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split) {
   const ScoredText text = scored_text(set, split, input.places, input.encode, input.context);
   const int64_t longest = std::min<int64_t>(2048, input.source.context());
-  const int64_t window = input.window > 0 ? std::min(input.window, input.source.context()) : longest;
+  const int64_t window =
+      input.window > 0 ? std::min(input.window, input.source.context()) : longest;
   const auto tokens = static_cast<int64_t>(text.ids.size());
-  const Protocol protocol = input.stride > 0 ? strided_windows(tokens, window, input.stride, input.limit) : gptq_windows(tokens, window, input.limit);
+  const Protocol protocol = input.stride > 0
+                                ? strided_windows(tokens, window, input.stride, input.limit)
+                                : gptq_windows(tokens, window, input.limit);
   const Perplexity result = perplexity(input.source, text.ids, protocol, input.context);
   if (input.log_sample)
     for (size_t i = 0; i < result.window_nll.size(); ++i)
-      input.log_sample({{"task", set}, {"window", i}, {"begin", protocol.windows[i].begin}, {"end", protocol.windows[i].end}, {"mean_nll", result.window_nll[i]}});
-  return {{"perplexity", result.perplexity}, {"ci95", result.ci95}, {"mean_nll", result.mean_nll}, {"tokens", result.tokens},
-          {"windows", result.window_nll.size()}, {"seconds", result.seconds}, {"protocol", result.protocol}, {"data", text.label}};
+      input.log_sample({{"task", set},
+                        {"window", i},
+                        {"begin", protocol.windows[i].begin},
+                        {"end", protocol.windows[i].end},
+                        {"mean_nll", result.window_nll[i]}});
+  return {{"perplexity", result.perplexity},     {"ci95", result.ci95},
+          {"mean_nll", result.mean_nll},         {"tokens", result.tokens},
+          {"windows", result.window_nll.size()}, {"seconds", result.seconds},
+          {"protocol", result.protocol},         {"data", text.label}};
 }
 
 }  // namespace halftone::eval

@@ -11,7 +11,8 @@ Protocol gptq_windows(int64_t tokens, int64_t length, int64_t limit) {
   int64_t count = tokens / length;
   if (limit > 0) count = std::min(count, limit);
   Protocol protocol{"gptq-" + std::to_string(length), {}, tokens - tokens / length * length};
-  for (int64_t i = 0; i < count; ++i) protocol.windows.push_back({i * length, (i + 1) * length, i * length + 1, 1.0});
+  for (int64_t i = 0; i < count; ++i)
+    protocol.windows.push_back({i * length, (i + 1) * length, i * length + 1, 1.0});
   return protocol;
 }
 
@@ -22,10 +23,12 @@ Protocol strided_windows(int64_t tokens, int64_t length, int64_t stride, int64_t
   for (int64_t begin = 0; begin < tokens; begin += stride) {
     const int64_t end = std::min(begin + length, tokens);
     const int64_t first = std::max(scored_to, begin + 1);
-    const int64_t kept = end - scored_to;  // labels the guide keeps, the first window's first one included
+    const int64_t kept =
+        end - scored_to;  // labels the guide keeps, the first window's first one included
     if (first < end) protocol.windows.push_back({begin, end, first, static_cast<double>(kept - 1)});
     scored_to = end;
-    if (end == tokens || (limit > 0 && static_cast<int64_t>(protocol.windows.size()) == limit)) break;
+    if (end == tokens || (limit > 0 && static_cast<int64_t>(protocol.windows.size()) == limit))
+      break;
   }
   // A single new token has weight zero there; keep it out of the average as the guide does.
   std::erase_if(protocol.windows, [](const Window& w) { return w.weight <= 0; });

@@ -1,4 +1,5 @@
-// How a long text is cut for perplexity. Three published protocols give three numbers, so each carries its name.
+// How a long text is cut for perplexity. Three published protocols give three numbers, so each
+// carries its name.
 #pragma once
 
 #include <cstdint>
@@ -7,22 +8,24 @@
 
 namespace halftone::eval {
 
-// One forward pass: tokens [begin, end), of which the targets [first_target, end) are scored. Target t is predicted from position t - 1.
+// One forward pass: tokens [begin, end), of which the targets [first_target, end) are scored.
+// Target t is predicted from position t - 1.
 struct Window {
   int64_t begin = 0, end = 0, first_target = 0;
-  double weight = 0;   // of the window's mean nll in the average
+  double weight = 0;  // of the window's mean nll in the average
 };
 
 struct Protocol {
-  std::string name;    // "gptq-2048", "strided-2048-512"
+  std::string name;  // "gptq-2048", "strided-2048-512"
   std::vector<Window> windows;
-  int64_t dropped = 0; // tokens at the end that no window holds
+  int64_t dropped = 0;  // tokens at the end that no window holds
 };
 
-// floor(T / length) disjoint windows, every position but the first of each is scored; windows weigh the same (GPTQ scripts).
+// floor(T / length) disjoint windows, every position but the first of each is scored; windows weigh
+// the same (GPTQ scripts).
 Protocol gptq_windows(int64_t tokens, int64_t length, int64_t limit = 0);
-// Windows of `length` that advance by `stride`; each scores only what the one before did not (Hugging Face's guide, its weights
-// of labels kept minus one included).
+// Windows of `length` that advance by `stride`; each scores only what the one before did not
+// (Hugging Face's guide, its weights of labels kept minus one included).
 Protocol strided_windows(int64_t tokens, int64_t length, int64_t stride, int64_t limit = 0);
 
 }  // namespace halftone::eval

@@ -19,7 +19,7 @@ enum class Shape : uint8_t { wikitext_lines, lines, jsonl };
 struct Known {
   std::string_view name;
   Split split;
-  std::string_view path;      // below the data folder
+  std::string_view path;  // below the data folder
   Shape shape;
   std::string_view joint;
   bool partial;
@@ -28,14 +28,15 @@ struct Known {
   std::string_view column;
 };
 
-// ptb: rows are sentences with the leading and trailing space trimmed by the hub's set; joints as the scripts use them.
+// ptb: rows are sentences with the leading and trailing space trimmed by the hub's set; joints as
+// the scripts use them.
 constexpr Known kKnown[] = {
-    {"wikitext2", Split::test, "wikitext2/test.txt", Shape::wikitext_lines, "\n\n", false, "Salesforce--wikitext",
-     "wikitext-2-raw-v1/test-00000-of-00001.parquet", "text"},
-    {"wikitext2", Split::validation, "wikitext2/valid.txt", Shape::wikitext_lines, "\n\n", false, "Salesforce--wikitext",
-     "wikitext-2-raw-v1/validation-00000-of-00001.parquet", "text"},
-    {"wikitext2", Split::train, "wikitext2/train_first_1MB.txt", Shape::wikitext_lines, "\n\n", true, "Salesforce--wikitext",
-     "wikitext-2-raw-v1/train-00000-of-00001.parquet", "text"},
+    {"wikitext2", Split::test, "wikitext2/test.txt", Shape::wikitext_lines, "\n\n", false,
+     "Salesforce--wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet", "text"},
+    {"wikitext2", Split::validation, "wikitext2/valid.txt", Shape::wikitext_lines, "\n\n", false,
+     "Salesforce--wikitext", "wikitext-2-raw-v1/validation-00000-of-00001.parquet", "text"},
+    {"wikitext2", Split::train, "wikitext2/train_first_1MB.txt", Shape::wikitext_lines, "\n\n",
+     true, "Salesforce--wikitext", "wikitext-2-raw-v1/train-00000-of-00001.parquet", "text"},
     {"ptb", Split::test, "ptb/ptb.test.txt", Shape::lines, " ", false, "", "", ""},
     {"ptb", Split::validation, "ptb/ptb.valid.txt", Shape::lines, "\n\n", false, "", "", ""},
     {"ptb", Split::train, "ptb/ptb.valid.txt", Shape::lines, "\n\n", true, "", "", ""},
@@ -55,29 +56,39 @@ std::vector<std::string_view> split_lines(std::string_view text) {
 }
 
 bool blank(std::string_view line) {
-  return std::all_of(line.begin(), line.end(), [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
+  return std::all_of(line.begin(), line.end(),
+                     [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
 }
 
 // Text has no magic: refused is only what certainly stands in place of it.
 void refuse_stand_ins(std::span<const std::byte> head, const std::string& path) {
   switch (recognise(head)) {
-    case FileKind::lfs_pointer: case FileKind::gzip: case FileKind::zstd: case FileKind::xz: case FileKind::seven_zip: case FileKind::zip:
-    case FileKind::gguf: case FileKind::safetensors:
+    case FileKind::lfs_pointer:
+    case FileKind::gzip:
+    case FileKind::zstd:
+    case FileKind::xz:
+    case FileKind::seven_zip:
+    case FileKind::zip:
+    case FileKind::gguf:
+    case FileKind::safetensors:
       refuse_usual_mistakes(head, path, "text");
       return;
-    default: return;
+    default:
+      return;
   }
 }
 
 // Reads a text file whole, checked.
 std::string read_text_of(Env& env, const std::string& path) {
   std::string text = env.read_text(path, kMaxTextBytes);
-  refuse_stand_ins(std::as_bytes(std::span(text.data(), std::min(text.size(), kRecogniseBytes))), path);
+  refuse_stand_ins(std::as_bytes(std::span(text.data(), std::min(text.size(), kRecogniseBytes))),
+                   path);
   if (!valid_utf8(text)) throw FileError(Code::utf8, path, "not valid UTF-8");
   return text;
 }
 
-std::vector<std::string> jsonl_rows(std::string_view text, const std::string& path, const Limits& limits) {
+std::vector<std::string> jsonl_rows(std::string_view text, const std::string& path,
+                                    const Limits& limits) {
   std::vector<std::string> rows;
   int64_t number = 0;
   for (std::string_view line : split_lines(text)) {
@@ -85,14 +96,16 @@ std::vector<std::string> jsonl_rows(std::string_view text, const std::string& pa
     if (blank(line)) continue;
     const std::string where = path + ":" + std::to_string(number);
     const Json row = parse_json(line, where, limits);
-    if (!row.is_object() || !row.contains("text")) throw FileError(Code::missing, where, "has no field \"text\"");
+    if (!row.is_object() || !row.contains("text"))
+      throw FileError(Code::missing, where, "has no field \"text\"");
     if (!row["text"].is_string()) throw FileError(Code::type, where, "field \"text\" is not text");
     rows.push_back(row["text"].get<std::string>());
   }
   return rows;
 }
 
-std::vector<std::string> rows_of(Shape shape, const std::string& text, const std::string& path, const Limits& limits) {
+std::vector<std::string> rows_of(Shape shape, const std::string& text, const std::string& path,
+                                 const Limits& limits) {
   if (shape == Shape::jsonl) return jsonl_rows(text, path, limits);
   std::vector<std::string> rows;
   for (std::string_view line : split_lines(text)) {
@@ -147,7 +160,8 @@ DataPlaces default_data_places(Env& env) {
     if (places.hub_cache.empty()) places.hub_cache = environment(name);
   if (places.hub_cache.empty()) {
     std::string home = environment("HF_HOME");
-    if (home.empty() && !environment("XDG_CACHE_HOME").empty()) home = join_path(environment("XDG_CACHE_HOME"), "huggingface");
+    if (home.empty() && !environment("XDG_CACHE_HOME").empty())
+      home = join_path(environment("XDG_CACHE_HOME"), "huggingface");
     if (home.empty()) home = join_path(environment("HOME"), ".cache/huggingface");
     places.hub_cache = join_path(home, "hub");
   }
@@ -170,12 +184,14 @@ struct Place {
   bool hub;
 };
 
-std::optional<Place> place_of(Env& env, const std::string& name, Split split, const DataPlaces& places) {
+std::optional<Place> place_of(Env& env, const std::string& name, Split split,
+                              const DataPlaces& places) {
   const auto names = text_set_names();
   if (std::find(names.begin(), names.end(), name) == names.end()) {
     std::string all;
     for (const auto& n : names) all += (all.empty() ? "" : ", ") + n;
-    throw InputError("data", "unknown text set " + quote(name), "known: " + all + ", or the path of a .txt, .jsonl or .parquet file");
+    throw InputError("data", "unknown text set " + quote(name),
+                     "known: " + all + ", or the path of a .txt, .jsonl or .parquet file");
   }
   for (const Known& known : kKnown) {
     if (known.name != name || known.split != split) continue;
@@ -191,18 +207,21 @@ std::optional<Place> place_of(Env& env, const std::string& name, Split split, co
 
 }  // namespace
 
-std::optional<std::string> text_set_path(Env& env, const std::string& name, Split split, const DataPlaces& places) {
+std::optional<std::string> text_set_path(Env& env, const std::string& name, Split split,
+                                         const DataPlaces& places) {
   const auto place = place_of(env, name, split, places);
   return place ? std::optional(place->path) : std::nullopt;
 }
 
-std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split split, const DataPlaces& places, const Limits& limits) {
+std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split split,
+                                     const DataPlaces& places, const Limits& limits) {
   const auto place = place_of(env, name, split, places);
   if (!place) return std::nullopt;
   TextSet set;
   set.path = place->path;
   set.joint = place->known->joint;
-  set.label = name + (place->known->partial && !place->hub ? "-partial " : " ") + std::string(split_name(split));
+  set.label = name + (place->known->partial && !place->hub ? "-partial " : " ") +
+              std::string(split_name(split));
   if (place->hub) {
     set.rows = places.parquet(place->path, std::string(place->known->column));
     return set;
@@ -213,7 +232,8 @@ std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split sp
   return set;
 }
 
-TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& parquet, const Limits& limits) {
+TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& parquet,
+                       const Limits& limits) {
   TextSet set;
   set.label = file_name(path);
   set.path = path;
@@ -221,7 +241,8 @@ TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& p
   if (path.ends_with(".parquet")) {
     if (!parquet) throw UnsupportedError(path, "this program was built without the parquet reader");
     const auto file = env.open(path);
-    std::vector<std::byte> head(static_cast<size_t>(std::min<uint64_t>(file->size(), kRecogniseBytes)));
+    std::vector<std::byte> head(
+        static_cast<size_t>(std::min<uint64_t>(file->size(), kRecogniseBytes)));
     file->read(0, head);
     refuse_usual_mistakes(head, path, "parquet");
     set.rows = parquet(path, "text");

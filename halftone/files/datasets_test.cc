@@ -26,33 +26,53 @@ TEST(TextSets, WhatIsNoTextIsNamed) {
   testing_files::TempFolder folder;
   const auto line = [&](const std::string& name, const std::string& bytes) {
     const std::string path = folder.write(name, bytes);
-    const std::string text = testing_files::line_of([&] { read_text_file(folder.env(), path, [](auto&, auto&) { return std::vector<std::string>(); }); });
+    const std::string text = testing_files::line_of([&] {
+      read_text_file(folder.env(), path, [](auto&, auto&) { return std::vector<std::string>(); });
+    });
     const auto at = text.find(path);
     return at == std::string::npos ? text : text.substr(0, at) + text.substr(at + path.size());
   };
   EXPECT_EQ(line("a.txt", ""), "error[E_VALUE] : holds no text");
   EXPECT_EQ(line("a.txt", "caf\xe9"), "error[E_UTF8] : not valid UTF-8");
-  EXPECT_THAT(line("a.txt", "version https://git-lfs.github.com/spec/v1\n"), testing::StartsWith("error[E_MAGIC] : is a Git LFS pointer"));
-  EXPECT_THAT(line("a.jsonl", "version https://git-lfs.github.com/spec/v1\n"), testing::StartsWith("error[E_MAGIC] : is a Git LFS pointer"));
-  EXPECT_THAT(line("a.parquet", "version https://git-lfs.github.com/spec/v1\n"), testing::StartsWith("error[E_MAGIC] : is a Git LFS pointer"));
-  EXPECT_THAT(line("a.parquet", "<!doctype html>"), testing::StartsWith("error[E_MAGIC] : is a web page"));
-  EXPECT_THAT(line("a.txt", std::string("\x1f\x8b\x08\0\0", 5)), testing::StartsWith("error[E_MAGIC] : is gzip-compressed"));
+  EXPECT_THAT(line("a.txt", "version https://git-lfs.github.com/spec/v1\n"),
+              testing::StartsWith("error[E_MAGIC] : is a Git LFS pointer"));
+  EXPECT_THAT(line("a.jsonl", "version https://git-lfs.github.com/spec/v1\n"),
+              testing::StartsWith("error[E_MAGIC] : is a Git LFS pointer"));
+  EXPECT_THAT(line("a.parquet", "version https://git-lfs.github.com/spec/v1\n"),
+              testing::StartsWith("error[E_MAGIC] : is a Git LFS pointer"));
+  EXPECT_THAT(line("a.parquet", "<!doctype html>"),
+              testing::StartsWith("error[E_MAGIC] : is a web page"));
+  EXPECT_THAT(line("a.txt", std::string("\x1f\x8b\x08\0\0", 5)),
+              testing::StartsWith("error[E_MAGIC] : is gzip-compressed"));
   EXPECT_THAT(line("a.txt", "PK\3\4"), testing::StartsWith("error[E_MAGIC] : is a zip archive"));
   EXPECT_EQ(line("a.txt", "<html> may be what somebody wants to train on"), "no error");
   EXPECT_EQ(line("a.parquet", "PAR1"), "error[E_VALUE] : holds no text");
   EXPECT_EQ(line("a.jsonl", " \n\n"), "error[E_VALUE] : holds no text");
-  EXPECT_EQ(line("a.jsonl", "{\"text\":\"a\"}\n[]\n"), "error[E_MISSING] :2: has no field \"text\"");
+  EXPECT_EQ(line("a.jsonl", "{\"text\":\"a\"}\n[]\n"),
+            "error[E_MISSING] :2: has no field \"text\"");
   EXPECT_EQ(line("a.jsonl", "{\"text\":7}\n"), "error[E_TYPE] :1: field \"text\" is not text");
-  EXPECT_EQ(line("a.jsonl", "{\"text\":\"a\",\"text\":\"b\"}\n"), "error[E_DUP] :1: key \"text\" appears twice");
-  EXPECT_EQ(line("a.jsonl", std::string(100'000, '[')), "error[E_DEPTH] :1: JSON nested deeper than 64");
-  EXPECT_THAT(line("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b"), testing::StartsWith("error[E_JSON] :2: not valid JSON"));
-  EXPECT_THAT(line("a.jsonl", "{\"text\":\"\\ud800\"}\n"), testing::StartsWith("error[E_JSON] :1: "));
+  EXPECT_EQ(line("a.jsonl", "{\"text\":\"a\",\"text\":\"b\"}\n"),
+            "error[E_DUP] :1: key \"text\" appears twice");
+  EXPECT_EQ(line("a.jsonl", std::string(100'000, '[')),
+            "error[E_DEPTH] :1: JSON nested deeper than 64");
+  EXPECT_THAT(line("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b"),
+              testing::StartsWith("error[E_JSON] :2: not valid JSON"));
+  EXPECT_THAT(line("a.jsonl", "{\"text\":\"\\ud800\"}\n"),
+              testing::StartsWith("error[E_JSON] :1: "));
   for (const char* name : {"d.txt", "d.parquet"}) {
     folder.env().make_directories(folder.in(name));
-    EXPECT_EQ(testing_files::code_of([&] { read_text_file(folder.env(), folder.in(name), [](auto&, auto&) { return std::vector<std::string>(); }); }), Code::path);
+    EXPECT_EQ(testing_files::code_of([&] {
+                read_text_file(folder.env(), folder.in(name),
+                               [](auto&, auto&) { return std::vector<std::string>(); });
+              }),
+              Code::path);
   }
-  EXPECT_EQ(testing_files::code_of([&] { read_text_file(folder.env(), folder.in("absent.txt"), {}); }), Code::missing);
-  EXPECT_EQ(testing_files::code_of([&] { read_text_file(folder.env(), folder.in("a.parquet"), {}); }), Code::unsupported);
+  EXPECT_EQ(
+      testing_files::code_of([&] { read_text_file(folder.env(), folder.in("absent.txt"), {}); }),
+      Code::missing);
+  EXPECT_EQ(
+      testing_files::code_of([&] { read_text_file(folder.env(), folder.in("a.parquet"), {}); }),
+      Code::unsupported);
 }
 
 TEST(TextSets, JsonlMistakesNameTheLine) {

@@ -9,9 +9,12 @@
 namespace halftone::files {
 namespace {
 
-// The value tables: IQ4's non-linear levels, and twice the E2M1 values (the block scale carries the half).
-constexpr std::array<float, 16> kIq4 = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-constexpr std::array<float, 16> kE2m1Doubled = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+// The value tables: IQ4's non-linear levels, and twice the E2M1 values (the block scale carries the
+// half).
+constexpr std::array<float, 16> kIq4 = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                        1,    13,   25,  38,  53,  69,  89,  113};
+constexpr std::array<float, 16> kE2m1Doubled = {0, 1,  2,  3,  4,  6,  8,  12,
+                                                0, -1, -2, -3, -4, -6, -8, -12};
 
 const uint8_t* u8(const std::byte* p) { return reinterpret_cast<const uint8_t*>(p); }
 float half_at(const uint8_t* p) {
@@ -59,8 +62,10 @@ void q5_0(const std::byte* in, float* out, int64_t blocks) {
     uint32_t high;
     std::memcpy(&high, b + 2, 4);
     for (int i = 0; i < 16; ++i) {
-      y[i] = d * static_cast<float>(static_cast<int>((b[6 + i] & 15) | ((high >> i) & 1) << 4) - 16);
-      y[16 + i] = d * static_cast<float>(static_cast<int>((b[6 + i] >> 4) | ((high >> (16 + i)) & 1) << 4) - 16);
+      y[i] =
+          d * static_cast<float>(static_cast<int>((b[6 + i] & 15) | ((high >> i) & 1) << 4) - 16);
+      y[16 + i] = d * static_cast<float>(
+                          static_cast<int>((b[6 + i] >> 4) | ((high >> (16 + i)) & 1) << 4) - 16);
     }
   });
 }
@@ -72,7 +77,9 @@ void q5_1(const std::byte* in, float* out, int64_t blocks) {
     std::memcpy(&high, b + 4, 4);
     for (int i = 0; i < 16; ++i) {
       y[i] = d * static_cast<float>(static_cast<int>((b[8 + i] & 15) | ((high >> i) & 1) << 4)) + m;
-      y[16 + i] = d * static_cast<float>(static_cast<int>((b[8 + i] >> 4) | ((high >> (16 + i)) & 1) << 4)) + m;
+      y[16 + i] = d * static_cast<float>(
+                          static_cast<int>((b[8 + i] >> 4) | ((high >> (16 + i)) & 1) << 4)) +
+                  m;
     }
   });
 }
@@ -108,7 +115,8 @@ float nv_half_scale(uint8_t x) {
   const int exponent = (x >> 3) & 15;
   const float mantissa = static_cast<float>(x & 7);
   if (exponent == 0) return mantissa * 0x1p-10f;
-  return (1.0f + mantissa / 8.0f) * std::bit_cast<float>(static_cast<uint32_t>(exponent - 8 + 127) << 23);
+  return (1.0f + mantissa / 8.0f) *
+         std::bit_cast<float>(static_cast<uint32_t>(exponent - 8 + 127) << 23);
 }
 
 void nvfp4(const std::byte* in, float* out, int64_t blocks) {
@@ -128,9 +136,11 @@ void q2_k(const std::byte* in, float* out, int64_t blocks) {
     const uint8_t *scales = b, *qs = b + 16;
     const float d = half_at(b + 80), dmin = half_at(b + 82);
     for (int g = 0; g < 16; ++g) {  // 16 elements share a scale
-      const float scale = d * static_cast<float>(scales[g] & 15), minimum = dmin * static_cast<float>(scales[g] >> 4);
+      const float scale = d * static_cast<float>(scales[g] & 15),
+                  minimum = dmin * static_cast<float>(scales[g] >> 4);
       const int n = g / 8, j = (g % 8) / 2, l = 16 * (g % 2);
-      for (int i = 0; i < 16; ++i) y[16 * g + i] = scale * static_cast<float>((qs[32 * n + l + i] >> (2 * j)) & 3) - minimum;
+      for (int i = 0; i < 16; ++i)
+        y[16 * g + i] = scale * static_cast<float>((qs[32 * n + l + i] >> (2 * j)) & 3) - minimum;
     }
   });
 }
@@ -145,7 +155,8 @@ void q3_k(const std::byte* in, float* out, int64_t blocks) {
       const float scale = d * static_cast<float>(s - 32);
       const int n = g / 8, j = (g % 8) / 2, l = 16 * (g % 2);
       for (int i = 0; i < 16; ++i) {
-        const int q = ((qs[32 * n + l + i] >> (2 * j)) & 3) | ((high[l + i] >> (4 * n + j)) & 1) << 2;
+        const int q = ((qs[32 * n + l + i] >> (2 * j)) & 3) | ((high[l + i] >> (4 * n + j)) & 1)
+                                                                  << 2;
         y[16 * g + i] = scale * static_cast<float>(q - 4);
       }
     }
@@ -167,9 +178,11 @@ void q4_k(const std::byte* in, float* out, int64_t blocks) {
     const uint8_t* qs = b + 16;
     for (int g = 0; g < 8; ++g) {
       const ScaleMin sm = scale_min(b + 4, g);
-      const float scale = d * static_cast<float>(sm.scale), minimum = dmin * static_cast<float>(sm.minimum);
+      const float scale = d * static_cast<float>(sm.scale),
+                  minimum = dmin * static_cast<float>(sm.minimum);
       const int shift = 4 * (g % 2);
-      for (int i = 0; i < 32; ++i) y[32 * g + i] = scale * static_cast<float>((qs[32 * (g / 2) + i] >> shift) & 15) - minimum;
+      for (int i = 0; i < 32; ++i)
+        y[32 * g + i] = scale * static_cast<float>((qs[32 * (g / 2) + i] >> shift) & 15) - minimum;
     }
   });
 }
@@ -180,7 +193,8 @@ void q5_k(const std::byte* in, float* out, int64_t blocks) {
     const uint8_t *high = b + 16, *qs = b + 48;
     for (int g = 0; g < 8; ++g) {
       const ScaleMin sm = scale_min(b + 4, g);
-      const float scale = d * static_cast<float>(sm.scale), minimum = dmin * static_cast<float>(sm.minimum);
+      const float scale = d * static_cast<float>(sm.scale),
+                  minimum = dmin * static_cast<float>(sm.minimum);
       const int shift = 4 * (g % 2);
       for (int i = 0; i < 32; ++i) {
         const int q = ((qs[32 * (g / 2) + i] >> shift) & 15) | ((high[i] >> g) & 1) << 4;
@@ -212,7 +226,8 @@ void iq4_xs(const std::byte* in, float* out, int64_t blocks) {
     const unsigned high = static_cast<unsigned>(b[2]) | static_cast<unsigned>(b[3]) << 8;
     const uint8_t *low = b + 4, *qs = b + 8;
     for (int g = 0; g < 8; ++g) {
-      const int s = ((low[g / 2] >> (4 * (g % 2))) & 15) | static_cast<int>((high >> (2 * g)) & 3) << 4;
+      const int s = ((low[g / 2] >> (4 * (g % 2))) & 15) | static_cast<int>((high >> (2 * g)) & 3)
+                                                               << 4;
       const float scale = d * static_cast<float>(s - 32);
       for (int i = 0; i < 16; ++i) {
         y[32 * g + i] = scale * kIq4[qs[16 * g + i] & 15];
@@ -222,7 +237,8 @@ void iq4_xs(const std::byte* in, float* out, int64_t blocks) {
   });
 }
 
-// Five ternary digits in a byte: multiplied by 3^n (mod 256), the top digit is the byte times 3, high part.
+// Five ternary digits in a byte: multiplied by 3^n (mod 256), the top digit is the byte times 3,
+// high part.
 float trit(uint8_t byte, int n) {
   static constexpr uint8_t kPower[] = {1, 3, 9, 27, 81};
   const auto shifted = static_cast<uint8_t>(byte * kPower[n]);
@@ -261,45 +277,29 @@ void q1_0(const std::byte* in, float* out, int64_t blocks) {
 void q2_0(const std::byte* in, float* out, int64_t blocks) {
   each_block<64, 18>(in, out, blocks, [](const uint8_t* b, float* y) {
     const float d = half_at(b);
-    for (int i = 0; i < 64; ++i) y[i] = d * static_cast<float>(((b[2 + i / 4] >> (2 * (i % 4))) & 3) - 1);
+    for (int i = 0; i < 64; ++i)
+      y[i] = d * static_cast<float>(((b[2 + i / 4] >> (2 * (i % 4))) & 3) - 1);
   });
 }
 
 constexpr std::array kTypes = {
-    BlockType{0, "f32", 1, 4, DType::f32},
-    BlockType{1, "f16", 1, 2, DType::f16},
-    BlockType{2, "q4_0", 32, 18, {}, q4_0},
-    BlockType{3, "q4_1", 32, 20, {}, q4_1},
-    BlockType{6, "q5_0", 32, 22, {}, q5_0},
-    BlockType{7, "q5_1", 32, 24, {}, q5_1},
-    BlockType{8, "q8_0", 32, 34, {}, q8_0},
-    BlockType{9, "q8_1", 32, 40, {}},
-    BlockType{10, "q2_k", 256, 84, {}, q2_k},
-    BlockType{11, "q3_k", 256, 110, {}, q3_k},
-    BlockType{12, "q4_k", 256, 144, {}, q4_k},
-    BlockType{13, "q5_k", 256, 176, {}, q5_k},
-    BlockType{14, "q6_k", 256, 210, {}, q6_k},
-    BlockType{15, "q8_k", 256, 292, {}},
-    BlockType{16, "iq2_xxs", 256, 66, {}},
-    BlockType{17, "iq2_xs", 256, 74, {}},
-    BlockType{18, "iq3_xxs", 256, 98, {}},
-    BlockType{19, "iq1_s", 256, 50, {}},
-    BlockType{20, "iq4_nl", 32, 18, {}, iq4_nl},
-    BlockType{21, "iq3_s", 256, 110, {}},
-    BlockType{22, "iq2_s", 256, 82, {}},
-    BlockType{23, "iq4_xs", 256, 136, {}, iq4_xs},
-    BlockType{24, "i8", 1, 1, DType::i8},
-    BlockType{25, "i16", 1, 2, DType::i16},
-    BlockType{26, "i32", 1, 4, DType::i32},
-    BlockType{27, "i64", 1, 8, DType::i64},
-    BlockType{28, "f64", 1, 8, DType::f64},
-    BlockType{29, "iq1_m", 256, 56, {}},
-    BlockType{30, "bf16", 1, 2, DType::bf16},
-    BlockType{34, "tq1_0", 256, 54, {}, tq1_0},
-    BlockType{35, "tq2_0", 256, 66, {}, tq2_0},
-    BlockType{39, "mxfp4", 32, 17, {}, mxfp4},
-    BlockType{40, "nvfp4", 64, 36, {}, nvfp4},
-    BlockType{41, "q1_0", 128, 18, {}, q1_0},
+    BlockType{0, "f32", 1, 4, DType::f32},       BlockType{1, "f16", 1, 2, DType::f16},
+    BlockType{2, "q4_0", 32, 18, {}, q4_0},      BlockType{3, "q4_1", 32, 20, {}, q4_1},
+    BlockType{6, "q5_0", 32, 22, {}, q5_0},      BlockType{7, "q5_1", 32, 24, {}, q5_1},
+    BlockType{8, "q8_0", 32, 34, {}, q8_0},      BlockType{9, "q8_1", 32, 40, {}},
+    BlockType{10, "q2_k", 256, 84, {}, q2_k},    BlockType{11, "q3_k", 256, 110, {}, q3_k},
+    BlockType{12, "q4_k", 256, 144, {}, q4_k},   BlockType{13, "q5_k", 256, 176, {}, q5_k},
+    BlockType{14, "q6_k", 256, 210, {}, q6_k},   BlockType{15, "q8_k", 256, 292, {}},
+    BlockType{16, "iq2_xxs", 256, 66, {}},       BlockType{17, "iq2_xs", 256, 74, {}},
+    BlockType{18, "iq3_xxs", 256, 98, {}},       BlockType{19, "iq1_s", 256, 50, {}},
+    BlockType{20, "iq4_nl", 32, 18, {}, iq4_nl}, BlockType{21, "iq3_s", 256, 110, {}},
+    BlockType{22, "iq2_s", 256, 82, {}},         BlockType{23, "iq4_xs", 256, 136, {}, iq4_xs},
+    BlockType{24, "i8", 1, 1, DType::i8},        BlockType{25, "i16", 1, 2, DType::i16},
+    BlockType{26, "i32", 1, 4, DType::i32},      BlockType{27, "i64", 1, 8, DType::i64},
+    BlockType{28, "f64", 1, 8, DType::f64},      BlockType{29, "iq1_m", 256, 56, {}},
+    BlockType{30, "bf16", 1, 2, DType::bf16},    BlockType{34, "tq1_0", 256, 54, {}, tq1_0},
+    BlockType{35, "tq2_0", 256, 66, {}, tq2_0},  BlockType{39, "mxfp4", 32, 17, {}, mxfp4},
+    BlockType{40, "nvfp4", 64, 36, {}, nvfp4},   BlockType{41, "q1_0", 128, 18, {}, q1_0},
     BlockType{42, "q2_0", 64, 18, {}, q2_0},
 };
 

@@ -18,7 +18,9 @@ namespace halftone::files {
 namespace {
 using namespace testing_files;
 
-std::string fixture(const std::string& name) { return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/gguf/" + name; }
+std::string fixture(const std::string& name) {
+  return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/gguf/" + name;
+}
 constexpr Code kAccepted = Code::internal;
 
 class GgufFileTest : public testing::Test {
@@ -32,7 +34,8 @@ class GgufFileTest : public testing::Test {
     const std::string path = folder.write("m.gguf", builder.bytes());
     const std::string text = line_of([&] { open_gguf(path, folder.context); });
     const auto at = text.find("m.gguf: ");
-    return text.substr(0, text.find(' ')) + " " + (at == std::string::npos ? text : text.substr(at + 8));
+    return text.substr(0, text.find(' ')) + " " +
+           (at == std::string::npos ? text : text.substr(at + 8));
   }
   TempFolder folder;
 };
@@ -46,7 +49,8 @@ TEST_F(GgufFileTest, BlockDecodersEqualThePackage) {
     const HostTensor a = to_f32(tensors->read(info.name)), b = to_f32(want->read(info.name));
     ASSERT_EQ(a.shape(), b.shape()) << info.name;
     for (size_t i = 0; i < a.as<float>().size(); ++i)
-      ASSERT_EQ(std::bit_cast<uint32_t>(a.as<float>()[i] + 0.0f), std::bit_cast<uint32_t>(b.as<float>()[i] + 0.0f))
+      ASSERT_EQ(std::bit_cast<uint32_t>(a.as<float>()[i] + 0.0f),
+                std::bit_cast<uint32_t>(b.as<float>()[i] + 0.0f))
           << info.name << " element " << i;  // + 0: a zero of either sign is the same value
     decoded += tensors->find(info.name)->stored_as != "f32";
   }
@@ -65,7 +69,8 @@ TEST_F(GgufFileTest, RowsEqualTheWhole) {
     const HostTensor whole = tensors->read(info.name), rows = tensors->read_rows(info.name, 1, 3);
     ASSERT_EQ(rows.shape()[0], 2);
     const auto part = whole.bytes().subspan(whole.bytes().size() / 3);
-    EXPECT_TRUE(std::equal(part.begin(), part.end(), rows.bytes().begin(), rows.bytes().end())) << info.name;
+    EXPECT_TRUE(std::equal(part.begin(), part.end(), rows.bytes().begin(), rows.bytes().end()))
+        << info.name;
   }
 }
 
@@ -75,13 +80,20 @@ TEST_F(GgufFileTest, EveryValueTypeHasItsGetter) {
   for (const auto& [key, value] : file->metadata) {
     if (!key.starts_with("test.")) continue;
     ++seen;
-    if (value.is_array && value.type == GgufType::string) EXPECT_EQ(file->strings(key).size(), value.count);
-    else if (value.is_array && value.type == GgufType::f32) EXPECT_EQ(file->numbers(key).size(), value.count);
-    else if (value.is_array && value.type != GgufType::f64) EXPECT_EQ(file->integers(key).size(), value.count);
-    else if (value.type == GgufType::string) EXPECT_FALSE(file->text(key).empty());
-    else if (value.type == GgufType::boolean) (void)file->boolean(key);
-    else if (value.type == GgufType::f32 || value.type == GgufType::f64) EXPECT_TRUE(std::isfinite(file->number(key)));
-    else (void)file->integer(key, INT64_MIN, INT64_MAX);
+    if (value.is_array && value.type == GgufType::string)
+      EXPECT_EQ(file->strings(key).size(), value.count);
+    else if (value.is_array && value.type == GgufType::f32)
+      EXPECT_EQ(file->numbers(key).size(), value.count);
+    else if (value.is_array && value.type != GgufType::f64)
+      EXPECT_EQ(file->integers(key).size(), value.count);
+    else if (value.type == GgufType::string)
+      EXPECT_FALSE(file->text(key).empty());
+    else if (value.type == GgufType::boolean)
+      (void)file->boolean(key);
+    else if (value.type == GgufType::f32 || value.type == GgufType::f64)
+      EXPECT_TRUE(std::isfinite(file->number(key)));
+    else
+      (void)file->integer(key, INT64_MIN, INT64_MAX);
   }
   EXPECT_GE(seen, 12u);
 }
@@ -95,14 +107,19 @@ TEST_F(GgufFileTest, LatticeTypesAreListedAndRefusedByName) {
 }
 
 TEST_F(GgufFileTest, ModelsOfThePackageOpen) {
-  for (const char* name : {"llama_f32", "llama_f16", "gpt2_f32", "bert_f32", "llama_mixed32", "llama_mixed256", "llama_head_dim"}) {
+  for (const char* name : {"llama_f32", "llama_f16", "gpt2_f32", "bert_f32", "llama_mixed32",
+                           "llama_mixed256", "llama_head_dim"}) {
     const auto file = open_gguf(fixture(std::string(name) + ".gguf"), folder.context);
     EXPECT_GT(file->tensors.size(), 0u);
-    EXPECT_EQ(file->strings("tokenizer.ggml.tokens").size(), file->find_tensor("token_embd.weight")->shape[0]) << name;
+    EXPECT_EQ(file->strings("tokenizer.ggml.tokens").size(),
+              file->find_tensor("token_embd.weight")->shape[0])
+        << name;
   }
   const auto f32 = open_tensors(fixture("llama_f32.gguf"), folder.context);
-  const auto hf = open_tensors(std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/llama_gqa_untied", folder.context);
-  const HostTensor a = f32->read("blk.0.ffn_up.weight"), b = hf->read("model.layers.0.mlp.up_proj.weight");
+  const auto hf = open_tensors(
+      std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/llama_gqa_untied", folder.context);
+  const HostTensor a = f32->read("blk.0.ffn_up.weight"),
+                   b = hf->read("model.layers.0.mlp.up_proj.weight");
   EXPECT_TRUE(std::equal(a.bytes().begin(), a.bytes().end(), b.bytes().begin(), b.bytes().end()));
   const auto mapped = f32->mapped("blk.0.ffn_up.weight");
   EXPECT_TRUE(std::equal(a.bytes().begin(), a.bytes().end(), mapped.begin(), mapped.end()));
@@ -203,7 +220,8 @@ TEST_F(GgufFileTest, RefusesBadArrays) {
 }
 
 TEST_F(GgufFileTest, RefusesBadAlignments) {
-  for (uint32_t a : {0u, 13u, 4u, 8192u, 1u << 31}) EXPECT_EQ(open(good().key_u32("general.alignment", a)), Code::value) << a;
+  for (uint32_t a : {0u, 13u, 4u, 8192u, 1u << 31})
+    EXPECT_EQ(open(good().key_u32("general.alignment", a)), Code::value) << a;
   EXPECT_EQ(open(good().key_raw("general.alignment", 10, raw<uint64_t>(32))), Code::type);
   EXPECT_EQ(open(good().key_text("general.alignment", "32")), Code::type);
 }
@@ -211,7 +229,8 @@ TEST_F(GgufFileTest, RefusesBadAlignments) {
 TEST_F(GgufFileTest, RefusesBadTensors) {
   EXPECT_EQ(open(good().tensor("t", {1, 1, 1, 1, 1})), Code::limit);
   const auto info = [&](const std::string& rest) {
-    std::string bytes = "GGUF" + raw<uint32_t>(3) + raw<uint64_t>(1) + raw<uint64_t>(0) + gguf_string("t") + rest;
+    std::string bytes =
+        "GGUF" + raw<uint32_t>(3) + raw<uint64_t>(1) + raw<uint64_t>(0) + gguf_string("t") + rest;
     return open(bytes + std::string(64, '\0'));
   };
   EXPECT_EQ(info(raw<uint32_t>(~0u)), Code::limit);
@@ -224,9 +243,11 @@ TEST_F(GgufFileTest, RefusesBadTensors) {
   auto sum = good();
   for (int i = 0; i < 40; ++i) sum.tensor("s" + std::to_string(i), {1ull << 58}, 24, 128);
   EXPECT_EQ(open(sum), Code::overflow);
-  for (uint32_t type : {~0u, 255u, 4u, 5u, 31u, 33u, 36u, 38u, 43u}) EXPECT_EQ(open(good().tensor("t", {32}, type)), Code::type) << type;
+  for (uint32_t type : {~0u, 255u, 4u, 5u, 31u, 33u, 36u, 38u, 43u})
+    EXPECT_EQ(open(good().tensor("t", {32}, type)), Code::type) << type;
   EXPECT_EQ(open(good().tensor("t", {33}, 2)), Code::mismatch);
-  EXPECT_EQ(open(good().tensor("t", {128, 2}, 12)), Code::mismatch);  // 256 elements, but not a row of them
+  EXPECT_EQ(open(good().tensor("t", {128, 2}, 12)),
+            Code::mismatch);  // 256 elements, but not a row of them
   EXPECT_EQ(open(good().tensor("t", {1}, 0, 33)), Code::value);
   EXPECT_EQ(open(good().tensor("t", {1}, 0, 1 << 20)), Code::bounds);
   EXPECT_EQ(open(good().tensor("t", {1}, 0, ~0ull - 31)), Code::overflow);
@@ -235,8 +256,10 @@ TEST_F(GgufFileTest, RefusesBadTensors) {
   EXPECT_EQ(open(good().tensor("a", {1})), Code::duplicate);
   EXPECT_EQ(open(good().tensor(std::string(64, 'n'), {1})), Code::limit);
   EXPECT_EQ(open(good().tensor("", {1})), Code::value);
-  EXPECT_EQ(open(good().tensor("t", {1 << 20, 100}, 0, 1 << 12)), Code::bounds);  // shape larger than the data
-  EXPECT_EQ(open(good().tensor("t", {1 << 20, 100})), Code::truncated);           // the same in order: a cut file
+  EXPECT_EQ(open(good().tensor("t", {1 << 20, 100}, 0, 1 << 12)),
+            Code::bounds);  // shape larger than the data
+  EXPECT_EQ(open(good().tensor("t", {1 << 20, 100})),
+            Code::truncated);  // the same in order: a cut file
   auto cut = good();
   cut.cut = 20;
   EXPECT_EQ(open(cut), Code::truncated);
@@ -247,7 +270,8 @@ TEST_F(GgufFileTest, RefusesBadTensors) {
 
 TEST_F(GgufFileTest, EveryPrefixIsRefused) {
   const std::string whole = good().bytes();
-  for (size_t n = 0; n + 15 < whole.size(); ++n) {  // the last block ends 14 bytes before its padding does
+  for (size_t n = 0; n + 15 < whole.size();
+       ++n) {  // the last block ends 14 bytes before its padding does
     const Code code = open(whole.substr(0, n));
     ASSERT_TRUE(code == Code::truncated) << n;
   }
@@ -260,22 +284,38 @@ GgufBuilder model() {
 }
 
 TEST_F(GgufFileTest, RefusesMetadataThatMakesNoModel) {
-  for (uint32_t n : {0u, 513u, 1u << 31}) EXPECT_EQ(open(model().key_u32("llama.block_count", n)), Code::value) << n;
+  for (uint32_t n : {0u, 513u, 1u << 31})
+    EXPECT_EQ(open(model().key_u32("llama.block_count", n)), Code::value) << n;
   EXPECT_EQ(open(model().key_f32("llama.block_count", 2)), Code::type);
   EXPECT_EQ(open(model().key_u32("llama.attention.head_count", 0)), Code::value);
-  EXPECT_EQ(open(model().key_u32("llama.embedding_length", 64).key_u32("llama.attention.head_count", 5)), Code::mismatch);
-  EXPECT_EQ(open(model().key_u32("llama.embedding_length", 64).key_u32("llama.attention.head_count", 5).key_u32("llama.attention.key_length", 16)),
+  EXPECT_EQ(
+      open(model().key_u32("llama.embedding_length", 64).key_u32("llama.attention.head_count", 5)),
+      Code::mismatch);
+  EXPECT_EQ(open(model()
+                     .key_u32("llama.embedding_length", 64)
+                     .key_u32("llama.attention.head_count", 5)
+                     .key_u32("llama.attention.key_length", 16)),
             kAccepted);
-  EXPECT_EQ(open(model().key_u32("llama.attention.head_count", 8).key_u32("llama.attention.head_count_kv", 3)), Code::mismatch);
-  EXPECT_EQ(open(model().key_u32("llama.attention.head_count", 8).key_u32("llama.attention.head_count_kv", 16)), Code::mismatch);
+  EXPECT_EQ(open(model()
+                     .key_u32("llama.attention.head_count", 8)
+                     .key_u32("llama.attention.head_count_kv", 3)),
+            Code::mismatch);
+  EXPECT_EQ(open(model()
+                     .key_u32("llama.attention.head_count", 8)
+                     .key_u32("llama.attention.head_count_kv", 16)),
+            Code::mismatch);
   EXPECT_EQ(open(model().key_u32("llama.attention.head_count_kv", 0)), Code::value);
   EXPECT_EQ(open(GgufBuilder{}.key_u32("general.architecture", 1)), Code::type);
   const std::string t = "tokenizer.ggml.";
   const auto tokens = [&] { return GgufBuilder{}.key_texts(t + "tokens", {"a", "b", "c"}); };
-  EXPECT_EQ(open(tokens().key_array(t + "scores", 6, 3, std::string(12, '\0')).key_array(t + "token_type", 5, 3, std::string(12, '\0'))
-                     .key_u32(t + "bos_token_id", 2)), kAccepted);
+  EXPECT_EQ(open(tokens()
+                     .key_array(t + "scores", 6, 3, std::string(12, '\0'))
+                     .key_array(t + "token_type", 5, 3, std::string(12, '\0'))
+                     .key_u32(t + "bos_token_id", 2)),
+            kAccepted);
   EXPECT_EQ(open(tokens().key_array(t + "scores", 6, 2, std::string(8, '\0'))), Code::mismatch);
-  EXPECT_EQ(open(tokens().key_array(t + "token_type", 5, 4, std::string(16, '\0'))), Code::mismatch);
+  EXPECT_EQ(open(tokens().key_array(t + "token_type", 5, 4, std::string(16, '\0'))),
+            Code::mismatch);
   EXPECT_EQ(open(tokens().key_array(t + "scores", 5, 3, std::string(12, '\0'))), Code::type);
   EXPECT_EQ(open(GgufBuilder{}.key_array(t + "tokens", 4, 1, raw<uint32_t>(1))), Code::type);
   EXPECT_EQ(open(tokens().key_array(t + "merges", 4, 1, raw<uint32_t>(1))), Code::type);
@@ -286,13 +326,17 @@ TEST_F(GgufFileTest, RefusesMetadataThatMakesNoModel) {
 }
 
 TEST_F(GgufFileTest, GettersNameTheKeyAndTheReason) {
-  const std::string path = folder.write("m.gguf", model().key_u32("llama.x", 7).key_f32("llama.y", std::nanf("")).bytes());
+  const std::string path = folder.write(
+      "m.gguf", model().key_u32("llama.x", 7).key_f32("llama.y", std::nanf("")).bytes());
   const auto file = open_gguf(path, folder.context);
   EXPECT_EQ(file->integer("llama.x", 0, 7), 7);
   EXPECT_EQ(file->integer("llama.none", 0, 7, 3), 3);
-  EXPECT_EQ(line_of([&] { file->integer("llama.x", 0, 6); }), "error[E_VALUE] " + path + ": llama.x is 7, wanted 0 to 6");
-  EXPECT_EQ(line_of([&] { file->text("llama.x"); }), "error[E_TYPE] " + path + ": llama.x is a u32, wanted text");
-  EXPECT_EQ(line_of([&] { file->number("llama.none"); }), "error[E_MISSING] " + path + ": has no key llama.none");
+  EXPECT_EQ(line_of([&] { file->integer("llama.x", 0, 6); }),
+            "error[E_VALUE] " + path + ": llama.x is 7, wanted 0 to 6");
+  EXPECT_EQ(line_of([&] { file->text("llama.x"); }),
+            "error[E_TYPE] " + path + ": llama.x is a u32, wanted text");
+  EXPECT_EQ(line_of([&] { file->number("llama.none"); }),
+            "error[E_MISSING] " + path + ": has no key llama.none");
   EXPECT_EQ(code_of([&] { file->number("llama.y"); }), Code::value);
   EXPECT_TRUE(file->strings("llama.none").empty());
 }
@@ -300,7 +344,9 @@ TEST_F(GgufFileTest, GettersNameTheKeyAndTheReason) {
 TEST_F(GgufFileTest, SplitsAreReadAsOneModel) {
   const auto part = [&](uint16_t number, const std::string& tensor, int32_t total = 2) {
     GgufBuilder b;
-    b.key_raw("split.no", 2, raw(number)).key_raw("split.count", 2, raw<uint16_t>(2)).key_i32("split.tensors.count", total);
+    b.key_raw("split.no", 2, raw(number))
+        .key_raw("split.count", 2, raw<uint16_t>(2))
+        .key_i32("split.tensors.count", total);
     if (number == 0) b.key_text("general.architecture", "llama");
     return b.tensor(tensor, {4}).bytes();
   };
@@ -329,7 +375,8 @@ TEST_F(GgufFileTest, ALargeVocabularyOpensQuickly) {
   // Wide bound: 40 ms measured in a debug-free build; what it guards against is a quadratic reader.
   std::vector<std::string> tokens;
   for (int i = 0; i < 256'000; ++i) tokens.push_back("token" + std::to_string(i));
-  const std::string path = folder.write("m.gguf", GgufBuilder{}.key_texts("tokenizer.ggml.tokens", tokens).bytes());
+  const std::string path =
+      folder.write("m.gguf", GgufBuilder{}.key_texts("tokenizer.ggml.tokens", tokens).bytes());
   const auto start = std::chrono::steady_clock::now();
   const auto file = open_gguf(path, folder.context);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
@@ -340,11 +387,15 @@ TEST_F(GgufFileTest, ALargeVocabularyOpensQuickly) {
 
 TEST(GgufModel, SmolLm2DequantizesQuickly) {
   // Where ./setup puts the default model (spec/model_names.cc).
-  const char *cache = std::getenv("HALFTONE_CACHE"), *xdg = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
-  const std::string root = cache ? cache : xdg ? join_path(xdg, "halftone") : join_path(home ? home : "", ".cache/halftone");
+  const char *cache = std::getenv("HALFTONE_CACHE"), *xdg = std::getenv("XDG_CACHE_HOME"),
+             *home = std::getenv("HOME");
+  const std::string root = cache ? cache
+                           : xdg ? join_path(xdg, "halftone")
+                                 : join_path(home ? home : "", ".cache/halftone");
   const std::string path = join_path(root, "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
   TempFolder folder;
-  if (!folder.env().stat(path)) GTEST_SKIP() << "SmolLM2's GGUF is not at " << path << " (./setup fetches it)";
+  if (!folder.env().stat(path))
+    GTEST_SKIP() << "SmolLM2's GGUF is not at " << path << " (./setup fetches it)";
   const auto file = open_gguf(path, folder.context);
   const auto tensors = gguf_tensors(file);
   const auto start = std::chrono::steady_clock::now();

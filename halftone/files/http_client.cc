@@ -32,17 +32,19 @@ Url parse(const std::string& text) {
   return url;
 }
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 // scheme://host:port, the port always spelt out.
 std::string origin(const std::string& text) {
   const Url url = parse(text);
   if (!url) return {};
-  return lower(part(url.get(), CURLUPART_SCHEME)) + "://" + lower(part(url.get(), CURLUPART_HOST)) + ":" +
-         part(url.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT);
+  return lower(part(url.get(), CURLUPART_SCHEME)) + "://" + lower(part(url.get(), CURLUPART_HOST)) +
+         ":" + part(url.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT);
 }
-// `location` as seen from `base`; empty when it is not http(s), carries a user name, or steps down from https.
+// `location` as seen from `base`; empty when it is not http(s), carries a user name, or steps down
+// from https.
 std::string resolve(const std::string& base, const std::string& location) {
   const Url url = parse(base);
   if (!url) return {};
@@ -54,7 +56,9 @@ std::string resolve(const std::string& base, const std::string& location) {
   return part(url.get(), CURLUPART_URL);
 }
 
-bool is_redirect(int64_t status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
+bool is_redirect(int64_t status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
 
 }  // namespace
 
@@ -69,7 +73,8 @@ struct HttpClient::State {
   const std::function<void(std::span<const std::byte>)>* data = nullptr;
   std::exception_ptr thrown;
 
-  State(std::string h, std::string t, const Context& c) : home(std::move(h)), token(std::move(t)), context(c) {}
+  State(std::string h, std::string t, const Context& c)
+      : home(std::move(h)), token(std::move(t)), context(c) {}
 
   static size_t on_header(char* text, size_t size, size_t count, void* self_pointer) {
     auto& self = *static_cast<State*>(self_pointer);
@@ -79,7 +84,8 @@ struct HttpClient::State {
     const auto colon = line.find(':');
     if (colon == std::string::npos || self.response.headers.size() > 200) return size * count;
     const auto value = line.find_first_not_of(" \t", colon + 1);
-    self.response.headers[lower(line.substr(0, colon))] = value == std::string::npos ? "" : line.substr(value);
+    self.response.headers[lower(line.substr(0, colon))] =
+        value == std::string::npos ? "" : line.substr(value);
     return size * count;
   }
   void start() {
@@ -183,7 +189,8 @@ HttpResponse HttpClient::head(const std::string& url) {
   throw FileError(Code::value, url, "is redirected more than " + std::to_string(kHops) + " times");
 }
 
-HttpResponse HttpClient::get(const std::string& url, uint64_t offset, const std::function<void(const HttpResponse&)>& begin,
+HttpResponse HttpClient::get(const std::string& url, uint64_t offset,
+                             const std::function<void(const HttpResponse&)>& begin,
                              const std::function<void(std::span<const std::byte>)>& data) {
   std::string at = url;
   for (int hop = 0; hop < kHops; ++hop) {
@@ -193,7 +200,10 @@ HttpResponse HttpClient::get(const std::string& url, uint64_t offset, const std:
     HttpResponse& response = state_->response;
     if (!is_redirect(response.status)) return std::move(response);
     const std::string next = resolve(at, response.headers["location"]);
-    if (next.empty()) throw FileError(Code::unsafe, url, "is redirected to " + quote(response.headers["location"]) + ", which halftone does not follow");
+    if (next.empty())
+      throw FileError(Code::unsafe, url,
+                      "is redirected to " + quote(response.headers["location"]) +
+                          ", which halftone does not follow");
     at = next;
   }
   throw FileError(Code::value, url, "is redirected more than " + std::to_string(kHops) + " times");

@@ -41,14 +41,19 @@ std::string escaped(std::string_view path) {  // keeps slashes
 
 std::string without_quotes(std::string etag) {
   if (etag.starts_with("W/")) etag = etag.substr(2);
-  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') etag = etag.substr(1, etag.size() - 2);
+  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"')
+    etag = etag.substr(1, etag.size() - 2);
   return etag;
 }
 bool is_sha256(std::string_view text) {
-  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+         });
 }
 std::optional<uint64_t> as_size(const std::string& text) {
-  if (text.empty() || text.size() > 18 || !std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c); })) return std::nullopt;
+  if (text.empty() || text.size() > 18 ||
+      !std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c); }))
+    return std::nullopt;
   return std::stoull(text);
 }
 
@@ -62,8 +67,13 @@ struct Remote {
 class Session {
  public:
   Session(const HubRepo& repo, const HubSettings& settings, const Context& context)
-      : repo_(repo), settings_(settings), context_(context), env_(*context.env), folder_(repo_folder(repo, settings)),
-        offline_(settings.offline), http_(settings.endpoint, settings.token, context) {}
+      : repo_(repo),
+        settings_(settings),
+        context_(context),
+        env_(*context.env),
+        folder_(repo_folder(repo, settings)),
+        offline_(settings.offline),
+        http_(settings.endpoint, settings.token, context) {}
 
   bool offline() const { return offline_; }
 
@@ -78,21 +88,25 @@ class Session {
     if (offline_) return cached_only(name);
     remember_commit(remote.commit);
     if (!remote.exists) {
-      if (!commit_.empty()) touch(join_path(join_path(join_path(folder_, ".no_exist"), commit_), name));
+      if (!commit_.empty())
+        touch(join_path(join_path(join_path(folder_, ".no_exist"), commit_), name));
       return std::nullopt;
     }
-    if (const auto known = from_cache(name, commit_); known.first && known.second) return known.second;
+    if (const auto known = from_cache(name, commit_); known.first && known.second)
+      return known.second;
     fetch(name, remote);
     return link(name, remote.etag);
   }
 
   std::string snapshot() const { return join_path(join_path(folder_, "snapshots"), commit_); }
-  // refs/REVISION, written last: the revision then resolves to a snapshot that has what was asked for.
+  // refs/REVISION, written last: the revision then resolves to a snapshot that has what was asked
+  // for.
   void write_ref() {
     if (offline_ || repo_.revision == commit_ || commit_.empty()) return;
     const std::string ref = join_path(join_path(folder_, "refs"), repo_.revision);
     env_.make_directories(parent_path(ref));
-    const std::string temporary = ref + ".tmp." + std::to_string(::getpid());  // others may write the same ref now
+    const std::string temporary =
+        ref + ".tmp." + std::to_string(::getpid());  // others may write the same ref now
     const auto file = env_.create(temporary);
     file->write(commit_);
     file->sync();
@@ -103,11 +117,15 @@ class Session {
  private:
   std::string where() const { return settings_.endpoint + "/" + repo_.name; }
 
-  std::pair<bool, std::optional<std::string>> from_cache(const std::string& name, const std::string& commit) {
+  std::pair<bool, std::optional<std::string>> from_cache(const std::string& name,
+                                                         const std::string& commit) {
     switch (cached_file(repo_, commit, name, settings_, env_)) {
-      case CachedFile::present: return {true, join_path(join_path(join_path(folder_, "snapshots"), commit), name)};
-      case CachedFile::known_absent: return {true, std::nullopt};
-      case CachedFile::unknown: break;
+      case CachedFile::present:
+        return {true, join_path(join_path(join_path(folder_, "snapshots"), commit), name)};
+      case CachedFile::known_absent:
+        return {true, std::nullopt};
+      case CachedFile::unknown:
+        break;
     }
     return {false, std::nullopt};
   }
@@ -116,7 +134,10 @@ class Session {
     if (commit_.empty()) {
       const auto commit = cached_commit(repo_, settings_, env_);
       if (!commit)
-        throw FileError(Code::missing, repo_.name, "is not in the cache " + settings_.cache + ", and HF_HUB_OFFLINE forbids asking the hub", {},
+        throw FileError(Code::missing, repo_.name,
+                        "is not in the cache " + settings_.cache +
+                            ", and HF_HUB_OFFLINE forbids asking the hub",
+                        {},
                         "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or name a local folder");
       commit_ = *commit;
     }
@@ -134,7 +155,8 @@ class Session {
     }
     if (r.status == 0) {
       if (commit_.empty() && cached_commit(repo_, settings_, env_)) {
-        context_.warn("the hub does not answer (" + r.failure + "): using what the cache has of " + repo_.name);
+        context_.warn("the hub does not answer (" + r.failure + "): using what the cache has of " +
+                      repo_.name);
         offline_ = true;
         return {};
       }
@@ -144,23 +166,36 @@ class Session {
     Remote remote;
     if (is_commit(r.headers["x-repo-commit"])) remote.commit = r.headers["x-repo-commit"];
     if (r.status == 404) {
-      if (code == "EntryNotFound" || (code.empty() && !(remote.commit.empty() && commit_.empty()))) return remote;
+      if (code == "EntryNotFound" || (code.empty() && !(remote.commit.empty() && commit_.empty())))
+        return remote;
       if (code == "RevisionNotFound")
         throw FileError(Code::missing, where(), "has no revision " + quote(repo_.revision));
       no_repository();
     }
     if (code == "RepoNotFound") no_repository();
     if (r.status == 401 || r.status == 403)
-      throw FileError(Code::missing, where(), code == "GatedRepo" ? "its owner asks for an agreement first" : "the hub refuses access", {},
-                      settings_.token.empty() ? "accept the terms on its page and set HF_TOKEN" : "the token in use has no access to it");
-    if (r.status >= 400) throw FileError(Code::io, where(), "the hub answers HTTP " + std::to_string(r.status), {}, "try again later");
-    if (remote.commit.empty()) throw FileError(Code::missing, where(), "the answer names no commit", {}, "is HF_ENDPOINT a Hugging Face hub?");
+      throw FileError(
+          Code::missing, where(),
+          code == "GatedRepo" ? "its owner asks for an agreement first" : "the hub refuses access",
+          {},
+          settings_.token.empty() ? "accept the terms on its page and set HF_TOKEN"
+                                  : "the token in use has no access to it");
+    if (r.status >= 400)
+      throw FileError(Code::io, where(), "the hub answers HTTP " + std::to_string(r.status), {},
+                      "try again later");
+    if (remote.commit.empty())
+      throw FileError(Code::missing, where(), "the answer names no commit", {},
+                      "is HF_ENDPOINT a Hugging Face hub?");
     remote.exists = true;
-    remote.etag = without_quotes(r.headers.contains("x-linked-etag") ? r.headers["x-linked-etag"] : r.headers["etag"]);
-    const bool plain = !remote.etag.empty() && remote.etag.size() <= 128 && remote.etag != "." && remote.etag != ".." &&
-                       std::all_of(remote.etag.begin(), remote.etag.end(),
-                                   [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
-    if (!plain) throw FileError(Code::path, url, "its ETag " + quote(remote.etag) + " cannot name a file");
+    remote.etag = without_quotes(r.headers.contains("x-linked-etag") ? r.headers["x-linked-etag"]
+                                                                     : r.headers["etag"]);
+    const bool plain = !remote.etag.empty() && remote.etag.size() <= 128 && remote.etag != "." &&
+                       remote.etag != ".." &&
+                       std::all_of(remote.etag.begin(), remote.etag.end(), [](unsigned char c) {
+                         return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+                       });
+    if (!plain)
+      throw FileError(Code::path, url, "its ETag " + quote(remote.etag) + " cannot name a file");
     remote.size = as_size(r.headers["x-linked-size"]);
     if (!remote.size && r.status < 300) remote.size = as_size(r.headers["content-length"]);
     return remote;
@@ -168,7 +203,9 @@ class Session {
 
   void remember_commit(const std::string& commit) {
     if (commit.empty()) return;
-    if (!commit_.empty() && commit != commit_) throw FileError(Code::mismatch, where(), "changed its commit while it was downloaded", {}, "run again");
+    if (!commit_.empty() && commit != commit_)
+      throw FileError(Code::mismatch, where(), "changed its commit while it was downloaded", {},
+                      "run again");
     commit_ = commit;
   }
 
@@ -191,8 +228,10 @@ class Session {
     if (remote.size) {
       const uint64_t need = *remote.size - have(), space = env_.free_space(parent_path(blob));
       if (need > space)
-        throw FileError(Code::io, partial, "needs " + std::to_string(need) + " bytes, the disk has " + std::to_string(space) + " left", {},
-                        "free some space, or point HF_HUB_CACHE at a larger disk");
+        throw FileError(Code::io, partial,
+                        "needs " + std::to_string(need) + " bytes, the disk has " +
+                            std::to_string(space) + " left",
+                        {}, "free some space, or point HF_HUB_CACHE at a larger disk");
     }
     for (int attempt = 1; !remote.size || have() < *remote.size;) {
       const uint64_t before = have();
@@ -201,11 +240,14 @@ class Session {
       if (data && r.complete) break;
       if (r.status == 416) env_.remove(partial);  // what is there is not the beginning of this file
       if (r.status >= 400 && r.status < 500 && r.status != 416 && r.status != 429)
-        throw FileError(Code::io, where(), "the hub answers HTTP " + std::to_string(r.status) + " for " + quote(name), {}, "try again later");
+        throw FileError(Code::io, where(),
+                        "the hub answers HTTP " + std::to_string(r.status) + " for " + quote(name),
+                        {}, "try again later");
       attempt = have() > before ? 1 : attempt + 1;  // progress: the patience starts anew
       if (attempt > kAttempts) {
         if (r.status == 0 || !r.complete) network_error(address(commit_, name), r);
-        throw FileError(Code::io, where(), "the hub answers HTTP " + std::to_string(r.status), {}, "try again later: what was received is kept");
+        throw FileError(Code::io, where(), "the hub answers HTTP " + std::to_string(r.status), {},
+                        "try again later: what was received is kept");
       }
       pause(attempt);
     }
@@ -227,8 +269,11 @@ class Session {
       if (r.status == 206) {
         // "bytes 100-199/200": it must go on where we stopped.
         const auto range = r.headers.find("content-range");
-        if (range == r.headers.end() || !range->second.starts_with("bytes " + std::to_string(done) + "-"))
-          throw FileError(Code::mismatch, where(), "the server sends another part of " + quote(name) + " than was asked for");
+        if (range == r.headers.end() ||
+            !range->second.starts_with("bytes " + std::to_string(done) + "-"))
+          throw FileError(
+              Code::mismatch, where(),
+              "the server sends another part of " + quote(name) + " than was asked for");
       } else if (r.status == 200) {
         done = 0;  // the server sends all of it
       } else {
@@ -239,17 +284,22 @@ class Session {
     const auto data = [&](std::span<const std::byte> bytes) {
       if (!out) {  // the text of an error page
         other += bytes.size();
-        if (other > 1 << 20) throw FileError(Code::limit, where(), "the server answers with an endless error page");
+        if (other > 1 << 20)
+          throw FileError(Code::limit, where(), "the server answers with an endless error page");
         return;
       }
       done += bytes.size();
       if (remote.size && done > *remote.size) {
         out.reset();
         env_.remove(partial);
-        throw FileError(Code::mismatch, where(), quote(name) + " is longer than the " + std::to_string(*remote.size) + " bytes announced", {}, "try again");
+        throw FileError(Code::mismatch, where(),
+                        quote(name) + " is longer than the " + std::to_string(*remote.size) +
+                            " bytes announced",
+                        {}, "try again");
       }
       out->write(bytes);
-      context_.progress({"download", name, static_cast<double>(done), static_cast<double>(remote.size.value_or(0)), "B"});
+      context_.progress({"download", name, static_cast<double>(done),
+                         static_cast<double>(remote.size.value_or(0)), "B"});
     };
     HttpResponse r = http_.get(address(commit_, name), done, begin, data);
     if (out) {
@@ -263,13 +313,15 @@ class Session {
     if (!env_.stat(partial)) env_.create(partial)->close();  // a file of 0 bytes
     const auto file = env_.open(partial);
     if (remote.size && file->size() != *remote.size) {
-      const std::string fact = quote(name) + " has " + std::to_string(file->size()) + " bytes, " + std::to_string(*remote.size) + " were announced";
+      const std::string fact = quote(name) + " has " + std::to_string(file->size()) + " bytes, " +
+                               std::to_string(*remote.size) + " were announced";
       env_.remove(partial);
       throw FileError(Code::mismatch, where(), fact, {}, "try again");
     }
     if (is_sha256(remote.etag) && file_sha256(*file) != remote.etag) {
       env_.remove(partial);
-      throw FileError(Code::mismatch, where(), quote(name) + " arrived damaged: its SHA-256 differs", {}, "try again");
+      throw FileError(Code::mismatch, where(),
+                      quote(name) + " arrived damaged: its SHA-256 differs", {}, "try again");
     }
   }
 
@@ -309,18 +361,22 @@ class Session {
 
   void pause(int attempt) {
     context_.throw_if_stopped();
-    std::this_thread::sleep_for(std::chrono::milliseconds(settings_.retry_pause_ms) * (1 << std::min(attempt - 1, 5)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(settings_.retry_pause_ms) *
+                                (1 << std::min(attempt - 1, 5)));
   }
   std::string address(const std::string& revision, const std::string& name) const {
     std::string ref = escaped(revision);
     for (size_t at; (at = ref.find('/')) != std::string::npos;) ref.replace(at, 1, "%2F");
-    return settings_.endpoint + (repo_.kind == HubRepo::Kind::dataset ? "/datasets/" : "/") + repo_.name + "/resolve/" + ref + "/" + escaped(name);
+    return settings_.endpoint + (repo_.kind == HubRepo::Kind::dataset ? "/datasets/" : "/") +
+           repo_.name + "/resolve/" + ref + "/" + escaped(name);
   }
   [[noreturn]] void no_repository() const {
-    throw FileError(Code::missing, where(), "no such repository, or it is private", {}, "check the name; for a private one set HF_TOKEN");
+    throw FileError(Code::missing, where(), "no such repository, or it is private", {},
+                    "check the name; for a private one set HF_TOKEN");
   }
   [[noreturn]] void network_error(const std::string& url, const HttpResponse& r) const {
-    throw FileError(Code::io, url, "no answer: " + (r.failure.empty() ? "the connection broke" : r.failure), {},
+    throw FileError(Code::io, url,
+                    "no answer: " + (r.failure.empty() ? "the connection broke" : r.failure), {},
                     "run again to go on where it stopped; HF_HUB_OFFLINE=1 uses the cache alone");
   }
 
@@ -335,12 +391,17 @@ class Session {
 
 // The shards that an index names, each once.
 std::vector<std::string> shards_of(const std::string& index_path, const Context& context) {
-  const Json index = parse_json(context.env->read_text(index_path, context.limits.header_json_bytes), index_path, context.limits);
+  const Json index =
+      parse_json(context.env->read_text(index_path, context.limits.header_json_bytes), index_path,
+                 context.limits);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
-  if (!index.is_object() || map == index.end() || !map->is_object()) throw FileError(Code::type, index_path, "has no weight_map");
+  if (!index.is_object() || map == index.end() || !map->is_object())
+    throw FileError(Code::type, index_path, "has no weight_map");
   std::set<std::string> names;
   for (const auto& [tensor, file] : map->items()) {
-    if (!file.is_string()) throw FileError(Code::type, index_path, "the file of tensor " + quote(tensor) + " is not text");
+    if (!file.is_string())
+      throw FileError(Code::type, index_path,
+                      "the file of tensor " + quote(tensor) + " is not text");
     check_plain_name(file.get<std::string>(), index_path);
     names.insert(file.get<std::string>());
   }
@@ -349,36 +410,48 @@ std::vector<std::string> shards_of(const std::string& index_path, const Context&
 
 }  // namespace
 
-std::optional<std::string> download_file(const HubRepo& repo, const std::string& file, const HubSettings& settings, const Context& context) {
+std::optional<std::string> download_file(const HubRepo& repo, const std::string& file,
+                                         const HubSettings& settings, const Context& context) {
   Session session(repo, settings, context);
   auto path = session.file(file);
   if (path) session.write_ref();
   return path;
 }
 
-std::string download_model(const HubRepo& repo, const HubSettings& settings, const Context& context) {
+std::string download_model(const HubRepo& repo, const HubSettings& settings,
+                           const Context& context) {
   Session session(repo, settings, context);
   if (!session.file("config.json"))
-    throw FileError(Code::missing, repo.name, "has no config.json, so it is not a model in Hugging Face layout", {},
+    throw FileError(Code::missing, repo.name,
+                    "has no config.json, so it is not a model in Hugging Face layout", {},
                     "for a GGUF repository name one of its files");
-  for (const char* name : {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                           "chat_template.jinja", "chat_template.json", "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tokenizer.tiktoken", "qwen.tiktoken",
-                           "quantize_config.json", "quant_config.json", "halftone.json", "measured.json"})
+  for (const char* name :
+       {"generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
+        "vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model",
+        "sentencepiece.bpe.model", "tokenizer.tiktoken", "qwen.tiktoken", "quantize_config.json",
+        "quant_config.json", "halftone.json", "measured.json"})
     session.file(name);
   bool found = false;
-  for (const auto& [index, single] : {std::pair{"model.safetensors.index.json", "model.safetensors"},
-                                      std::pair{"pytorch_model.bin.index.json", "pytorch_model.bin"}}) {
+  for (const auto& [index, single] :
+       {std::pair{"model.safetensors.index.json", "model.safetensors"},
+        std::pair{"pytorch_model.bin.index.json", "pytorch_model.bin"}}) {
     if (session.file(single)) {
       found = true;
     } else if (const auto path = session.file(index)) {
       for (const std::string& shard : shards_of(*path, context))
-        if (!session.file(shard)) throw FileError(Code::missing, repo.name, "lacks " + quote(shard) + ", which its index names");
+        if (!session.file(shard))
+          throw FileError(Code::missing, repo.name,
+                          "lacks " + quote(shard) + ", which its index names");
       found = true;
     }
     if (found) break;
   }
   if (!found)
-    throw FileError(Code::missing, repo.name, session.offline() ? "its weights are not in the cache" : "has neither safetensors nor pytorch_model.bin", {},
+    throw FileError(Code::missing, repo.name,
+                    session.offline() ? "its weights are not in the cache"
+                                      : "has neither safetensors nor pytorch_model.bin",
+                    {},
                     session.offline() ? "they can be downloaded when the hub is reachable" : "");
   session.write_ref();
   return session.snapshot();
@@ -389,10 +462,12 @@ std::string file_sha256(const ReadFile& file) {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
   };
   const std::unique_ptr<EVP_MD_CTX, Free> digest(EVP_MD_CTX_new());
-  check(digest && EVP_DigestInit_ex(digest.get(), EVP_sha256(), nullptr) == 1, "libcrypto has SHA-256");
+  check(digest && EVP_DigestInit_ex(digest.get(), EVP_sha256(), nullptr) == 1,
+        "libcrypto has SHA-256");
   std::vector<std::byte> buffer(std::min<uint64_t>(file.size(), 1 << 20));
   for (uint64_t done = 0; done < file.size();) {
-    const auto piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), file.size() - done));
+    const auto piece =
+        std::span(buffer).first(std::min<uint64_t>(buffer.size(), file.size() - done));
     file.read(done, piece);
     EVP_DigestUpdate(digest.get(), piece.data(), piece.size());
     done += piece.size();

@@ -19,17 +19,22 @@ std::string trimmed(std::string text) {
 bool is_true(const std::optional<std::string>& value) {
   if (!value) return false;
   std::string upper = *value;
-  std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::transform(upper.begin(), upper.end(), upper.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   return upper == "1" || upper == "ON" || upper == "YES" || upper == "TRUE";
 }
 
 // One part of a repository's name, by the hub's own rules.
 bool is_name_part(std::string_view part) {
   if (part.empty() || part.size() > 96) return false;
-  if (part.find("--") != std::string_view::npos || part.find("..") != std::string_view::npos) return false;
-  if (std::string_view("-.").find(part.front()) != std::string_view::npos || std::string_view("-.").find(part.back()) != std::string_view::npos)
+  if (part.find("--") != std::string_view::npos || part.find("..") != std::string_view::npos)
     return false;
-  return std::all_of(part.begin(), part.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_' || c == '.'; });
+  if (std::string_view("-.").find(part.front()) != std::string_view::npos ||
+      std::string_view("-.").find(part.back()) != std::string_view::npos)
+    return false;
+  return std::all_of(part.begin(), part.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+  });
 }
 
 }  // namespace
@@ -43,9 +48,13 @@ std::optional<std::string> process_environment(const std::string& name) {
 HubSettings hub_settings(Env& env, const Environment& environment) {
   HubSettings settings;
   const std::string user = environment("HOME").value_or("/");
-  const auto expanded = [&](const std::string& path) { return path == "~" || path.starts_with("~/") ? user + path.substr(1) : path; };
+  const auto expanded = [&](const std::string& path) {
+    return path == "~" || path.starts_with("~/") ? user + path.substr(1) : path;
+  };
   std::string home = environment("HF_HOME").value_or("");
-  if (home.empty()) home = join_path(environment("XDG_CACHE_HOME").value_or(join_path(user, ".cache")), "huggingface");
+  if (home.empty())
+    home =
+        join_path(environment("XDG_CACHE_HOME").value_or(join_path(user, ".cache")), "huggingface");
   home = expanded(home);
   settings.cache = join_path(home, "hub");
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
@@ -57,20 +66,24 @@ HubSettings hub_settings(Env& env, const Environment& environment) {
   if (auto endpoint = environment("HF_ENDPOINT")) {
     while (endpoint->ends_with('/')) endpoint->pop_back();
     if (!endpoint->starts_with("https://") && !endpoint->starts_with("http://"))
-      throw InputError("HF_ENDPOINT", "is " + quote(*endpoint), "it must begin with https:// or http://");
+      throw InputError("HF_ENDPOINT", "is " + quote(*endpoint),
+                       "it must begin with https:// or http://");
     settings.endpoint = *endpoint;
   }
   if (const auto token = environment("HF_TOKEN")) {
     settings.token = trimmed(*token);
   } else if (!is_true(environment("HF_HUB_DISABLE_IMPLICIT_TOKEN"))) {
-    const std::string path = expanded(environment("HF_TOKEN_PATH").value_or(join_path(home, "token")));
+    const std::string path =
+        expanded(environment("HF_TOKEN_PATH").value_or(join_path(home, "token")));
     const auto info = env.stat(path);
     if (info && info->is_regular) settings.token = trimmed(env.read_text(path, 4096));
   }
   // A token becomes a header line: nothing that could end one.
-  if (std::any_of(settings.token.begin(), settings.token.end(), [](unsigned char c) { return c <= 0x20 || c >= 0x7f; }))
+  if (std::any_of(settings.token.begin(), settings.token.end(),
+                  [](unsigned char c) { return c <= 0x20 || c >= 0x7f; }))
     throw InputError("HF_TOKEN", "holds a space or a control character");
-  settings.offline = is_true(environment("HF_HUB_OFFLINE")) || is_true(environment("TRANSFORMERS_OFFLINE"));
+  settings.offline =
+      is_true(environment("HF_HUB_OFFLINE")) || is_true(environment("TRANSFORMERS_OFFLINE"));
   return settings;
 }
 
@@ -83,7 +96,9 @@ std::optional<HubRepo> parse_hub_repo(std::string_view text) {
     if (!is_repo_file(repo.revision) || repo.revision.size() > 128) return std::nullopt;
   }
   const auto slash = text.find('/');
-  const bool good = slash == std::string_view::npos ? is_name_part(text) : is_name_part(text.substr(0, slash)) && is_name_part(text.substr(slash + 1));
+  const bool good = slash == std::string_view::npos ? is_name_part(text)
+                                                    : is_name_part(text.substr(0, slash)) &&
+                                                          is_name_part(text.substr(slash + 1));
   if (!good) return std::nullopt;
   repo.name = text;
   return repo;
@@ -91,7 +106,9 @@ std::optional<HubRepo> parse_hub_repo(std::string_view text) {
 
 bool is_repo_file(std::string_view file) {
   if (file.empty() || file.size() > 1024 || file.starts_with('/')) return false;
-  if (std::any_of(file.begin(), file.end(), [](unsigned char c) { return c < 0x20 || c == '\\' || c == ':' || c == 0x7f; })) return false;
+  if (std::any_of(file.begin(), file.end(),
+                  [](unsigned char c) { return c < 0x20 || c == '\\' || c == ':' || c == 0x7f; }))
+    return false;
   for (size_t begin = 0; begin <= file.size();) {
     const size_t end = std::min(file.find('/', begin), file.size());
     const std::string_view part = file.substr(begin, end - begin);
@@ -102,7 +119,9 @@ bool is_repo_file(std::string_view file) {
 }
 
 bool is_commit(std::string_view text) {
-  return text.size() == 40 && std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return text.size() == 40 && std::all_of(text.begin(), text.end(), [](char c) {
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+         });
 }
 
 std::string repo_folder(const HubRepo& repo, const HubSettings& settings) {
@@ -111,20 +130,26 @@ std::string repo_folder(const HubRepo& repo, const HubSettings& settings) {
   return join_path(settings.cache, name);
 }
 
-std::optional<std::string> cached_commit(const HubRepo& repo, const HubSettings& settings, Env& env) {
+std::optional<std::string> cached_commit(const HubRepo& repo, const HubSettings& settings,
+                                         Env& env) {
   const std::string folder = repo_folder(repo, settings);
   const std::string ref = join_path(join_path(folder, "refs"), repo.revision);
   const auto info = env.stat(ref);
   if (info && info->is_regular) {
     std::string commit = trimmed(env.read_text(ref, 256));
-    if (!is_commit(commit)) throw FileError(Code::value, ref, "does not hold a commit", {}, "remove it and download the model again");
+    if (!is_commit(commit))
+      throw FileError(Code::value, ref, "does not hold a commit", {},
+                      "remove it and download the model again");
     return commit;
   }
-  if (is_commit(repo.revision) && env.stat(join_path(join_path(folder, "snapshots"), repo.revision))) return repo.revision;
+  if (is_commit(repo.revision) &&
+      env.stat(join_path(join_path(folder, "snapshots"), repo.revision)))
+    return repo.revision;
   return std::nullopt;
 }
 
-std::optional<std::string> cached_snapshot(const HubRepo& repo, const HubSettings& settings, Env& env) {
+std::optional<std::string> cached_snapshot(const HubRepo& repo, const HubSettings& settings,
+                                           Env& env) {
   const auto commit = cached_commit(repo, settings, env);
   if (!commit) return std::nullopt;
   const std::string path = join_path(join_path(repo_folder(repo, settings), "snapshots"), *commit);
@@ -133,11 +158,13 @@ std::optional<std::string> cached_snapshot(const HubRepo& repo, const HubSetting
   return path;
 }
 
-CachedFile cached_file(const HubRepo& repo, const std::string& commit, const std::string& file, const HubSettings& settings, Env& env) {
+CachedFile cached_file(const HubRepo& repo, const std::string& commit, const std::string& file,
+                       const HubSettings& settings, Env& env) {
   const std::string folder = repo_folder(repo, settings);
   const auto info = env.stat(join_path(join_path(join_path(folder, "snapshots"), commit), file));
   if (info && info->is_regular) return CachedFile::present;
-  if (env.stat(join_path(join_path(join_path(folder, ".no_exist"), commit), file))) return CachedFile::known_absent;
+  if (env.stat(join_path(join_path(join_path(folder, ".no_exist"), commit), file)))
+    return CachedFile::known_absent;
   return CachedFile::unknown;
 }
 

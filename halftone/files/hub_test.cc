@@ -20,7 +20,9 @@ using namespace testing_files;
 
 const std::string kCommit(40, 'c');
 
-std::string sha256(const std::string& bytes) { return file_sha256(MemoryFile(std::as_bytes(std::span(bytes)), "")); }
+std::string sha256(const std::string& bytes) {
+  return file_sha256(MemoryFile(std::as_bytes(std::span(bytes)), ""));
+}
 
 std::string tensor_file(const std::string& name, int64_t n) {
   TempFolder folder;
@@ -53,13 +55,26 @@ class HubTest : public testing::Test {
     const std::string prefix = "/org/name/resolve/";
     if (!r.path.starts_with(prefix)) return {404, {{"X-Error-Code", "RepoNotFound"}}, "", {}, {}};
     const auto slash = r.path.find('/', prefix.size());
-    const std::string revision = r.path.substr(prefix.size(), slash - prefix.size()), file = r.path.substr(slash + 1);
-    if (revision != "main" && revision != kCommit) return {404, {{"X-Error-Code", "RevisionNotFound"}}, "", {}, {}};
+    const std::string revision = r.path.substr(prefix.size(), slash - prefix.size()),
+                      file = r.path.substr(slash + 1);
+    if (revision != "main" && revision != kCommit)
+      return {404, {{"X-Error-Code", "RevisionNotFound"}}, "", {}, {}};
     if (const auto it = small.find(file); it != small.end())
-      return {200, {{"X-Repo-Commit", kCommit}, {"ETag", "W/\"" + std::string(39, 'e') + std::to_string(file.size() % 10) + "\""}}, it->second, {}, {}};
+      return {200,
+              {{"X-Repo-Commit", kCommit},
+               {"ETag", "W/\"" + std::string(39, 'e') + std::to_string(file.size() % 10) + "\""}},
+              it->second,
+              {},
+              {}};
     if (file == large_name)
-      return {302, {{"X-Repo-Commit", kCommit}, {"X-Linked-Etag", "\"" + announced_sha.value_or(sha256(large)) + "\""},
-                    {"X-Linked-Size", std::to_string(announced_size.value_or(large.size()))}, {"Location", content->url() + "/blob?sig=1"}}, "", {}, {}};
+      return {302,
+              {{"X-Repo-Commit", kCommit},
+               {"X-Linked-Etag", "\"" + announced_sha.value_or(sha256(large)) + "\""},
+               {"X-Linked-Size", std::to_string(announced_size.value_or(large.size()))},
+               {"Location", content->url() + "/blob?sig=1"}},
+              "",
+              {},
+              {}};
     return {404, {{"X-Repo-Commit", kCommit}, {"X-Error-Code", "EntryNotFound"}}, "", {}, {}};
   }
 
@@ -74,8 +89,13 @@ class HubTest : public testing::Test {
     if (range == r.headers.end()) return {200, {}, large, {}, {}};
     const size_t from = std::stoul(range->second.substr(6));
     if (from >= large.size()) return {416, {}, "", {}, {}};
-    return {206, {{"Content-Range", "bytes " + std::to_string(from) + "-" + std::to_string(large.size() - 1) + "/" + std::to_string(large.size())}},
-            large.substr(from), {}, {}};
+    return {206,
+            {{"Content-Range", "bytes " + std::to_string(from) + "-" +
+                                   std::to_string(large.size() - 1) + "/" +
+                                   std::to_string(large.size())}},
+            large.substr(from),
+            {},
+            {}};
   }
 
   std::string root() const { return join_path(settings.cache, "models--org--name"); }
@@ -104,10 +124,12 @@ TEST_F(HubTest, AModelLandsInTheUsualLayout) {
   EXPECT_EQ(snapshot, join_path(root(), "snapshots/" + kCommit));
   EXPECT_EQ(open_tensors(snapshot, folder.context)->read("w").as<float>()[4999], 4999.0f);
   EXPECT_EQ(folder.env().read_text(join_path(root(), "refs/main"), 100), kCommit);
-  EXPECT_EQ(std::filesystem::read_symlink(join_path(snapshot, "model.safetensors")).string(), "../../blobs/" + sha256(large));
+  EXPECT_EQ(std::filesystem::read_symlink(join_path(snapshot, "model.safetensors")).string(),
+            "../../blobs/" + sha256(large));
   EXPECT_TRUE(exists(join_path(root(), ".no_exist/" + kCommit + "/vocab.json")));
   EXPECT_FALSE(exists(join_path(snapshot, "vocab.json")));
-  EXPECT_TRUE(exists(join_path(settings.cache, ".locks/models--org--name/" + sha256(large) + ".lock")));
+  EXPECT_TRUE(
+      exists(join_path(settings.cache, ".locks/models--org--name/" + sha256(large) + ".lock")));
   EXPECT_EQ(cached_snapshot(repo, settings, folder.env()), snapshot);
   ASSERT_FALSE(done.empty());
   EXPECT_EQ(done.back(), static_cast<double>(large.size()));
@@ -121,19 +143,29 @@ TEST_F(HubTest, AModelLandsInTheUsualLayout) {
 TEST_F(HubTest, TheTokenStaysAtHome) {
   download();
   ASSERT_FALSE(hub->requests().empty());
-  for (const auto& r : hub->requests()) EXPECT_EQ(r.headers.at("authorization"), "Bearer hf_secret");
+  for (const auto& r : hub->requests())
+    EXPECT_EQ(r.headers.at("authorization"), "Bearer hf_secret");
   ASSERT_EQ(content->requests().size(), 1u);
   for (const auto& r : content->requests()) EXPECT_EQ(r.headers.count("authorization"), 0u);
 }
 
 TEST_F(HubTest, RedirectsWithinTheEndpointAreFollowed) {
   override_hub = [&](const TestRequest& r) -> std::optional<TestResponse> {
-    if (r.path == "/org/name/resolve/main/config.json" || r.path == "/org/name/resolve/" + kCommit + "/config.json")
-      return TestResponse{307, {{"Location", "/api/resolve-cache/config.json"}, {"X-Repo-Commit", kCommit}}, "", {}, {}};
-    if (r.path == "/api/resolve-cache/config.json") return TestResponse{200, {{"ETag", "\"abc\""}}, "{\"a\":1}", {}, {}};
+    if (r.path == "/org/name/resolve/main/config.json" ||
+        r.path == "/org/name/resolve/" + kCommit + "/config.json")
+      return TestResponse{
+          307,
+          {{"Location", "/api/resolve-cache/config.json"}, {"X-Repo-Commit", kCommit}},
+          "",
+          {},
+          {}};
+    if (r.path == "/api/resolve-cache/config.json")
+      return TestResponse{200, {{"ETag", "\"abc\""}}, "{\"a\":1}", {}, {}};
     return std::nullopt;
   };
-  EXPECT_EQ(folder.env().read_text(*download_file(repo, "config.json", settings, folder.context), 100), "{\"a\":1}");
+  EXPECT_EQ(
+      folder.env().read_text(*download_file(repo, "config.json", settings, folder.context), 100),
+      "{\"a\":1}");
 }
 
 TEST_F(HubTest, ACutDownloadGoesOnWhereItStopped) {
@@ -193,7 +225,8 @@ TEST_F(HubTest, DamageIsNoticedAndNothingIsKept) {
   std::string flipped = large;
   flipped[flipped.size() / 2] ^= 1;
   override_content = [&](const TestRequest&) { return TestResponse{200, {}, flipped, {}, {}}; };
-  EXPECT_THAT(line_of([&] { download(); }), testing::HasSubstr("\"model.safetensors\" arrived damaged: its SHA-256 differs"));
+  EXPECT_THAT(line_of([&] { download(); }),
+              testing::HasSubstr("\"model.safetensors\" arrived damaged: its SHA-256 differs"));
   refused(Code::mismatch);
   // A resumed part that does not belong: the checksum is over the whole file.
   override_content = nullptr;
@@ -204,8 +237,11 @@ TEST_F(HubTest, DamageIsNoticedAndNothingIsKept) {
 
 TEST_F(HubTest, AWrongPartIsRefused) {
   folder.env().make_directories(join_path(root(), "blobs"));
-  folder.write("hub/models--org--name/blobs/" + sha256(large) + ".incomplete", large.substr(0, 100));
-  override_content = [&](const TestRequest&) { return TestResponse{206, {{"Content-Range", "bytes 0-99/100"}}, large, {}, {}}; };
+  folder.write("hub/models--org--name/blobs/" + sha256(large) + ".incomplete",
+               large.substr(0, 100));
+  override_content = [&](const TestRequest&) {
+    return TestResponse{206, {{"Content-Range", "bytes 0-99/100"}}, large, {}, {}};
+  };
   EXPECT_EQ(code_of([&] { download(); }), Code::mismatch);
 }
 
@@ -220,13 +256,18 @@ TEST_F(HubTest, RefusalsOfTheHubAreExplained) {
   small.erase("config.json");
   EXPECT_THAT(line(), testing::HasSubstr("has no config.json"));
   const auto status = [&](int code, const std::string& why) {
-    override_hub = [=](const TestRequest&) { return TestResponse{code, {{"X-Error-Code", why}}, "", {}, {}}; };
+    override_hub = [=](const TestRequest&) {
+      return TestResponse{code, {{"X-Error-Code", why}}, "", {}, {}};
+    };
     return line();
   };
-  EXPECT_THAT(status(403, "GatedRepo"), testing::HasSubstr("its owner asks for an agreement first; the token in use has no access to it"));
+  EXPECT_THAT(status(403, "GatedRepo"),
+              testing::HasSubstr(
+                  "its owner asks for an agreement first; the token in use has no access to it"));
   EXPECT_THAT(status(401, ""), testing::HasSubstr("the hub refuses access"));
   EXPECT_THAT(status(500, ""), testing::StartsWith("error[E_IO]"));
-  for (const auto& text : {status(403, ""), status(404, ""), status(500, "")}) EXPECT_EQ(text.find("hf_secret"), std::string::npos);
+  for (const auto& text : {status(403, ""), status(404, ""), status(500, "")})
+    EXPECT_EQ(text.find("hf_secret"), std::string::npos);
 }
 
 TEST_F(HubTest, HostileAnswersAreRefused) {
@@ -240,7 +281,9 @@ TEST_F(HubTest, HostileAnswersAreRefused) {
   EXPECT_EQ(headers({{"X-Repo-Commit", "../" + kCommit}, {"ETag", "\"a\""}}), Code::missing);
   EXPECT_EQ(headers({{"Location", hub->url() + "/again"}}, 302), Code::value);
   override_hub = nullptr;
-  override_content = [](const TestRequest&) { return TestResponse{302, {{"Location", "file:///etc/passwd"}}, "", {}, {}}; };
+  override_content = [](const TestRequest&) {
+    return TestResponse{302, {{"Location", "file:///etc/passwd"}}, "", {}, {}};
+  };
   EXPECT_EQ(code_of([&] { download(); }), Code::unsafe);
   override_content = nullptr;
   large_name = "none";
@@ -250,14 +293,16 @@ TEST_F(HubTest, HostileAnswersAreRefused) {
 
 TEST_F(HubTest, ShardsFollowTheIndex) {
   large_name = "model-00001-of-00001.safetensors";
-  small["model.safetensors.index.json"] = R"({"weight_map":{"w":"model-00001-of-00001.safetensors"}})";
+  small["model.safetensors.index.json"] =
+      R"({"weight_map":{"w":"model-00001-of-00001.safetensors"}})";
   EXPECT_EQ(open_tensors(download(), folder.context)->read("w").count(), 5000);
   EXPECT_EQ(hub->count("HEAD", "pytorch_model"), 0);
 }
 
 TEST_F(HubTest, OfflineNeverTouchesTheNetwork) {
   settings.offline = true;
-  EXPECT_THAT(line_of([&] { download(); }), testing::HasSubstr("HF_HUB_OFFLINE forbids asking the hub"));
+  EXPECT_THAT(line_of([&] { download(); }),
+              testing::HasSubstr("HF_HUB_OFFLINE forbids asking the hub"));
   EXPECT_TRUE(hub->requests().empty());
   settings.offline = false;
   const std::string snapshot = download();
@@ -302,7 +347,8 @@ TEST_F(HubTest, StopIsObeyed) {
 }
 
 TEST_F(HubTest, TwoProcessesDownloadAFileOnce) {
-  // Fresh servers, so that the children are forked before any thread of theirs exists; connections wait in the backlog.
+  // Fresh servers, so that the children are forked before any thread of theirs exists; connections
+  // wait in the backlog.
   hub.reset();
   content.reset();
   hub.emplace();
@@ -316,7 +362,8 @@ TEST_F(HubTest, TwoProcessesDownloadAFileOnce) {
       int status = 1;
       try {
         const std::string snapshot = download();
-        status = open_tensors(snapshot, folder.context)->read("w").as<float>()[4999] == 4999.0f ? 0 : 2;
+        status =
+            open_tensors(snapshot, folder.context)->read("w").as<float>()[4999] == 4999.0f ? 0 : 2;
       } catch (const Error& e) {
         std::fprintf(stderr, "%s\n", e.what());
       }

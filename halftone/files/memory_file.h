@@ -11,7 +11,8 @@ namespace halftone::files {
 
 class MemoryFile : public ReadFile {
  public:
-  MemoryFile(std::span<const std::byte> bytes, std::string path) : bytes_(bytes), path_(std::move(path)) {}  // bytes outlive it
+  MemoryFile(std::span<const std::byte> bytes, std::string path)
+      : bytes_(bytes), path_(std::move(path)) {}  // bytes outlive it
   uint64_t size() const override { return bytes_.size(); }
   const std::string& path() const override { return path_; }
   void read(uint64_t offset, std::span<std::byte> out) const override {

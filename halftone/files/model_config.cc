@@ -26,23 +26,30 @@ const Json* ConfigReader::value(std::string_view key, bool required) const {
 
 bool ConfigReader::has(std::string_view key) const { return value(key, false) != nullptr; }
 
-int64_t ConfigReader::integer(std::string_view key, int64_t low, int64_t high, std::optional<int64_t> absent) const {
+int64_t ConfigReader::integer(std::string_view key, int64_t low, int64_t high,
+                              std::optional<int64_t> absent) const {
   const Json* v = value(key, !absent);
   if (v == nullptr) return *absent;
-  if (!v->is_number_integer()) fail(Code::type, key, "is " + quote(v->dump()) + ", wanted a whole number");
-  const bool too_large = v->is_number_unsigned() && v->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
+  if (!v->is_number_integer())
+    fail(Code::type, key, "is " + quote(v->dump()) + ", wanted a whole number");
+  const bool too_large =
+      v->is_number_unsigned() && v->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
   if (too_large || v->get<int64_t>() < low || v->get<int64_t>() > high)
-    fail(Code::value, key, "is " + v->dump() + ", wanted " + std::to_string(low) + " to " + std::to_string(high));
+    fail(Code::value, key,
+         "is " + v->dump() + ", wanted " + std::to_string(low) + " to " + std::to_string(high));
   return v->get<int64_t>();
 }
 
-double ConfigReader::number(std::string_view key, double low, double high, std::optional<double> absent) const {
+double ConfigReader::number(std::string_view key, double low, double high,
+                            std::optional<double> absent) const {
   const Json* v = value(key, !absent);
   if (v == nullptr) return *absent;
   if (!v->is_number()) fail(Code::type, key, "is " + quote(v->dump()) + ", wanted a number");
   const double x = v->get<double>();
   if (!(x > low && x <= high))
-    fail(Code::value, key, "is " + v->dump() + ", wanted more than " + shortest(low) + " and at most " + shortest(high));
+    fail(Code::value, key,
+         "is " + v->dump() + ", wanted more than " + shortest(low) + " and at most " +
+             shortest(high));
   return x;
 }
 

@@ -2,7 +2,8 @@
 //
 //   const files::ConfigReader config(json, "model/config.json");
 //   int64_t heads = config.integer("num_attention_heads", 1, 65536);
-//   double eps = config.number("rms_norm_eps", 0, 1, 1e-6);          // (low, high], default when absent or null
+//   double eps = config.number("rms_norm_eps", 0, 1, 1e-6);          // (low, high], default when
+//   absent or null
 #pragma once
 
 #include <optional>
@@ -20,10 +21,13 @@ class ConfigReader {
   ConfigReader(const Json& json, const std::string& path);
 
   bool has(std::string_view key) const;  // present and not null
-  // Whole number in [low, high]; without `absent` the key is required (E_MISSING). 32.5, "32", true, 2^63: E_TYPE / E_VALUE.
-  int64_t integer(std::string_view key, int64_t low, int64_t high, std::optional<int64_t> absent = {}) const;
+  // Whole number in [low, high]; without `absent` the key is required (E_MISSING). 32.5, "32",
+  // true, 2^63: E_TYPE / E_VALUE.
+  int64_t integer(std::string_view key, int64_t low, int64_t high,
+                  std::optional<int64_t> absent = {}) const;
   // Finite number in (low, high].
-  double number(std::string_view key, double low, double high, std::optional<double> absent = {}) const;
+  double number(std::string_view key, double low, double high,
+                std::optional<double> absent = {}) const;
   bool boolean(std::string_view key, std::optional<bool> absent = {}) const;
   std::string text(std::string_view key, std::optional<std::string> absent = {}) const;
   // The object under `key`; an empty reader's json (object) when absent or null.

@@ -22,9 +22,12 @@ Code integer(const std::string& literal) {
 TEST(ConfigReader, WholeNumbersAreWholeAndInRange) {
   EXPECT_EQ(integer("1"), kAccepted);
   EXPECT_EQ(integer("1000"), kAccepted);
-  for (const char* out : {"0", "-1", "1001", "2147483648", "9223372036854775807", "9223372036854775808", "18446744073709551615", "-9223372036854775808"})
+  for (const char* out : {"0", "-1", "1001", "2147483648", "9223372036854775807",
+                          "9223372036854775808", "18446744073709551615", "-9223372036854775808"})
     EXPECT_EQ(integer(out), Code::value) << out;
-  for (const char* other : {"32.5", "32.0", "\"32\"", "true", "[32]", "{}", "1e2", "18446744073709551616"}) EXPECT_EQ(integer(other), Code::type) << other;
+  for (const char* other :
+       {"32.5", "32.0", "\"32\"", "true", "[32]", "{}", "1e2", "18446744073709551616"})
+    EXPECT_EQ(integer(other), Code::type) << other;
   EXPECT_EQ(integer("null"), Code::missing);
 }
 
@@ -39,7 +42,8 @@ TEST(ConfigReader, NumbersAreFiniteAndAboveTheBound) {
   EXPECT_EQ(number("1"), kAccepted);
   for (const char* out : {"0", "-1e-6", "1.5", "-0.0"}) EXPECT_EQ(number(out), Code::value) << out;
   for (const char* other : {"\"1\"", "true", "[1]"}) EXPECT_EQ(number(other), Code::type) << other;
-  for (const char* broken : {"NaN", "Infinity", "1e999", "-1e999"}) EXPECT_EQ(number(broken), Code::json) << broken;
+  for (const char* broken : {"NaN", "Infinity", "1e999", "-1e999"})
+    EXPECT_EQ(number(broken), Code::json) << broken;
 }
 
 TEST(ConfigReader, DefaultsStandInForAbsentAndNull) {
@@ -59,10 +63,13 @@ TEST(ConfigReader, DefaultsStandInForAbsentAndNull) {
 }
 
 TEST(ConfigReader, ErrorsNameFileKeyAndReason) {
-  const Json json = parse_json(R"({"heads": "32", "eps": 0, "act": 3, "flag": 1, "rope": []})", kPath);
+  const Json json =
+      parse_json(R"({"heads": "32", "eps": 0, "act": 3, "flag": 1, "rope": []})", kPath);
   const ConfigReader config(json, kPath);
-  EXPECT_EQ(line_of([&] { config.integer("layers", 1, 512); }), "error[E_MISSING] config.json: layers is missing");
-  EXPECT_EQ(line_of([&] { config.number("eps", 0, 1); }), "error[E_VALUE] config.json: eps is 0, wanted more than 0.0 and at most 1.0");
+  EXPECT_EQ(line_of([&] { config.integer("layers", 1, 512); }),
+            "error[E_MISSING] config.json: layers is missing");
+  EXPECT_EQ(line_of([&] { config.number("eps", 0, 1); }),
+            "error[E_VALUE] config.json: eps is 0, wanted more than 0.0 and at most 1.0");
   EXPECT_EQ(code_of([&] { config.integer("heads", 1, 512); }), Code::type);
   EXPECT_EQ(code_of([&] { config.text("act"); }), Code::type);
   EXPECT_EQ(code_of([&] { config.boolean("flag"); }), Code::type);

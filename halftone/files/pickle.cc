@@ -13,7 +13,16 @@ namespace halftone::files {
 namespace {
 
 enum class Tag : uint8_t {
-  ordered_dict, rebuild_tensor, rebuild_tensor_v2, rebuild_tensor_v3, rebuild_parameter, size, device, storage, untyped_storage, dtype
+  ordered_dict,
+  rebuild_tensor,
+  rebuild_tensor_v2,
+  rebuild_tensor_v3,
+  rebuild_parameter,
+  size,
+  device,
+  storage,
+  untyped_storage,
+  dtype
 };
 struct Global {
   std::string_view name;  // module.qualname
@@ -57,11 +66,29 @@ constexpr std::array kGlobals = {
     Global{"torch.float8_e8m0fnu", Tag::dtype, DType::f8_e8m0},
 };
 
-enum class Kind : uint8_t { mark, none, boolean, integer, real, text, global, tuple, list, dict, ordered_dict, set, storage, tensor, device };
-constexpr std::array<std::string_view, 15> kKindNames = {"a mark", "None", "a boolean", "a whole number", "a number", "text", "a global",
-                                                         "a tuple", "a list", "a dict", "an OrderedDict", "a set", "a storage",
-                                                         "a tensor", "a device"};
-// `at` counts into the machine's table for the kind: texts_, items_, storages_, tensors_, or kGlobals. Dicts keep key, value, key, value.
+enum class Kind : uint8_t {
+  mark,
+  none,
+  boolean,
+  integer,
+  real,
+  text,
+  global,
+  tuple,
+  list,
+  dict,
+  ordered_dict,
+  set,
+  storage,
+  tensor,
+  device
+};
+constexpr std::array<std::string_view, 15> kKindNames = {
+    "a mark",         "None",     "a boolean", "a whole number", "a number",
+    "text",           "a global", "a tuple",   "a list",         "a dict",
+    "an OrderedDict", "a set",    "a storage", "a tensor",       "a device"};
+// `at` counts into the machine's table for the kind: texts_, items_, storages_, tensors_, or
+// kGlobals. Dicts keep key, value, key, value.
 struct Value {
   Kind kind = Kind::none;
   uint32_t at = 0;
@@ -81,12 +108,15 @@ class Machine {
       : in_(pickle, path), path_(path), limits_(limits) {}
 
   StateDict run() {
-    if (in_.u8() != 0x80) in_.fail(Code::magic, "data.pkl does not begin a pickle of protocol 2 or later");
+    if (in_.u8() != 0x80)
+      in_.fail(Code::magic, "data.pkl does not begin a pickle of protocol 2 or later");
     if (const uint8_t protocol = in_.u8(); protocol < 2 || protocol > 5)
-      in_.fail(Code::version, "data.pkl is a pickle of protocol " + std::to_string(protocol) + ", halftone reads 2 to 5");
+      in_.fail(Code::version, "data.pkl is a pickle of protocol " + std::to_string(protocol) +
+                                  ", halftone reads 2 to 5");
     for (uint64_t steps = 0;; ++steps) {
       if (steps >= limits_.pickle_opcodes)
-        in_.fail(Code::limit, "data.pkl has more than " + std::to_string(limits_.pickle_opcodes) + " opcodes");
+        in_.fail(Code::limit,
+                 "data.pkl has more than " + std::to_string(limits_.pickle_opcodes) + " opcodes");
       const uint8_t op = in_.u8();
       if (op == '.') break;
       step(op);
@@ -99,7 +129,8 @@ class Machine {
 
  private:
   [[noreturn]] void type_error(std::string_view what, Kind kind) const {
-    in_.fail(Code::type, "data.pkl: " + std::string(what) + " is " + std::string(kKindNames[static_cast<size_t>(kind)]));
+    in_.fail(Code::type, "data.pkl: " + std::string(what) + " is " +
+                             std::string(kKindNames[static_cast<size_t>(kind)]));
   }
 
   Index make(Value value) {
@@ -119,17 +150,20 @@ class Machine {
   }
   // The topmost value; a mark does not count as one.
   Index pop() {
-    if (stack_.empty() || values_[stack_.back()].kind == Kind::mark) in_.fail(Code::value, "data.pkl takes a value from an empty stack");
+    if (stack_.empty() || values_[stack_.back()].kind == Kind::mark)
+      in_.fail(Code::value, "data.pkl takes a value from an empty stack");
     const Index i = stack_.back();
     stack_.pop_back();
     return i;
   }
   Index top() const {
-    if (stack_.empty() || values_[stack_.back()].kind == Kind::mark) in_.fail(Code::value, "data.pkl uses a value of an empty stack");
+    if (stack_.empty() || values_[stack_.back()].kind == Kind::mark)
+      in_.fail(Code::value, "data.pkl uses a value of an empty stack");
     return stack_.back();
   }
   std::vector<Index> pop_to_mark() {
-    auto it = std::find_if(stack_.rbegin(), stack_.rend(), [&](Index i) { return values_[i].kind == Kind::mark; });
+    auto it = std::find_if(stack_.rbegin(), stack_.rend(),
+                           [&](Index i) { return values_[i].kind == Kind::mark; });
     if (it == stack_.rend()) in_.fail(Code::value, "data.pkl has no mark where one is needed");
     std::vector<Index> out(it.base(), stack_.end());
     stack_.erase(it.base() - 1, stack_.end());
@@ -153,59 +187,99 @@ class Machine {
 
   void step(uint8_t op) {
     switch (op) {
-      case '(': return push({Kind::mark, 0, 0});
+      case '(':
+        return push({Kind::mark, 0, 0});
       case '0':  // POP: a mark counts
         if (stack_.empty()) in_.fail(Code::value, "data.pkl takes a value from an empty stack");
         stack_.pop_back();
         return;
-      case '1': pop_to_mark(); return;
-      case 'N': return push({Kind::none, 0, 0});
-      case 0x88: return push_number(Kind::boolean, 1);
-      case 0x89: return push_number(Kind::boolean, 0);
-      case 'J': return push_number(Kind::integer, in_.i32());
-      case 'K': return push_number(Kind::integer, in_.u8());
-      case 'M': return push_number(Kind::integer, in_.u16());
-      case 0x8a: return push_number(Kind::integer, long1());
-      case 'G': in_.skip(8); return push({Kind::real, 0, 0});
-      case 'X': return push_text(in_.str(in_.u32(), limits_.string_bytes, "a string of data.pkl"));
-      case 0x8c: return push_text(in_.str(in_.u8(), 255, "a string of data.pkl"));
-      case 'U': return push_text(in_.str(in_.u8(), 255, "a string of data.pkl"));
-      case 't': return push_container(Kind::tuple, pop_to_mark());
-      case ')': return push_container(Kind::tuple, {});
-      case 0x85: return push_container(Kind::tuple, pop_n(1));
-      case 0x86: return push_container(Kind::tuple, pop_n(2));
-      case 0x87: return push_container(Kind::tuple, pop_n(3));
-      case ']': return push_container(Kind::list, {});
-      case '}': return push_container(Kind::dict, {});
-      case 0x8f: return push_container(Kind::set, {});
-      case 'a': return append(pop_n(1));
-      case 'e': return append(pop_to_mark());
-      case 's': return set_items(pop_n(2));
-      case 'u': return set_items(pop_to_mark());
-      case 'q': return memoize(in_.u8());
-      case 'r': return memoize(in_.u32());
-      case 0x94: return memoize(memo_.size());
-      case 'h': return recall(in_.u8());
-      case 'j': return recall(in_.u32());
+      case '1':
+        pop_to_mark();
+        return;
+      case 'N':
+        return push({Kind::none, 0, 0});
+      case 0x88:
+        return push_number(Kind::boolean, 1);
+      case 0x89:
+        return push_number(Kind::boolean, 0);
+      case 'J':
+        return push_number(Kind::integer, in_.i32());
+      case 'K':
+        return push_number(Kind::integer, in_.u8());
+      case 'M':
+        return push_number(Kind::integer, in_.u16());
+      case 0x8a:
+        return push_number(Kind::integer, long1());
+      case 'G':
+        in_.skip(8);
+        return push({Kind::real, 0, 0});
+      case 'X':
+        return push_text(in_.str(in_.u32(), limits_.string_bytes, "a string of data.pkl"));
+      case 0x8c:
+        return push_text(in_.str(in_.u8(), 255, "a string of data.pkl"));
+      case 'U':
+        return push_text(in_.str(in_.u8(), 255, "a string of data.pkl"));
+      case 't':
+        return push_container(Kind::tuple, pop_to_mark());
+      case ')':
+        return push_container(Kind::tuple, {});
+      case 0x85:
+        return push_container(Kind::tuple, pop_n(1));
+      case 0x86:
+        return push_container(Kind::tuple, pop_n(2));
+      case 0x87:
+        return push_container(Kind::tuple, pop_n(3));
+      case ']':
+        return push_container(Kind::list, {});
+      case '}':
+        return push_container(Kind::dict, {});
+      case 0x8f:
+        return push_container(Kind::set, {});
+      case 'a':
+        return append(pop_n(1));
+      case 'e':
+        return append(pop_to_mark());
+      case 's':
+        return set_items(pop_n(2));
+      case 'u':
+        return set_items(pop_to_mark());
+      case 'q':
+        return memoize(in_.u8());
+      case 'r':
+        return memoize(in_.u32());
+      case 0x94:
+        return memoize(memo_.size());
+      case 'h':
+        return recall(in_.u8());
+      case 'j':
+        return recall(in_.u32());
       case 'c': {
         const std::string_view module = line();
         return global(std::string(module) + "." + std::string(line()));
       }
       case 0x93: {
         const auto names = pop_n(2);
-        return global(std::string(text(names[0], "a module name")) + "." + std::string(text(names[1], "a global's name")));
+        return global(std::string(text(names[0], "a module name")) + "." +
+                      std::string(text(names[1], "a global's name")));
       }
-      case 'Q': return persistent(pop());
-      case 'R': return reduce();
-      case 'b': return build();
+      case 'Q':
+        return persistent(pop());
+      case 'R':
+        return reduce();
+      case 'b':
+        return build();
       case 0x95: {
         const uint64_t frame = in_.u64();
-        if (frame > in_.left()) in_.fail(Code::truncated, "data.pkl declares a frame of " + std::to_string(frame) + " bytes");
+        if (frame > in_.left())
+          in_.fail(Code::truncated,
+                   "data.pkl declares a frame of " + std::to_string(frame) + " bytes");
         return;
       }
       default:
-        throw FileError(Code::unsafe, path_, "data.pkl uses pickle opcode " + std::to_string(op) + ", which halftone never runs",
-                        in_.offset() - 1, "re-save the checkpoint as safetensors");
+        throw FileError(
+            Code::unsafe, path_,
+            "data.pkl uses pickle opcode " + std::to_string(op) + ", which halftone never runs",
+            in_.offset() - 1, "re-save the checkpoint as safetensors");
     }
   }
 
@@ -228,20 +302,24 @@ class Machine {
       in_.skip(1);
       return out;
     }
-    in_.fail(Code::limit, "data.pkl: a global's name is longer than " + std::to_string(limits_.name_bytes) + " bytes");
+    in_.fail(Code::limit, "data.pkl: a global's name is longer than " +
+                              std::to_string(limits_.name_bytes) + " bytes");
   }
 
   void global(const std::string& name) {
     for (size_t i = 0; i < kGlobals.size(); ++i)
       if (kGlobals[i].name == name) return push({Kind::global, static_cast<uint32_t>(i), 0});
-    throw FileError(Code::unsafe, path_, "data.pkl names " + quote(name) + ", which is not on halftone's list", in_.offset(),
-                    "if you trust the file, re-save it as safetensors");
+    throw FileError(Code::unsafe, path_,
+                    "data.pkl names " + quote(name) + ", which is not on halftone's list",
+                    in_.offset(), "if you trust the file, re-save it as safetensors");
   }
 
-  // Tags have their places in calls and persistent ids; as data they would be the start of something else.
+  // Tags have their places in calls and persistent ids; as data they would be the start of
+  // something else.
   void refuse_global(Index i) const {
     if (value(i).kind == Kind::global)
-      in_.fail(Code::unsafe, "data.pkl stores " + quote(kGlobals[value(i).at].name) + " as a value");
+      in_.fail(Code::unsafe,
+               "data.pkl stores " + quote(kGlobals[value(i).at].name) + " as a value");
   }
   void append(const std::vector<Index>& added) {
     const Value& target = value(top());
@@ -252,7 +330,8 @@ class Machine {
   }
   void set_items(const std::vector<Index>& added) {
     const Value& target = value(top());
-    if (target.kind != Kind::dict && target.kind != Kind::ordered_dict) type_error("the target of SETITEM", target.kind);
+    if (target.kind != Kind::dict && target.kind != Kind::ordered_dict)
+      type_error("the target of SETITEM", target.kind);
     if (added.size() % 2 != 0) in_.fail(Code::value, "data.pkl: a key without a value");
     for (Index i : added) refuse_global(i);
     auto& dict = items_[target.at];
@@ -261,28 +340,35 @@ class Machine {
 
   void memoize(uint64_t slot) {
     if (slot >= limits_.pickle_memo || memo_.size() >= limits_.pickle_memo)
-      in_.fail(Code::limit, "data.pkl uses memo slot " + std::to_string(slot) + ", the limit is " + std::to_string(limits_.pickle_memo));
+      in_.fail(Code::limit, "data.pkl uses memo slot " + std::to_string(slot) + ", the limit is " +
+                                std::to_string(limits_.pickle_memo));
     memo_[static_cast<uint32_t>(slot)] = top();
   }
   void recall(uint32_t slot) {
     const auto it = memo_.find(slot);
-    if (it == memo_.end()) in_.fail(Code::value, "data.pkl uses memo slot " + std::to_string(slot) + ", which is empty");
+    if (it == memo_.end())
+      in_.fail(Code::value, "data.pkl uses memo slot " + std::to_string(slot) + ", which is empty");
     stack_.push_back(it->second);
   }
 
   void persistent(Index id) {
-    if (value(id).kind != Kind::tuple) in_.fail(Code::unsafe, "data.pkl: a persistent id is not a tuple");
+    if (value(id).kind != Kind::tuple)
+      in_.fail(Code::unsafe, "data.pkl: a persistent id is not a tuple");
     const auto& parts = items(value(id));
-    if (parts.size() != 5 || value(parts[0]).kind != Kind::text || texts_[value(parts[0]).at] != "storage")
+    if (parts.size() != 5 || value(parts[0]).kind != Kind::text ||
+        texts_[value(parts[0]).at] != "storage")
       in_.fail(Code::unsafe, "data.pkl: a persistent id is not that of a storage");
     const Value& type = value(parts[1]);
     if (type.kind != Kind::global) type_error("a storage's type", type.kind);
     const Global& tag = kGlobals[type.at];
-    if (tag.tag != Tag::storage && tag.tag != Tag::untyped_storage) in_.fail(Code::type, "data.pkl: " + quote(tag.name) + " is no storage type");
+    if (tag.tag != Tag::storage && tag.tag != Tag::untyped_storage)
+      in_.fail(Code::type, "data.pkl: " + quote(tag.name) + " is no storage type");
     Storage storage;
     storage.key = text(parts[2], "a storage's key");
-    if (storage.key.empty() || storage.key.size() > limits_.name_bytes || storage.key.find('/') != std::string_view::npos ||
-        storage.key.find('\\') != std::string_view::npos || storage.key == "." || storage.key == "..")
+    if (storage.key.empty() || storage.key.size() > limits_.name_bytes ||
+        storage.key.find('/') != std::string_view::npos ||
+        storage.key.find('\\') != std::string_view::npos || storage.key == "." ||
+        storage.key == "..")
       in_.fail(Code::path, "data.pkl: " + quote(storage.key) + " is no key of a storage");
     text(parts[3], "a storage's location");
     const int64_t count = integer(parts[4], "a storage's size");
@@ -290,8 +376,10 @@ class Machine {
     storage.dtype = tag.dtype;
     storage.untyped = tag.tag == Tag::untyped_storage;
     const auto size = static_cast<uint64_t>(storage.untyped ? 1 : dtype_bytes(tag.dtype));
-    if (__builtin_mul_overflow(static_cast<uint64_t>(count), size, &storage.bytes) || storage.bytes > INT64_MAX)
-      in_.fail(Code::overflow, "data.pkl: the size of storage " + quote(storage.key) + " overflows 64 bits");
+    if (__builtin_mul_overflow(static_cast<uint64_t>(count), size, &storage.bytes) ||
+        storage.bytes > INT64_MAX)
+      in_.fail(Code::overflow,
+               "data.pkl: the size of storage " + quote(storage.key) + " overflows 64 bits");
     storages_.push_back(storage);
     push({Kind::storage, static_cast<uint32_t>(storages_.size() - 1), 0});
   }
@@ -299,17 +387,23 @@ class Machine {
   void reduce() {
     const Index args_at = pop(), callee_at = pop();
     const Value &args = value(args_at), &callee = value(callee_at);
-    if (callee.kind != Kind::global) in_.fail(Code::unsafe, "data.pkl calls something that is not on halftone's list");
+    if (callee.kind != Kind::global)
+      in_.fail(Code::unsafe, "data.pkl calls something that is not on halftone's list");
     if (args.kind != Kind::tuple) type_error("the argument list of a call", args.kind);
     const std::vector<Index> a = items(args);  // a copy: making values moves the tables
     const Global& tag = kGlobals[callee.at];
     const auto count = [&](size_t low, size_t high) {
       if (a.size() < low || a.size() > high)
-        in_.fail(Code::type, "data.pkl calls " + std::string(tag.name) + " with " + std::to_string(a.size()) + " arguments");
+        in_.fail(Code::type, "data.pkl calls " + std::string(tag.name) + " with " +
+                                 std::to_string(a.size()) + " arguments");
     };
     switch (tag.tag) {
-      case Tag::ordered_dict: count(0, 0); return push_container(Kind::ordered_dict, {});
-      case Tag::rebuild_tensor: count(4, 4); return rebuild(a, {});
+      case Tag::ordered_dict:
+        count(0, 0);
+        return push_container(Kind::ordered_dict, {});
+      case Tag::rebuild_tensor:
+        count(4, 4);
+        return rebuild(a, {});
       case Tag::rebuild_tensor_v2:
         count(6, 7);
         check_flags(a, 4);
@@ -319,7 +413,8 @@ class Machine {
         count(7, 8);
         check_flags(a, 4);
         const Value& dtype = value(a[6]);
-        if (dtype.kind != Kind::global || kGlobals[dtype.at].tag != Tag::dtype) type_error("a tensor's dtype", dtype.kind);
+        if (dtype.kind != Kind::global || kGlobals[dtype.at].tag != Tag::dtype)
+          type_error("a tensor's dtype", dtype.kind);
         if (a.size() == 8) check_metadata(a[7]);
         return rebuild(a, kGlobals[dtype.at].dtype);
       }
@@ -331,7 +426,8 @@ class Machine {
         return;
       case Tag::size:
         count(1, 1);
-        if (value(a[0]).kind != Kind::tuple && value(a[0]).kind != Kind::list) type_error("the argument of torch.Size", value(a[0]).kind);
+        if (value(a[0]).kind != Kind::tuple && value(a[0]).kind != Kind::list)
+          type_error("the argument of torch.Size", value(a[0]).kind);
         stack_.push_back(a[0]);
         return;
       case Tag::device:
@@ -348,22 +444,27 @@ class Machine {
     if (value(a[at]).kind != Kind::boolean) type_error("requires_grad", value(a[at]).kind);
     const Value& hooks = value(a[at + 1]);
     if (hooks.kind == Kind::none) return;
-    if (hooks.kind != Kind::ordered_dict && hooks.kind != Kind::dict) type_error("a tensor's hooks", hooks.kind);
+    if (hooks.kind != Kind::ordered_dict && hooks.kind != Kind::dict)
+      type_error("a tensor's hooks", hooks.kind);
     if (!items(hooks).empty()) in_.fail(Code::unsafe, "data.pkl: a tensor carries hooks");
   }
   void check_metadata(Index i) const {
     const Value& v = value(i);
     if (v.kind == Kind::none) return;
-    if (v.kind != Kind::dict && v.kind != Kind::ordered_dict) type_error("a tensor's metadata", v.kind);
+    if (v.kind != Kind::dict && v.kind != Kind::ordered_dict)
+      type_error("a tensor's metadata", v.kind);
     if (!items(v).empty())
-      throw FileError(Code::unsupported, path_, "data.pkl: a tensor is marked conjugate or negative", in_.offset(), "re-save it as safetensors");
+      throw FileError(Code::unsupported, path_,
+                      "data.pkl: a tensor is marked conjugate or negative", in_.offset(),
+                      "re-save it as safetensors");
   }
 
   std::vector<int64_t> whole_numbers(Index i, std::string_view what) const {
     const Value& v = value(i);
     if (v.kind != Kind::tuple && v.kind != Kind::list) type_error(what, v.kind);
     if (items(v).size() > limits_.rank)
-      in_.fail(Code::limit, "data.pkl: a tensor of rank " + std::to_string(items(v).size()) + ", the limit is " + std::to_string(limits_.rank));
+      in_.fail(Code::limit, "data.pkl: a tensor of rank " + std::to_string(items(v).size()) +
+                                ", the limit is " + std::to_string(limits_.rank));
     std::vector<int64_t> out;
     for (Index item : items(v)) {
       out.push_back(integer(item, what));
@@ -376,7 +477,8 @@ class Machine {
     const Value& source = value(a[0]);
     if (source.kind != Kind::storage) type_error("a tensor's storage", source.kind);
     const Storage& storage = storages_[source.at];
-    if (!dtype && storage.untyped) in_.fail(Code::type, "data.pkl: a tensor over an untyped storage has no dtype");
+    if (!dtype && storage.untyped)
+      in_.fail(Code::type, "data.pkl: a tensor over an untyped storage has no dtype");
     PickledTensor tensor;
     tensor.storage = storage.key;
     tensor.storage_bytes = storage.bytes;
@@ -385,23 +487,28 @@ class Machine {
     if (tensor.offset < 0) in_.fail(Code::value, "data.pkl: a tensor's offset is negative");
     tensor.shape = whole_numbers(a[2], "a tensor's size");
     tensor.stride = whole_numbers(a[3], "a tensor's stride");
-    if (tensor.shape.size() != tensor.stride.size()) in_.fail(Code::mismatch, "data.pkl: a tensor's size and stride differ in rank");
-    const auto available = static_cast<int64_t>(storage.bytes / static_cast<uint64_t>(dtype_bytes(tensor.dtype)));
+    if (tensor.shape.size() != tensor.stride.size())
+      in_.fail(Code::mismatch, "data.pkl: a tensor's size and stride differ in rank");
+    const auto available =
+        static_cast<int64_t>(storage.bytes / static_cast<uint64_t>(dtype_bytes(tensor.dtype)));
     int64_t count = 1, last = tensor.offset;
     bool overflow = false;
     for (const int64_t dim : tensor.shape) overflow |= __builtin_mul_overflow(count, dim, &count);
     if (!overflow && count > 0) {
       for (size_t i = 0; i < tensor.shape.size(); ++i) {
         int64_t reach;
-        overflow |= __builtin_mul_overflow(tensor.shape[i] - 1, tensor.stride[i], &reach) || __builtin_add_overflow(last, reach, &last);
+        overflow |= __builtin_mul_overflow(tensor.shape[i] - 1, tensor.stride[i], &reach) ||
+                    __builtin_add_overflow(last, reach, &last);
       }
     }
     if (overflow) in_.fail(Code::overflow, "data.pkl: the extent of a tensor overflows 64 bits");
     if (count > 0 && last >= available)
-      in_.fail(Code::bounds, "data.pkl: a tensor reaches element " + std::to_string(last) + " of storage " + quote(storage.key) +
-                                 ", which has " + std::to_string(available));
+      in_.fail(Code::bounds, "data.pkl: a tensor reaches element " + std::to_string(last) +
+                                 " of storage " + quote(storage.key) + ", which has " +
+                                 std::to_string(available));
     if (count > available)  // stride 0: a few bytes that claim to be many
-      in_.fail(Code::limit, "data.pkl: a tensor repeats the elements of storage " + quote(storage.key));
+      in_.fail(Code::limit,
+               "data.pkl: a tensor repeats the elements of storage " + quote(storage.key));
     tensors_.push_back(std::move(tensor));
     push({Kind::tensor, static_cast<uint32_t>(tensors_.size() - 1), 0});
   }
@@ -409,18 +516,21 @@ class Machine {
   // The state of a module's OrderedDict is its _metadata: dropped.
   void build() {
     pop();
-    if (value(top()).kind != Kind::ordered_dict) type_error("the target of BUILD", value(top()).kind);
+    if (value(top()).kind != Kind::ordered_dict)
+      type_error("the target of BUILD", value(top()).kind);
   }
 
   StateDict state_dict(Index top_index) {
     refuse_global(top_index);
     const Value* root = &value(top_index);
     StateDict out;
-    if (root->kind != Kind::dict && root->kind != Kind::ordered_dict) type_error("what data.pkl describes", root->kind);
+    if (root->kind != Kind::dict && root->kind != Kind::ordered_dict)
+      type_error("what data.pkl describes", root->kind);
     // Training checkpoints keep the weights one level down.
     for (size_t i = 0; i + 1 < items(*root).size(); i += 2) {
       const Value &key = value(items(*root)[i]), &inner = value(items(*root)[i + 1]);
-      if (key.kind == Kind::text && texts_[key.at] == "state_dict" && (inner.kind == Kind::dict || inner.kind == Kind::ordered_dict)) {
+      if (key.kind == Kind::text && texts_[key.at] == "state_dict" &&
+          (inner.kind == Kind::dict || inner.kind == Kind::ordered_dict)) {
         out.skipped = static_cast<int64_t>(items(*root).size() / 2) - 1;
         root = &inner;
         break;
@@ -431,7 +541,8 @@ class Machine {
     for (size_t i = 0; i + 1 < rows.size(); i += 2) {
       const std::string_view name = text(rows[i], "a key of the state dict");
       const Value& v = value(rows[i + 1]);
-      if (!names.insert(name).second) in_.fail(Code::duplicate, "data.pkl: tensor " + quote(name) + " appears twice");
+      if (!names.insert(name).second)
+        in_.fail(Code::duplicate, "data.pkl: tensor " + quote(name) + " appears twice");
       if (v.kind != Kind::tensor) {
         if (v.kind == Kind::tuple)
           for (Index item : items(v)) refuse_global(item);
@@ -439,9 +550,11 @@ class Machine {
         continue;
       }
       if (name.size() > limits_.name_bytes || name.empty())
-        in_.fail(Code::limit, "data.pkl: a tensor's name has " + std::to_string(name.size()) + " bytes, wanted 1 to " +
-                                  std::to_string(limits_.name_bytes));
-      if (out.tensors.size() >= limits_.tensors) in_.fail(Code::limit, "data.pkl has more than " + std::to_string(limits_.tensors) + " tensors");
+        in_.fail(Code::limit, "data.pkl: a tensor's name has " + std::to_string(name.size()) +
+                                  " bytes, wanted 1 to " + std::to_string(limits_.name_bytes));
+      if (out.tensors.size() >= limits_.tensors)
+        in_.fail(Code::limit,
+                 "data.pkl has more than " + std::to_string(limits_.tensors) + " tensors");
       out.tensors.push_back(tensors_[v.at]);
       out.tensors.back().name = name;
     }
@@ -462,7 +575,8 @@ class Machine {
 
 }  // namespace
 
-StateDict read_state_dict(std::span<const std::byte> pickle, const std::string& path, const Limits& limits) {
+StateDict read_state_dict(std::span<const std::byte> pickle, const std::string& path,
+                          const Limits& limits) {
   return Machine(pickle, path, limits).run();
 }
 

@@ -24,32 +24,43 @@ struct Record {
 
 class PytorchFile : public TensorSource {
  public:
-  PytorchFile(std::shared_ptr<const ReadFile> file, const Context& context) : file_(std::move(file)) {
+  PytorchFile(std::shared_ptr<const ReadFile> file, const Context& context)
+      : file_(std::move(file)) {
     const std::string& path = file_->path();
     refuse_legacy();
     const std::vector<ZipEntry> entries = read_zip_directory(*file_, context.limits);
-    check_crc_ = std::any_of(entries.begin(), entries.end(), [](const ZipEntry& e) { return e.size != 0 && e.crc != 0; });
+    check_crc_ = std::any_of(entries.begin(), entries.end(),
+                             [](const ZipEntry& e) { return e.size != 0 && e.crc != 0; });
     const ZipEntry* pickle = nullptr;
     for (const ZipEntry& entry : entries) {
       if (!entry.name.ends_with("/data.pkl")) continue;
       if (pickle != nullptr) throw FileError(Code::duplicate, path, "holds two data.pkl");
       pickle = &entry;
     }
-    if (pickle == nullptr) throw FileError(Code::missing, path, "is a zip archive without data.pkl, so not a PyTorch checkpoint");
-    const std::string root = pickle->name.substr(0, pickle->name.size() - std::string_view("data.pkl").size());
+    if (pickle == nullptr)
+      throw FileError(Code::missing, path,
+                      "is a zip archive without data.pkl, so not a PyTorch checkpoint");
+    const std::string root =
+        pickle->name.substr(0, pickle->name.size() - std::string_view("data.pkl").size());
     if (find_entry(entries, root + "constants.pkl"))
-      throw UnsupportedError(path, "is a TorchScript archive, not a checkpoint", "save the model's state_dict() as safetensors");
+      throw UnsupportedError(path, "is a TorchScript archive, not a checkpoint",
+                             "save the model's state_dict() as safetensors");
     for (const ZipEntry& entry : entries)
       if (entry.compressed)
-        throw UnsupportedError(path, "zip entry " + quote(entry.name) + " is compressed, PyTorch stores its entries", "re-save it in PyTorch");
+        throw UnsupportedError(
+            path, "zip entry " + quote(entry.name) + " is compressed, PyTorch stores its entries",
+            "re-save it in PyTorch");
     if (const ZipEntry* order = find_entry(entries, root + "byteorder")) {
       std::string text(std::min<uint64_t>(order->size, 16), '\0');
       file_->read(order->offset, std::as_writable_bytes(std::span(text.data(), text.size())));
-      if (text.starts_with("big")) throw UnsupportedError(path, "was saved on a big-endian machine", "re-save it as safetensors");
+      if (text.starts_with("big"))
+        throw UnsupportedError(path, "was saved on a big-endian machine",
+                               "re-save it as safetensors");
     }
     if (pickle->size > context.limits.header_json_bytes)
-      throw FileError(Code::limit, path, "data.pkl has " + std::to_string(pickle->size) + " bytes, the limit is " +
-                                             std::to_string(context.limits.header_json_bytes));
+      throw FileError(Code::limit, path,
+                      "data.pkl has " + std::to_string(pickle->size) + " bytes, the limit is " +
+                          std::to_string(context.limits.header_json_bytes));
     verify(*pickle);
     std::vector<std::byte> program(pickle->size);
     file_->read(pickle->offset, program);
@@ -61,25 +72,33 @@ class PytorchFile : public TensorSource {
       if (fresh) {
         const ZipEntry* entry = find_entry(entries, root + "data/" + tensor.storage);
         if (entry == nullptr)
-          throw FileError(Code::missing, path, "tensor " + quote(tensor.name) + ": the archive has no record " + quote("data/" + tensor.storage));
+          throw FileError(Code::missing, path,
+                          "tensor " + quote(tensor.name) + ": the archive has no record " +
+                              quote("data/" + tensor.storage));
         records_.push_back({*entry});
       }
       const Record& record = records_[it->second];
       if (tensor.storage_bytes > record.entry.size)
-        throw FileError(Code::bounds, path, "tensor " + quote(tensor.name) + ": its storage should have " +
-                                                std::to_string(tensor.storage_bytes) + " bytes, the record has " + std::to_string(record.entry.size));
+        throw FileError(Code::bounds, path,
+                        "tensor " + quote(tensor.name) + ": its storage should have " +
+                            std::to_string(tensor.storage_bytes) + " bytes, the record has " +
+                            std::to_string(record.entry.size));
       TensorInfo info;
       info.name = tensor.name;
       info.dtype = tensor.dtype;
       info.shape = tensor.shape;
       info.stored_as = dtype_name(tensor.dtype);
-      info.stored_bytes = static_cast<uint64_t>(element_count(tensor.shape) * dtype_bytes(tensor.dtype));
+      info.stored_bytes =
+          static_cast<uint64_t>(element_count(tensor.shape) * dtype_bytes(tensor.dtype));
       info.file = path;
       table_.add(std::move(info), {it->second, tensor.offset, std::move(tensor.stride)});
     }
     table_.finish(path);
-    if (!check_crc_ && !records_.empty()) context.warn(path + ": has no checksums, so damage to its data cannot be noticed");
-    if (state.skipped != 0) context.info(path + ": " + std::to_string(state.skipped) + " entries that are no tensors were skipped");
+    if (!check_crc_ && !records_.empty())
+      context.warn(path + ": has no checksums, so damage to its data cannot be noticed");
+    if (state.skipped != 0)
+      context.info(path + ": " + std::to_string(state.skipped) +
+                   " entries that are no tensors were skipped");
   }
 
   const std::vector<TensorInfo>& tensors() const override { return table_.tensors(); }
@@ -98,7 +117,8 @@ class PytorchFile : public TensorSource {
     const int64_t i = table_.require(name, file_->path());
     const TensorInfo& info = table_.info(i);
     const auto all = file_->map();
-    if (all.empty() || info.stored_bytes == 0 || !row_major(info.shape, table_.extra(i).stride)) return {};
+    if (all.empty() || info.stored_bytes == 0 || !row_major(info.shape, table_.extra(i).stride))
+      return {};
     verified(i);
     return all.subspan(position(i, table_.extra(i).offset), info.stored_bytes);
   }
@@ -112,19 +132,23 @@ class PytorchFile : public TensorSource {
 
   void refuse_legacy() const {
     // torch before 1.6 begins with a pickled magic number.
-    constexpr std::array<unsigned char, 15> kMagic = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
+    constexpr std::array<unsigned char, 15> kMagic = {
+        0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
     std::array<std::byte, kMagic.size()> head{};
     const auto n = static_cast<size_t>(std::min<uint64_t>(head.size(), file_->size()));
     file_->read(0, std::span(head).first(n));
     if (std::memcmp(head.data(), kMagic.data(), kMagic.size()) == 0)
-      throw UnsupportedError(file_->path(), "is in PyTorch's format from before 1.6", "load it in PyTorch and re-save it as safetensors");
+      throw UnsupportedError(file_->path(), "is in PyTorch's format from before 1.6",
+                             "load it in PyTorch and re-save it as safetensors");
     if (n >= 2 && head[0] == std::byte{0x80})
-      throw UnsupportedError(file_->path(), "is a bare pickle, which halftone never runs", "if you trust it, re-save it as safetensors");
+      throw UnsupportedError(file_->path(), "is a bare pickle, which halftone never runs",
+                             "if you trust it, re-save it as safetensors");
   }
 
   void verify(const ZipEntry& entry) const {
     if (check_crc_ && entry_crc(*file_, entry) != entry.crc)
-      throw FileError(Code::mismatch, file_->path(), "record " + quote(entry.name) + " is damaged: its checksum differs", {},
+      throw FileError(Code::mismatch, file_->path(),
+                      "record " + quote(entry.name) + " is damaged: its checksum differs", {},
                       "download it again");
   }
   const Record& verified(int64_t i) const {
@@ -184,7 +208,8 @@ class PytorchFile : public TensorSource {
 
 }  // namespace
 
-std::shared_ptr<const TensorSource> open_pytorch(std::shared_ptr<const ReadFile> file, const Context& context) {
+std::shared_ptr<const TensorSource> open_pytorch(std::shared_ptr<const ReadFile> file,
+                                                 const Context& context) {
   return std::make_shared<PytorchFile>(std::move(file), context);
 }
 
@@ -192,8 +217,10 @@ std::shared_ptr<const TensorSource> open_pytorch(const std::string& path, const 
   return open_pytorch(context.env->open(path), context);
 }
 
-std::shared_ptr<const TensorSource> open_pytorch_index(const std::string& index_path, const Context& context) {
-  return open_sharded(index_path, context, [&](const std::string& path) { return open_pytorch(path, context); });
+std::shared_ptr<const TensorSource> open_pytorch_index(const std::string& index_path,
+                                                       const Context& context) {
+  return open_sharded(index_path, context,
+                      [&](const std::string& path) { return open_pytorch(path, context); });
 }
 
 }  // namespace halftone::files

@@ -22,12 +22,28 @@ struct TypeRow {
 };
 // In upstream's order of declaration: the canonical layout sorts by it, last first.
 constexpr std::array<TypeRow, 22> kTypes = {{
-    {"BOOL", 8, DType::boolean}, {"F4", 4, {}}, {"F6_E2M3", 6, {}}, {"F6_E3M2", 6, {}}, {"U8", 8, DType::u8},
-    {"I8", 8, DType::i8}, {"F8_E5M2", 8, DType::f8_e5m2}, {"F8_E4M3", 8, DType::f8_e4m3},
-    {"F8_E8M0", 8, DType::f8_e8m0}, {"F8_E4M3FNUZ", 8, {}}, {"F8_E5M2FNUZ", 8, {}}, {"I16", 16, DType::i16},
-    {"U16", 16, DType::u16}, {"F16", 16, DType::f16}, {"BF16", 16, DType::bf16}, {"I32", 32, DType::i32},
-    {"U32", 32, DType::u32}, {"F32", 32, DType::f32}, {"C64", 64, {}}, {"F64", 64, DType::f64},
-    {"I64", 64, DType::i64}, {"U64", 64, DType::u64},
+    {"BOOL", 8, DType::boolean},
+    {"F4", 4, {}},
+    {"F6_E2M3", 6, {}},
+    {"F6_E3M2", 6, {}},
+    {"U8", 8, DType::u8},
+    {"I8", 8, DType::i8},
+    {"F8_E5M2", 8, DType::f8_e5m2},
+    {"F8_E4M3", 8, DType::f8_e4m3},
+    {"F8_E8M0", 8, DType::f8_e8m0},
+    {"F8_E4M3FNUZ", 8, {}},
+    {"F8_E5M2FNUZ", 8, {}},
+    {"I16", 16, DType::i16},
+    {"U16", 16, DType::u16},
+    {"F16", 16, DType::f16},
+    {"BF16", 16, DType::bf16},
+    {"I32", 32, DType::i32},
+    {"U32", 32, DType::u32},
+    {"F32", 32, DType::f32},
+    {"C64", 64, {}},
+    {"F64", 64, DType::f64},
+    {"I64", 64, DType::i64},
+    {"U64", 64, DType::u64},
 }};
 
 size_t type_rank(DType dtype) {
@@ -47,7 +63,8 @@ class HeaderParser {
     const Json root = parse_json(text, path_, json_limits);
     if (!root.is_object()) fail(Code::json, "the header is not a JSON object");
     if (root.size() > limits_.tensors + 1)
-      fail(Code::limit, "names " + std::to_string(root.size()) + " tensors, the limit is " + std::to_string(limits_.tensors));
+      fail(Code::limit, "names " + std::to_string(root.size()) + " tensors, the limit is " +
+                            std::to_string(limits_.tensors));
     header_.data_offset = data_offset;
     for (const auto& [name, value] : root.items()) {
       if (name == "__metadata__")
@@ -60,7 +77,9 @@ class HeaderParser {
   }
 
  private:
-  [[noreturn]] void fail(Code code, std::string fact) const { throw FileError(code, path_, std::move(fact)); }
+  [[noreturn]] void fail(Code code, std::string fact) const {
+    throw FileError(code, path_, std::move(fact));
+  }
   [[noreturn]] void fail(Code code, std::string_view tensor, const std::string& fact) const {
     fail(code, "tensor " + quote(tensor) + ": " + fact);
   }
@@ -75,56 +94,73 @@ class HeaderParser {
 
   uint64_t whole(std::string_view tensor, std::string_view what, const Json& value) const {
     if (!value.is_number_integer())
-      fail(Code::type, tensor, std::string(what) + " is " + quote(value.dump(), 40) + ", wanted a whole number");
+      fail(Code::type, tensor,
+           std::string(what) + " is " + quote(value.dump(), 40) + ", wanted a whole number");
     if (!value.is_number_unsigned()) fail(Code::value, tensor, std::string(what) + " is negative");
     return value.get<uint64_t>();
   }
 
   void read_entry(const std::string& name, const Json& value, uint64_t data_size) {
     if (name.size() > limits_.name_bytes)
-      fail(Code::limit, name, "the name has " + std::to_string(name.size()) + " bytes, the limit is " +
-                                  std::to_string(limits_.name_bytes));
+      fail(Code::limit, name,
+           "the name has " + std::to_string(name.size()) + " bytes, the limit is " +
+               std::to_string(limits_.name_bytes));
     if (!value.is_object()) fail(Code::type, name, "is not described by an object");
     SafetensorsEntry entry;
     entry.name = name;
     const Json *dtype = nullptr, *shape = nullptr, *offsets = nullptr;
     for (const auto& [key, item] : value.items()) {
-      if (key == "dtype") dtype = &item;
-      else if (key == "shape") shape = &item;
-      else if (key == "data_offsets") offsets = &item;
-      else fail(Code::value, name, "unknown key " + quote(key));
+      if (key == "dtype")
+        dtype = &item;
+      else if (key == "shape")
+        shape = &item;
+      else if (key == "data_offsets")
+        offsets = &item;
+      else
+        fail(Code::value, name, "unknown key " + quote(key));
     }
-    if (!dtype || !shape || !offsets) fail(Code::missing, name, "lacks dtype, shape or data_offsets");
+    if (!dtype || !shape || !offsets)
+      fail(Code::missing, name, "lacks dtype, shape or data_offsets");
 
     if (!dtype->is_string()) fail(Code::type, name, "dtype is not text");
     entry.stored_as = dtype->get<std::string>();
-    const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeRow& t) { return t.name == entry.stored_as; });
+    const auto type = std::find_if(kTypes.begin(), kTypes.end(),
+                                   [&](const TypeRow& t) { return t.name == entry.stored_as; });
     if (type == kTypes.end()) fail(Code::type, name, "unknown dtype " + quote(entry.stored_as));
     entry.dtype = type->dtype;
 
     if (!shape->is_array()) fail(Code::type, name, "shape is not a list");
     if (shape->size() > limits_.rank)
-      fail(Code::limit, name, "rank " + std::to_string(shape->size()) + ", the limit is " + std::to_string(limits_.rank));
+      fail(Code::limit, name,
+           "rank " + std::to_string(shape->size()) + ", the limit is " +
+               std::to_string(limits_.rank));
     uint64_t bits = static_cast<uint64_t>(type->bits);
     for (const Json& d : *shape) {
       const uint64_t dim = whole(name, "a dimension", d);
       if (dim > static_cast<uint64_t>(INT64_MAX) || __builtin_mul_overflow(bits, dim, &bits))
-        fail(Code::overflow, name, "the size of shape " + quote(shape->dump(), 80) + " overflows 64 bits");
+        fail(Code::overflow, name,
+             "the size of shape " + quote(shape->dump(), 80) + " overflows 64 bits");
       entry.shape.push_back(static_cast<int64_t>(dim));
     }
     if (bits % 8 != 0) fail(Code::mismatch, name, "ends inside a byte");
 
     if (!offsets->is_array()) fail(Code::type, name, "data_offsets is not a list");
     if (offsets->size() != 2)
-      fail(Code::value, name, "data_offsets has " + std::to_string(offsets->size()) + " numbers, wanted 2");
+      fail(Code::value, name,
+           "data_offsets has " + std::to_string(offsets->size()) + " numbers, wanted 2");
     entry.begin = whole(name, "data_offsets", (*offsets)[0]);
     entry.end = whole(name, "data_offsets", (*offsets)[1]);
-    const std::string range = "range " + std::to_string(entry.begin) + ".." + std::to_string(entry.end);
+    const std::string range =
+        "range " + std::to_string(entry.begin) + ".." + std::to_string(entry.end);
     if (entry.begin > entry.end) fail(Code::bounds, name, range + " ends before it begins");
     if (entry.end - entry.begin != bits / 8) {
-      if (entry.end > data_size) fail(Code::bounds, name, range + " ends past the data (" + std::to_string(data_size) + " bytes)");
-      fail(Code::mismatch, name, range + " has " + std::to_string(entry.end - entry.begin) + " bytes, shape " +
-                                     to_string(entry.shape) + " of " + entry.stored_as + " needs " + std::to_string(bits / 8));
+      if (entry.end > data_size)
+        fail(Code::bounds, name,
+             range + " ends past the data (" + std::to_string(data_size) + " bytes)");
+      fail(Code::mismatch, name,
+           range + " has " + std::to_string(entry.end - entry.begin) + " bytes, shape " +
+               to_string(entry.shape) + " of " + entry.stored_as + " needs " +
+               std::to_string(bits / 8));
     }
     header_.entries.push_back(std::move(entry));
   }
@@ -132,30 +168,36 @@ class HeaderParser {
   // The ranges must tile the data: no byte twice, none unclaimed.
   void check_cover(uint64_t data_size) {
     auto& entries = header_.entries;
-    std::sort(entries.begin(), entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
-      return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
-    });
+    std::sort(entries.begin(), entries.end(),
+              [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
+                return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
+              });
     uint64_t position = 0;
     const SafetensorsEntry* previous = nullptr;
     for (const SafetensorsEntry& entry : entries) {
       if (entry.begin < position)
-        fail(Code::overlap, entry.name, "range " + std::to_string(entry.begin) + ".." + std::to_string(entry.end) +
-                                            " shares bytes with tensor " + quote(previous->name));
+        fail(Code::overlap, entry.name,
+             "range " + std::to_string(entry.begin) + ".." + std::to_string(entry.end) +
+                 " shares bytes with tensor " + quote(previous->name));
       if (entry.begin > position) {
         if (entry.end > data_size)
-          fail(Code::bounds, entry.name, "range " + std::to_string(entry.begin) + ".." + std::to_string(entry.end) +
-                                             " ends past the data (" + std::to_string(data_size) + " bytes)");
-        fail(Code::hole, entry.name, "bytes " + std::to_string(position) + ".." + std::to_string(entry.begin) +
-                                         " before it belong to no tensor");
+          fail(Code::bounds, entry.name,
+               "range " + std::to_string(entry.begin) + ".." + std::to_string(entry.end) +
+                   " ends past the data (" + std::to_string(data_size) + " bytes)");
+        fail(Code::hole, entry.name,
+             "bytes " + std::to_string(position) + ".." + std::to_string(entry.begin) +
+                 " before it belong to no tensor");
       }
       position = entry.end;
       previous = &entry;
     }
     if (position < data_size)
-      fail(Code::hole, std::to_string(data_size - position) + " bytes after the last tensor belong to none");
+      fail(Code::hole,
+           std::to_string(data_size - position) + " bytes after the last tensor belong to none");
     if (position > data_size)  // a sound layout and too few bytes: the file was cut
       throw FileError(Code::truncated, path_,
-                      "download incomplete: has " + std::to_string(header_.data_offset + data_size) + " bytes, needs " +
+                      "download incomplete: has " +
+                          std::to_string(header_.data_offset + data_size) + " bytes, needs " +
                           std::to_string(header_.data_offset + position),
                       {}, "download it again");
   }
@@ -173,7 +215,8 @@ class OneFile : public SafetensorsSource {
     if (start.size() >= 8) {
       uint64_t length;
       std::memcpy(&length, start.data(), 8);
-      if (length <= context.limits.header_json_bytes && length <= file_->size() - 8 && length + 8 > start.size()) {
+      if (length <= context.limits.header_json_bytes && length <= file_->size() - 8 &&
+          length + 8 > start.size()) {
         start.resize(length + 8);
         file_->read(0, start);
       }
@@ -227,7 +270,8 @@ class OneFile : public SafetensorsSource {
   int64_t held(const std::string& name) const {
     const int64_t i = table_.require(name, file_->path());
     if (!table_.extra(i).held)
-      throw UnsupportedError(file_->path(), "tensor " + quote(name) + " has dtype " + table_.info(i).stored_as +
+      throw UnsupportedError(file_->path(), "tensor " + quote(name) + " has dtype " +
+                                                table_.info(i).stored_as +
                                                 ", which halftone does not read");
     return i;
   }
@@ -240,22 +284,24 @@ class OneFile : public SafetensorsSource {
 
 std::string_view safetensors_dtype_name(DType dtype) { return kTypes[type_rank(dtype)].name; }
 
-SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uint64_t file_size, const std::string& path,
-                                           const Limits& limits) {
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uint64_t file_size,
+                                           const std::string& path, const Limits& limits) {
   const auto refuse = [&](Code code, const std::string& fact) {
-    refuse_usual_mistakes(start.first(std::min(start.size(), kRecogniseBytes)), path, "safetensors");
+    refuse_usual_mistakes(start.first(std::min(start.size(), kRecogniseBytes)), path,
+                          "safetensors");
     throw FileError(code, path, fact);
   };
   if (file_size < 8 || start.size() < 8)
-    refuse(Code::truncated, "has " + std::to_string(file_size) + " bytes, a safetensors file has at least 8");
+    refuse(Code::truncated,
+           "has " + std::to_string(file_size) + " bytes, a safetensors file has at least 8");
   uint64_t length;
   std::memcpy(&length, start.data(), 8);
   if (length > limits.header_json_bytes)
     refuse(Code::limit, "declares a header of " + std::to_string(length) + " bytes, the limit is " +
                             std::to_string(limits.header_json_bytes));
   if (length > file_size - 8)
-    refuse(Code::truncated, "download incomplete: has " + std::to_string(file_size) + " bytes, its header alone needs " +
-                                std::to_string(length + 8));
+    refuse(Code::truncated, "download incomplete: has " + std::to_string(file_size) +
+                                " bytes, its header alone needs " + std::to_string(length + 8));
   if (length == 0) refuse(Code::truncated, "declares a header of 0 bytes");
   check(start.size() - 8 >= length, "the caller gives the whole header");
   const std::string_view text(reinterpret_cast<const char*>(start.data()) + 8, length);
@@ -263,15 +309,19 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uin
   return HeaderParser(path, limits).parse(text, 8 + length, file_size - 8 - length);
 }
 
-std::shared_ptr<const SafetensorsSource> open_safetensors(const std::string& path, const Context& context) {
+std::shared_ptr<const SafetensorsSource> open_safetensors(const std::string& path,
+                                                          const Context& context) {
   return std::make_shared<OneFile>(path, context);
 }
 
-std::shared_ptr<const TensorSource> open_safetensors_index(const std::string& index_path, const Context& context) {
-  return open_sharded(index_path, context, [&](const std::string& path) { return open_safetensors(path, context); });
+std::shared_ptr<const TensorSource> open_safetensors_index(const std::string& index_path,
+                                                           const Context& context) {
+  return open_sharded(index_path, context,
+                      [&](const std::string& path) { return open_safetensors(path, context); });
 }
 
-SafetensorsWriter::SafetensorsWriter(Env& env, const std::string& path, std::vector<TensorDecl> tensors,
+SafetensorsWriter::SafetensorsWriter(Env& env, const std::string& path,
+                                     std::vector<TensorDecl> tensors,
                                      const std::map<std::string, std::string>& metadata)
     : order_(std::move(tensors)) {
   std::sort(order_.begin(), order_.end(), [](const TensorDecl& a, const TensorDecl& b) {
@@ -279,13 +329,15 @@ SafetensorsWriter::SafetensorsWriter(Env& env, const std::string& path, std::vec
     return ra != rb ? ra > rb : a.name < b.name;
   });
   Json root = Json::object();
-  auto& rows = root.get_ref<Json::object_t&>();  // names are unique, so append without the linear search
+  auto& rows =
+      root.get_ref<Json::object_t&>();  // names are unique, so append without the linear search
   rows.reserve(order_.size() + 1);
   if (!metadata.empty()) rows.emplace_back("__metadata__", Json(metadata));
   uint64_t offset = 0;
   std::vector<std::string> names;
   for (const TensorDecl& tensor : order_) {
-    const uint64_t size = static_cast<uint64_t>(element_count(tensor.shape) * dtype_bytes(tensor.dtype));
+    const uint64_t size =
+        static_cast<uint64_t>(element_count(tensor.shape) * dtype_bytes(tensor.dtype));
     Json row = Json::object();
     row["dtype"] = kTypes[type_rank(tensor.dtype)].name;
     row["shape"] = tensor.shape;
@@ -295,7 +347,8 @@ SafetensorsWriter::SafetensorsWriter(Env& env, const std::string& path, std::vec
     names.push_back(tensor.name);
   }
   std::sort(names.begin(), names.end());
-  check(std::adjacent_find(names.begin(), names.end()) == names.end(), "a tensor name was declared twice");
+  check(std::adjacent_find(names.begin(), names.end()) == names.end(),
+        "a tensor name was declared twice");
   std::string header = root.dump();
   header.resize((header.size() + 7) / 8 * 8, ' ');
   file_size_ = 8 + header.size() + offset;
@@ -310,13 +363,18 @@ SafetensorsWriter::SafetensorsWriter(Env& env, const std::string& path, std::vec
 SafetensorsWriter::~SafetensorsWriter() = default;
 
 void SafetensorsWriter::write(const std::string& name, std::span<const std::byte> bytes) {
-  const auto size_of = [](const TensorDecl& t) { return static_cast<uint64_t>(element_count(t.shape) * dtype_bytes(t.dtype)); };
-  while (next_ < order_.size() && order_[next_].name != name && written_ == size_of(order_[next_])) {
+  const auto size_of = [](const TensorDecl& t) {
+    return static_cast<uint64_t>(element_count(t.shape) * dtype_bytes(t.dtype));
+  };
+  while (next_ < order_.size() && order_[next_].name != name &&
+         written_ == size_of(order_[next_])) {
     ++next_;  // the tensor before is complete
     written_ = 0;
   }
-  check(next_ < order_.size() && order_[next_].name == name, "tensor " + name + " is written out of order");
-  check(bytes.size() <= size_of(order_[next_]) - written_, "tensor " + name + " has more bytes than declared");
+  check(next_ < order_.size() && order_[next_].name == name,
+        "tensor " + name + " is written out of order");
+  check(bytes.size() <= size_of(order_[next_]) - written_,
+        "tensor " + name + " has more bytes than declared");
   file_->write(bytes);
   written_ += bytes.size();
 }
@@ -333,7 +391,8 @@ void SafetensorsWriter::finish() {
   file_->close();
 }
 
-void write_safetensors(Env& env, const std::string& path, const std::vector<std::pair<std::string, const HostTensor*>>& tensors,
+void write_safetensors(Env& env, const std::string& path,
+                       const std::vector<std::pair<std::string, const HostTensor*>>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   std::vector<TensorDecl> declared;
   std::map<std::string, const HostTensor*> by_name;
@@ -342,7 +401,8 @@ void write_safetensors(Env& env, const std::string& path, const std::vector<std:
     by_name[name] = tensor;
   }
   SafetensorsWriter writer(env, path, std::move(declared), metadata);
-  for (const TensorDecl& tensor : writer.order()) writer.write(tensor.name, *by_name.at(tensor.name));
+  for (const TensorDecl& tensor : writer.order())
+    writer.write(tensor.name, *by_name.at(tensor.name));
   writer.finish();
 }
 

@@ -1,11 +1,13 @@
-// safetensors: one file read, several files read as one, and the writer. docs: formats of Hugging Face's safetensors 0.8.
+// safetensors: one file read, several files read as one, and the writer. docs: formats of Hugging
+// Face's safetensors 0.8.
 //
-//   auto file = open_safetensors("model.safetensors", context);     // header checked wholly, no data read
-//   HostTensor W = file->read("model.embed_tokens.weight");
+//   auto file = open_safetensors("model.safetensors", context);     // header checked wholly, no
+//   data read HostTensor W = file->read("model.embed_tokens.weight");
 //
-//   SafetensorsWriter out(*context.env, "model.safetensors", {{"a", DType::f16, {2, 3}}, {"b", DType::f32, {}}});
-//   for (const auto& tensor : out.order()) out.write(tensor.name, bytes_of(tensor.name));
-//   out.finish();                                                   // synced and closed
+//   SafetensorsWriter out(*context.env, "model.safetensors", {{"a", DType::f16, {2, 3}}, {"b",
+//   DType::f32, {}}}); for (const auto& tensor : out.order()) out.write(tensor.name,
+//   bytes_of(tensor.name)); out.finish();                                                   //
+//   synced and closed
 #pragma once
 
 #include <map>
@@ -24,29 +26,33 @@ namespace halftone::files {
 
 // One row of a header, checked: the range lies in the data and its size is the shape's.
 struct SafetensorsEntry {
-  std::string name, stored_as;   // "BF16"
-  std::optional<DType> dtype;    // empty: legal in the format, not held by us (F4, F6, C64, FNUZ): reading it is refused
+  std::string name, stored_as;  // "BF16"
+  std::optional<DType> dtype;   // empty: legal in the format, not held by us (F4, F6, C64, FNUZ):
+                                // reading it is refused
   Shape shape;
-  uint64_t begin = 0, end = 0;   // bytes from the start of the data
+  uint64_t begin = 0, end = 0;  // bytes from the start of the data
 };
 struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> entries;         // by begin
-  std::map<std::string, std::string> metadata;   // "__metadata__"
-  uint64_t data_offset = 0;                      // in the file
+  std::vector<SafetensorsEntry> entries;        // by begin
+  std::map<std::string, std::string> metadata;  // "__metadata__"
+  uint64_t data_offset = 0;                     // in the file
 };
 
-// `start` is the file from byte 0, at least its header; `file_size` its whole length. Every fault is a FileError.
-SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uint64_t file_size, const std::string& path,
-                                           const Limits& limits = {});
+// `start` is the file from byte 0, at least its header; `file_size` its whole length. Every fault
+// is a FileError.
+SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uint64_t file_size,
+                                           const std::string& path, const Limits& limits = {});
 
 class SafetensorsSource : public TensorSource {
  public:
   virtual const std::map<std::string, std::string>& metadata() const = 0;
 };
-std::shared_ptr<const SafetensorsSource> open_safetensors(const std::string& path, const Context& context);
+std::shared_ptr<const SafetensorsSource> open_safetensors(const std::string& path,
+                                                          const Context& context);
 
 // The shards that an index file (model.safetensors.index.json) names, as one source.
-std::shared_ptr<const TensorSource> open_safetensors_index(const std::string& index_path, const Context& context);
+std::shared_ptr<const TensorSource> open_safetensors_index(const std::string& index_path,
+                                                           const Context& context);
 
 struct TensorDecl {
   std::string name;
@@ -54,9 +60,10 @@ struct TensorDecl {
   Shape shape;
 };
 
-// Writes upstream's canonical layout: sorted by (dtype, wide first; name), header padded to 8 bytes. Data comes in that order, each
-// tensor whole or in pieces, and nothing is kept in memory. The file is not renamed into place: callers that need that write into a
-// temporary folder. Errors: IoError of the disk; everything else is a bug of the caller.
+// Writes upstream's canonical layout: sorted by (dtype, wide first; name), header padded to 8
+// bytes. Data comes in that order, each tensor whole or in pieces, and nothing is kept in memory.
+// The file is not renamed into place: callers that need that write into a temporary folder. Errors:
+// IoError of the disk; everything else is a bug of the caller.
 class SafetensorsWriter {
  public:
   SafetensorsWriter(Env& env, const std::string& path, std::vector<TensorDecl> tensors,
@@ -76,7 +83,8 @@ class SafetensorsWriter {
 };
 
 // Convenience for what fits in memory.
-void write_safetensors(Env& env, const std::string& path, const std::vector<std::pair<std::string, const HostTensor*>>& tensors,
+void write_safetensors(Env& env, const std::string& path,
+                       const std::vector<std::pair<std::string, const HostTensor*>>& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 std::string_view safetensors_dtype_name(DType dtype);  // "BF16"

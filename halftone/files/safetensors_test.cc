@@ -14,20 +14,29 @@ namespace halftone::files {
 namespace {
 using namespace testing_files;
 
-std::string fixture(const std::string& name) { return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + name; }
+std::string fixture(const std::string& name) {
+  return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + name;
+}
 
 std::string with_header(const std::string& header, size_t data_bytes) {
   return raw<uint64_t>(header.size()) + header + std::string(data_bytes, 'x');
 }
 
 Code parse(const std::string& bytes, const Limits& limits = {}) {
-  return code_of([&] { parse_safetensors_header(std::as_bytes(std::span(bytes)), bytes.size(), "f.safetensors", limits); });
+  return code_of([&] {
+    parse_safetensors_header(std::as_bytes(std::span(bytes)), bytes.size(), "f.safetensors",
+                             limits);
+  });
 }
-Code parse_json_part(const std::string& header, size_t data_bytes = 0) { return parse(with_header(header, data_bytes)); }
+Code parse_json_part(const std::string& header, size_t data_bytes = 0) {
+  return parse(with_header(header, data_bytes));
+}
 constexpr Code kAccepted = Code::internal;
 
-std::string entry(const std::string& name, const std::string& dtype, const std::string& shape, const std::string& offsets) {
-  return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape + ",\"data_offsets\":" + offsets + "}";
+std::string entry(const std::string& name, const std::string& dtype, const std::string& shape,
+                  const std::string& offsets) {
+  return "\"" + name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":" + shape +
+         ",\"data_offsets\":" + offsets + "}";
 }
 std::string one(const std::string& dtype, const std::string& shape, const std::string& offsets) {
   return "{" + entry("a", dtype, shape, offsets) + "}";
@@ -53,12 +62,18 @@ TEST(Safetensors, RefusesBadHeaders) {
   EXPECT_EQ(parse_json_part("{\"a\":"), Code::json);
   EXPECT_EQ(parse_json_part("{\"\xff\":1}"), Code::utf8);
   EXPECT_EQ(parse_json_part("{\"a\":" + std::string(100000, '[')), Code::depth);
-  EXPECT_EQ(parse_json_part("{" + entry("a", "U8", "[1]", "[0,1]") + "," + entry("a", "U8", "[1]", "[1,2]") + "}", 2), Code::duplicate);
+  EXPECT_EQ(
+      parse_json_part(
+          "{" + entry("a", "U8", "[1]", "[0,1]") + "," + entry("a", "U8", "[1]", "[1,2]") + "}", 2),
+      Code::duplicate);
   EXPECT_EQ(parse_json_part("{\"a\":1}"), Code::type);
   EXPECT_EQ(parse_json_part("{\"a\":{\"dtype\":\"U8\",\"shape\":[0]}}"), Code::missing);
   EXPECT_EQ(parse_json_part("{\"__metadata__\":{\"a\":1}}"), Code::type);
   EXPECT_EQ(parse_json_part("{\"__metadata__\":[]}"), Code::type);
-  EXPECT_EQ(parse_json_part("{\"" + std::string(300, 'n') + "\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1), Code::limit);
+  EXPECT_EQ(parse_json_part("{\"" + std::string(300, 'n') +
+                                "\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+                            1),
+            Code::limit);
 }
 
 TEST(Safetensors, RefusesBadEntries) {
@@ -81,7 +96,8 @@ TEST(Safetensors, RefusesBadEntries) {
   for (int i = 1; i < 9000; ++i) nine_thousand += ",1";
   EXPECT_EQ(parse_json_part(one("F32", nine_thousand + "]", "[0,4]"), 4), Code::limit);
   EXPECT_EQ(parse_json_part(one("F33", "[1]", "[0,4]"), 4), Code::type);
-  EXPECT_EQ(parse_json_part("{\"a\":{\"dtype\":4,\"shape\":[1],\"data_offsets\":[0,4]}}", 4), Code::type);
+  EXPECT_EQ(parse_json_part("{\"a\":{\"dtype\":4,\"shape\":[1],\"data_offsets\":[0,4]}}", 4),
+            Code::type);
   EXPECT_EQ(parse_json_part(one("F4", "[3]", "[0,1]"), 1), Code::mismatch);
 }
 
@@ -104,7 +120,8 @@ TEST(Safetensors, AcceptsWhatTheFormatAllows) {
   EXPECT_EQ(parse_json_part(one("F32", "[]", "[0,4]"), 4), kAccepted);
   EXPECT_EQ(parse_json_part(one("F32", "[0,3]", "[0,0]")), kAccepted);
   EXPECT_EQ(parse_json_part(one("F4", "[4]", "[0,2]"), 2), kAccepted);
-  const std::string odd = "{" + entry("a", "U8", "[1]", "[0,1]") + "," + entry("b", "F32", "[1]", "[1,5]") + "," +
+  const std::string odd = "{" + entry("a", "U8", "[1]", "[0,1]") + "," +
+                          entry("b", "F32", "[1]", "[1,5]") + "," +
                           entry("z", "F32", "[0]", "[1,1]") + "}";
   EXPECT_EQ(parse_json_part(odd, 5), kAccepted);
 }
@@ -114,11 +131,12 @@ TEST(Safetensors, ErrorsAreOneLineThatNamesFileTensorAndReason) {
   const std::string cut = with_header(one("F32", "[4]", "[0,16]"), 10);
   const std::string path = folder.write("m.safetensors", cut);
   EXPECT_EQ(line_of([&] { open_safetensors(path, folder.context); }),
-            "error[E_TRUNC] " + path + ": download incomplete: has " + std::to_string(cut.size()) + " bytes, needs " +
-                std::to_string(cut.size() + 6) + "; download it again");
+            "error[E_TRUNC] " + path + ": download incomplete: has " + std::to_string(cut.size()) +
+                " bytes, needs " + std::to_string(cut.size() + 6) + "; download it again");
   folder.write("m.safetensors", with_header(one("F32", "[5]", "[0,16]"), 16));
   EXPECT_EQ(line_of([&] { open_safetensors(path, folder.context); }),
-            "error[E_MISMATCH] " + path + ": tensor \"a\": range 0..16 has 16 bytes, shape [5] of F32 needs 20");
+            "error[E_MISMATCH] " + path +
+                ": tensor \"a\": range 0..16 has 16 bytes, shape [5] of F32 needs 20");
 }
 
 TEST(Safetensors, UsualMistakesAreNamed) {
@@ -127,15 +145,19 @@ TEST(Safetensors, UsualMistakesAreNamed) {
     const std::string path = folder.write("m.safetensors", bytes);
     const std::string text = line_of([&] { open_safetensors(path, folder.context); });
     const auto at = text.find("m.safetensors: ");
-    return text.substr(0, text.find(' ')) + " " + (at == std::string::npos ? text : text.substr(at + 15));
+    return text.substr(0, text.find(' ')) + " " +
+           (at == std::string::npos ? text : text.substr(at + 15));
   };
   EXPECT_EQ(line("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"),
-            "error[E_MAGIC] is a Git LFS pointer, not the safetensors file it stands for; run `git lfs pull` in its folder, or "
+            "error[E_MAGIC] is a Git LFS pointer, not the safetensors file it stands for; run `git "
+            "lfs pull` in its folder, or "
             "download the file itself");
   EXPECT_THAT(line("<!DOCTYPE html><html>"), testing::StartsWith("error[E_MAGIC] is a web page"));
-  EXPECT_THAT(line(std::string("\x1F\x8B\x08\0\0\0\0\0\0\xff", 10)), testing::StartsWith("error[E_MAGIC] is gzip-compressed"));
+  EXPECT_THAT(line(std::string("\x1F\x8B\x08\0\0\0\0\0\0\xff", 10)),
+              testing::StartsWith("error[E_MAGIC] is gzip-compressed"));
   EXPECT_THAT(line(""), testing::StartsWith("error[E_TRUNC] the file is empty"));
-  EXPECT_THAT(line("GGUF\3\0\0\0\0\0\0\0\0\0\0\0"), testing::StartsWith("error[E_MAGIC] is a GGUF file"));
+  EXPECT_THAT(line("GGUF\3\0\0\0\0\0\0\0\0\0\0\0"),
+              testing::StartsWith("error[E_MAGIC] is a GGUF file"));
 }
 
 TEST(Safetensors, ReadsWholeTensorsRowsAndMappings) {
@@ -160,23 +182,29 @@ TEST(Safetensors, ReadsWholeTensorsRowsAndMappings) {
   uint16_t bits;
   std::memcpy(&bits, file->mapped("b").data(), 2);
   EXPECT_EQ(bits, f32_to_bf16(1.5f));
-  EXPECT_THAT(line_of([&] { file->read("aa"); }), testing::HasSubstr("has no tensor \"aa\"; the nearest name is \"a\""));
+  EXPECT_THAT(line_of([&] { file->read("aa"); }),
+              testing::HasSubstr("has no tensor \"aa\"; the nearest name is \"a\""));
 }
 
 TEST(Safetensors, DtypesThatWeDoNotHoldAreListedAndRefusedOnReading) {
   TempFolder folder;
-  const auto file = open_safetensors(folder.write("m.safetensors", with_header(one("F6_E2M3", "[4]", "[0,3]"), 3)), folder.context);
+  const auto file = open_safetensors(
+      folder.write("m.safetensors", with_header(one("F6_E2M3", "[4]", "[0,3]"), 3)),
+      folder.context);
   EXPECT_EQ(file->find("a")->stored_as, "f6_e2m3");
   EXPECT_EQ(code_of([&] { file->read("a"); }), Code::unsupported);
 }
 
 TEST(SafetensorsWriter, GivesTheBytesOfTheUpstreamWriter) {
-  // The fixtures were written by safetensors 0.8: reading and writing them again must not change a bit.
-  for (const char* name : {"llama_gqa_untied/model.safetensors", "gpt2_tiny/model.safetensors", "bert_tiny/model.safetensors"}) {
+  // The fixtures were written by safetensors 0.8: reading and writing them again must not change a
+  // bit.
+  for (const char* name : {"llama_gqa_untied/model.safetensors", "gpt2_tiny/model.safetensors",
+                           "bert_tiny/model.safetensors"}) {
     TempFolder folder;
     const auto file = open_safetensors(fixture(name), folder.context);
     std::vector<TensorDecl> declared;
-    for (const TensorInfo& info : file->tensors()) declared.push_back({info.name, info.dtype, info.shape});
+    for (const TensorInfo& info : file->tensors())
+      declared.push_back({info.name, info.dtype, info.shape});
     SafetensorsWriter writer(folder.env(), folder.in("copy"), declared, file->metadata());
     for (const TensorDecl& tensor : writer.order()) {
       const HostTensor data = file->read(tensor.name);
@@ -192,8 +220,10 @@ TEST(SafetensorsWriter, GivesTheBytesOfTheUpstreamWriter) {
 TEST(SafetensorsWriter, OrdersDtypesAsUpstreamDoes) {
   // Recorded from safetensors 0.8.0 with one tensor of each dtype, z.. named against the order.
   std::vector<TensorDecl> declared;
-  const DType upstream[] = {DType::u64, DType::i64, DType::f64, DType::f32, DType::u32, DType::i32, DType::bf16, DType::f16,
-                            DType::u16, DType::i16, DType::f8_e8m0, DType::f8_e4m3, DType::f8_e5m2, DType::i8, DType::u8, DType::boolean};
+  const DType upstream[] = {DType::u64,     DType::i64, DType::f64,     DType::f32,
+                            DType::u32,     DType::i32, DType::bf16,    DType::f16,
+                            DType::u16,     DType::i16, DType::f8_e8m0, DType::f8_e4m3,
+                            DType::f8_e5m2, DType::i8,  DType::u8,      DType::boolean};
   int z = 99;
   for (DType dtype : upstream) declared.push_back({"z" + std::to_string(z--), dtype, {0}});
   std::reverse(declared.begin(), declared.end());
@@ -209,9 +239,15 @@ TEST(SafetensorsWriter, OrdersDtypesAsUpstreamDoes) {
 TEST(SafetensorsWriter, DiskErrorsReachTheCaller) {
   for (const char* broken : {"create", "write", "sync", "close"}) {
     TempFolder folder;
-    auto env = fault_env(folder.env(), [&](std::string_view op, const std::string&) { return op == broken ? ENOSPC : 0; });
+    auto env = fault_env(folder.env(), [&](std::string_view op, const std::string&) {
+      return op == broken ? ENOSPC : 0;
+    });
     HostTensor a(DType::f32, {3});
-    EXPECT_EQ(code_of([&] { write_safetensors(*env, folder.in("m"), {{"a", &a}}); }), Code::io) << broken;
+    EXPECT_EQ(code_of([&] {
+                write_safetensors(*env, folder.in("m"), {{"a", &a}});
+              }),
+              Code::io)
+        << broken;
   }
 }
 
@@ -223,7 +259,8 @@ void expect_equal_tensors(const TensorSource& a, const TensorSource& b) {
     EXPECT_EQ(info.shape, other->shape);
     const HostTensor x = a.read(info.name), y = b.read(info.name);
     ASSERT_EQ(x.dtype(), y.dtype());
-    EXPECT_TRUE(std::equal(x.bytes().begin(), x.bytes().end(), y.bytes().begin(), y.bytes().end())) << info.name;
+    EXPECT_TRUE(std::equal(x.bytes().begin(), x.bytes().end(), y.bytes().begin(), y.bytes().end()))
+        << info.name;
   }
 }
 
@@ -241,7 +278,8 @@ class IndexTest : public testing::Test {
     write_safetensors(folder.env(), folder.in("s2.safetensors"), {{"b", &b}});
   }
   Code open(const std::string& map) {
-    folder.write("model.safetensors.index.json", "{\"metadata\":{\"total_size\":20},\"weight_map\":" + map + "}");
+    folder.write("model.safetensors.index.json",
+                 "{\"metadata\":{\"total_size\":20},\"weight_map\":" + map + "}");
     return code_of([&] { open_tensors(folder.path(), folder.context); });
   }
   TempFolder folder;
@@ -286,16 +324,19 @@ TEST_F(IndexTest, LinksMayNotLeadOutOfTheFolder) {
   folder.env().make_directories(folder.in("models--o--n/blobs"));
   folder.env().rename(folder.in("s1.safetensors"), folder.in("models--o--n/blobs/e1"));
   ASSERT_EQ(::symlink("../../blobs/e1", join_path(snapshot, "s1.safetensors").c_str()), 0);
-  folder.write("models--o--n/snapshots/c0/model.safetensors.index.json", R"({"weight_map":{"a":"s1.safetensors"}})");
+  folder.write("models--o--n/snapshots/c0/model.safetensors.index.json",
+               R"({"weight_map":{"a":"s1.safetensors"}})");
   EXPECT_EQ(open_tensors(snapshot, folder.context)->tensors().size(), 1u);
 }
 
 TEST(ModelFolder, PicksSafetensorsFirstAndSaysWhatItLookedFor) {
   TempFolder folder;
   EXPECT_EQ(code_of([&] { find_weights(folder.in("absent"), folder.context); }), Code::missing);
-  EXPECT_THAT(line_of([&] { find_weights(folder.path(), folder.context); }), testing::HasSubstr("holds no weights: looked for"));
+  EXPECT_THAT(line_of([&] { find_weights(folder.path(), folder.context); }),
+              testing::HasSubstr("holds no weights: looked for"));
   folder.write("model-00001-of-00002.safetensors", "");
-  EXPECT_THAT(line_of([&] { find_weights(folder.path(), folder.context); }), testing::HasSubstr("no model.safetensors.index.json"));
+  EXPECT_THAT(line_of([&] { find_weights(folder.path(), folder.context); }),
+              testing::HasSubstr("no model.safetensors.index.json"));
   folder.write("b-00002-of-00002.gguf", "");
   folder.write("b-00001-of-00002.gguf", "");
   EXPECT_EQ(find_weights(folder.path(), folder.context).path, folder.in("b-00001-of-00002.gguf"));

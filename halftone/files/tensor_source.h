@@ -1,7 +1,8 @@
-// Named tensors in files, whatever the files are: safetensors (single or sharded), GGUF, pytorch_model.bin.
+// Named tensors in files, whatever the files are: safetensors (single or sharded), GGUF,
+// pytorch_model.bin.
 //
-// Opening a source reads and checks headers only. Tensors are read one by one, so a whole model is never in memory.
-// Const members are safe from many threads.
+// Opening a source reads and checks headers only. Tensors are read one by one, so a whole model is
+// never in memory. Const members are safe from many threads.
 #pragma once
 
 #include <cstddef>
@@ -18,11 +19,11 @@ namespace halftone::files {
 
 struct TensorInfo {
   std::string name;
-  DType dtype = DType::f32;    // what `read` returns: block-quantized GGUF tensors are read as f32
-  Shape shape;                 // Hugging Face order, slowest first
-  std::string stored_as;       // "bf16", "q4_1": as the file says it
+  DType dtype = DType::f32;  // what `read` returns: block-quantized GGUF tensors are read as f32
+  Shape shape;               // Hugging Face order, slowest first
+  std::string stored_as;     // "bf16", "q4_1": as the file says it
   uint64_t stored_bytes = 0;
-  std::string file;            // which file holds it
+  std::string file;  // which file holds it
 };
 
 class TensorSource {
@@ -34,7 +35,8 @@ class TensorSource {
   virtual HostTensor read(const std::string& name) const = 0;
   // Rows [begin, end) of the slowest dimension.
   virtual HostTensor read_rows(const std::string& name, int64_t begin, int64_t end) const = 0;
-  // The stored bytes in a mapping of the file (any alignment), or empty where they cannot be mapped as they are.
+  // The stored bytes in a mapping of the file (any alignment), or empty where they cannot be mapped
+  // as they are.
   virtual std::span<const std::byte> mapped(const std::string& name) const = 0;
 };
 

@@ -3,12 +3,14 @@
 namespace halftone::files {
 
 int64_t index_of(const std::vector<TensorInfo>& tensors, const std::string& name) {
-  const auto it = std::lower_bound(tensors.begin(), tensors.end(), name,
-                                   [](const TensorInfo& info, const std::string& n) { return info.name < n; });
+  const auto it =
+      std::lower_bound(tensors.begin(), tensors.end(), name,
+                       [](const TensorInfo& info, const std::string& n) { return info.name < n; });
   return it != tensors.end() && it->name == name ? it - tensors.begin() : -1;
 }
 
-int64_t require_tensor(const std::vector<TensorInfo>& tensors, const std::string& name, const std::string& path) {
+int64_t require_tensor(const std::vector<TensorInfo>& tensors, const std::string& name,
+                       const std::string& path) {
   const int64_t i = index_of(tensors, name);
   if (i >= 0) return i;
   std::vector<std::string> names;
@@ -23,7 +25,8 @@ int64_t require_tensor(const std::vector<TensorInfo>& tensors, const std::string
 
 RowRange row_range(const TensorInfo& info, uint64_t bytes, int64_t begin, int64_t end) {
   check(!info.shape.empty(), "rows of a scalar were asked for");
-  check(0 <= begin && begin <= end && end <= info.shape[0], "rows outside the tensor were asked for");
+  check(0 <= begin && begin <= end && end <= info.shape[0],
+        "rows outside the tensor were asked for");
   RowRange range;
   range.shape = info.shape;
   range.shape[0] = end - begin;

@@ -1,4 +1,5 @@
-// The table that every TensorSource keeps: tensors sorted by name, each once, with the reader's own row beside it.
+// The table that every TensorSource keeps: tensors sorted by name, each once, with the reader's own
+// row beside it.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +14,10 @@ namespace halftone::files {
 // Index of `name` in `tensors` (sorted by name), or -1.
 int64_t index_of(const std::vector<TensorInfo>& tensors, const std::string& name);
 // The same, but absent is FileError{E_MISSING} naming `path` and the nearest name.
-int64_t require_tensor(const std::vector<TensorInfo>& tensors, const std::string& name, const std::string& path);
-// Bytes of rows [begin, end) of a row-major tensor: {first byte, size}. Our own bug if the rows do not exist.
+int64_t require_tensor(const std::vector<TensorInfo>& tensors, const std::string& name,
+                       const std::string& path);
+// Bytes of rows [begin, end) of a row-major tensor: {first byte, size}. Our own bug if the rows do
+// not exist.
 struct RowRange {
   uint64_t offset = 0, size = 0;
   Shape shape;
@@ -27,7 +30,8 @@ class TensorTable {
   void add(TensorInfo info, Extra extra) { rows_.push_back({std::move(info), std::move(extra)}); }
   // Sorts; a name twice is FileError{E_DUP}.
   void finish(const std::string& path) {
-    std::sort(rows_.begin(), rows_.end(), [](const Row& a, const Row& b) { return a.info.name < b.info.name; });
+    std::sort(rows_.begin(), rows_.end(),
+              [](const Row& a, const Row& b) { return a.info.name < b.info.name; });
     tensors_.reserve(rows_.size());
     extras_.reserve(rows_.size());
     for (Row& row : rows_) {
@@ -45,7 +49,9 @@ class TensorTable {
     const int64_t i = index_of(tensors_, name);
     return i < 0 ? nullptr : &info(i);
   }
-  int64_t require(const std::string& name, const std::string& path) const { return require_tensor(tensors_, name, path); }
+  int64_t require(const std::string& name, const std::string& path) const {
+    return require_tensor(tensors_, name, path);
+  }
 
  private:
   struct Row {

@@ -1,4 +1,5 @@
-// Shared by the tests of this folder: a temporary folder, files out of bytes, and "which error does this give".
+// Shared by the tests of this folder: a temporary folder, files out of bytes, and "which error does
+// this give".
 #pragma once
 
 #include <unistd.h>
@@ -19,7 +20,8 @@ class TempFolder {
   TempFolder() : env_(posix_env()) {
     static int counter = 0;
     const char* base = std::getenv("TMPDIR");
-    path_ = join_path(base ? base : "/tmp", "halftone_files_" + std::to_string(::getpid()) + "_" + std::to_string(counter++));
+    path_ = join_path(base ? base : "/tmp", "halftone_files_" + std::to_string(::getpid()) + "_" +
+                                                std::to_string(counter++));
     env_->remove_tree(path_);
     env_->make_directories(path_);
     context.env = env_.get();

@@ -25,8 +25,8 @@ struct TestResponse {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::optional<size_t> cut;             // send so much of the body, then close
-  std::optional<std::string> length;     // instead of the true Content-Length
+  std::optional<size_t> cut;          // send so much of the body, then close
+  std::optional<std::string> length;  // instead of the true Content-Length
 };
 
 class LoopbackServer {
@@ -38,7 +38,9 @@ class LoopbackServer {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (::bind(listen_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(listen_, 64) != 0) std::abort();
+    if (::bind(listen_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(listen_, 64) != 0)
+      std::abort();
     socklen_t size = sizeof address;
     ::getsockname(listen_, reinterpret_cast<sockaddr*>(&address), &size);
     port_ = ntohs(address.sin_port);
@@ -61,7 +63,8 @@ class LoopbackServer {
   }
   int64_t count(const std::string& method, const std::string& part) const {
     int64_t n = 0;
-    for (const auto& r : requests()) n += r.method == method && r.path.find(part) != std::string::npos;
+    for (const auto& r : requests())
+      n += r.method == method && r.path.find(part) != std::string::npos;
     return n;
   }
 
@@ -103,11 +106,13 @@ class LoopbackServer {
     }
     const TestResponse response = handler_(request);
     if (response.status == 0) return;  // closes without a word
-    std::string out = "HTTP/1.1 " + std::to_string(response.status) + " x\r\nConnection: close\r\nContent-Length: " +
+    std::string out = "HTTP/1.1 " + std::to_string(response.status) +
+                      " x\r\nConnection: close\r\nContent-Length: " +
                       response.length.value_or(std::to_string(response.body.size())) + "\r\n";
     for (const auto& [name, value] : response.headers) out += name + ": " + value + "\r\n";
     out += "\r\n";
-    if (request.method != "HEAD") out += response.body.substr(0, response.cut.value_or(response.body.size()));
+    if (request.method != "HEAD")
+      out += response.body.substr(0, response.cut.value_or(response.body.size()));
     for (size_t sent = 0; sent < out.size();) {
       const ssize_t n = ::send(fd, out.data() + sent, out.size() - sent, MSG_NOSIGNAL);
       if (n <= 0) return;

@@ -17,7 +17,8 @@ namespace halftone::kernel {
 namespace {
 
 #if defined(__x86_64__)
-// Rows i .. i + count - 1 (count 2 or 4), columns k .. k + 3, transposed into their places. SSE is part of x86-64.
+// Rows i .. i + count - 1 (count 2 or 4), columns k .. k + 3, transposed into their places. SSE is
+// part of x86-64.
 void transpose4(const float* x, int64_t ldx, int64_t R, int64_t count, float* out) {
   __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + ldx);
   if (count == 2) {
@@ -38,8 +39,10 @@ void transpose4(const float* x, int64_t ldx, int64_t R, int64_t count, float* ou
 #endif
 
 // Panels [panel][k][R]: row i of the panel at k * R + i. Missing rows and columns become zero.
-void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t R, int64_t cols, int64_t padded_cols, float* out) {
-  if (rows < R || cols < padded_cols) std::memset(out, 0, static_cast<size_t>(padded_cols * R) * sizeof(float));
+void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t R, int64_t cols,
+                int64_t padded_cols, float* out) {
+  if (rows < R || cols < padded_cols)
+    std::memset(out, 0, static_cast<size_t>(padded_cols * R) * sizeof(float));
   int64_t k = 0;
 #if defined(__x86_64__)
   for (; k + 4 <= cols; k += 4) {
@@ -58,8 +61,13 @@ void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t R, int64_t co
 
 ActivationPlan plan_int8(const Tiles& w, int64_t block) {
   check(w.store == Store::codes, "int8 activations for dense weights");
-  check(block >= kTileCols && block % kTileCols == 0 && block <= kMaxUnit, "an activation block is 32 to 256, a multiple of 32");
-  ActivationPlan p{.int8 = true, .cols = w.cols, .padded_cols = w.padded_cols, .unit = unit_for(w, block), .block = 0};
+  check(block >= kTileCols && block % kTileCols == 0 && block <= kMaxUnit,
+        "an activation block is 32 to 256, a multiple of 32");
+  ActivationPlan p{.int8 = true,
+                   .cols = w.cols,
+                   .padded_cols = w.padded_cols,
+                   .unit = unit_for(w, block),
+                   .block = 0};
   p.block = block % p.unit == 0 ? block : p.unit;
   return p;
 }
@@ -70,7 +78,8 @@ ActivationPlan plan_float(const Tiles& w) {
   return {.int8 = false, .cols = w.cols, .padded_cols = w.padded_cols, .unit = unit, .block = 0};
 }
 
-Activations::Buffer::Buffer(Buffer&& other) noexcept : data(std::exchange(other.data, nullptr)), size(std::exchange(other.size, 0)) {}
+Activations::Buffer::Buffer(Buffer&& other) noexcept
+    : data(std::exchange(other.data, nullptr)), size(std::exchange(other.size, 0)) {}
 
 Activations::Buffer& Activations::Buffer::operator=(Buffer&& other) noexcept {
   std::swap(data, other.data);
@@ -90,7 +99,8 @@ void Activations::Buffer::grow(int64_t bytes) {
   size = rounded;
 }
 
-void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& plan, const float* x, int64_t m, int64_t ldx, ThreadPool* pool) {
+void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& plan, const float* x,
+             int64_t m, int64_t ldx, ThreadPool* pool) {
   check(m >= 1 && plan.unit > 0, "activations of no rows or without a plan");
   const int64_t R = m <= kRowsLimit ? 1 : plan.int8 ? kernels.int_rows : kernels.float_rows;
   const int64_t panels = (m + R - 1) / R, rows = panels * R, units = plan.units();
@@ -103,10 +113,20 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
     out.scales_.grow(rows * units * 4);
     out.sums_.grow(rows * units * 4);
     range = [&](int64_t begin, int64_t end) {
-      kernels.quantize({.x = x, .ldx = ldx, .m = m, .cols = plan.cols, .padded_cols = plan.padded_cols, .unit = plan.unit, .units = units,
-                        .block = plan.block, .rows_per_panel = R, .codes = reinterpret_cast<int8_t*>(out.values_.data),
-                        .a = reinterpret_cast<float*>(out.scales_.data), .sums = reinterpret_cast<int32_t*>(out.sums_.data),
-                        .row_begin = begin * R, .row_end = std::min(m, end * R)});
+      kernels.quantize({.x = x,
+                        .ldx = ldx,
+                        .m = m,
+                        .cols = plan.cols,
+                        .padded_cols = plan.padded_cols,
+                        .unit = plan.unit,
+                        .units = units,
+                        .block = plan.block,
+                        .rows_per_panel = R,
+                        .codes = reinterpret_cast<int8_t*>(out.values_.data),
+                        .a = reinterpret_cast<float*>(out.scales_.data),
+                        .sums = reinterpret_cast<int32_t*>(out.sums_.data),
+                        .row_begin = begin * R,
+                        .row_end = std::min(m, end * R)});
     };
   } else {
     out.values_.grow(rows * plan.padded_cols * 4);

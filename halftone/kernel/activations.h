@@ -1,12 +1,15 @@
-// The left side of a matrix product, prepared once for every linear that reads it (q, k and v; gate and up).
+// The left side of a matrix product, prepared once for every linear that reads it (q, k and v; gate
+// and up).
 //
-// int8: each block of k (32 to 256) of a row becomes int8 codes round_half_even(x * 127 / max|x|) in -127..127 with the scale
-// a = max|x| / 127; with them, per unit (the k of one integer sum), the sum of the codes, which carries the zero-points. The
-// same integers on every instruction set. A block whose max|x| is below 2^-100 counts as zero.
-// float ("exact" mode and dense weights): the values themselves.
+// int8: each block of k (32 to 256) of a row becomes int8 codes round_half_even(x * 127 / max|x|)
+// in -127..127 with the scale a = max|x| / 127; with them, per unit (the k of one integer sum), the
+// sum of the codes, which carries the zero-points. The same integers on every instruction set. A
+// block whose max|x| is below 2^-100 counts as zero. float ("exact" mode and dense weights): the
+// values themselves.
 //
-// Layout in memory is private to the kernels: rows as they are for m <= kRowsLimit, else panels of R rows, R by instruction set.
-// An Activations object is a reusable buffer: memory grows to the largest use and stays. One thread calls prepare, any number read.
+// Layout in memory is private to the kernels: rows as they are for m <= kRowsLimit, else panels of
+// R rows, R by instruction set. An Activations object is a reusable buffer: memory grows to the
+// largest use and stays. One thread calls prepare, any number read.
 //
 //     ActivationPlan plan = plan_int8(w.view(), 64);          // once per linear, at load
 //     Activations x;
@@ -27,14 +30,15 @@ struct ActivationPlan {
   bool int8 = false;
   int64_t cols = 0, padded_cols = 0;  // K
   int64_t unit = 0;                   // k of one sum
-  int64_t block = 0;                  // int8: k sharing one activation scale, a multiple of unit or the unit itself
+  int64_t block = 0;  // int8: k sharing one activation scale, a multiple of unit or the unit itself
   int64_t units() const { return (padded_cols + unit - 1) / unit; }
   bool operator==(const ActivationPlan&) const = default;
 };
 
-// Activations as int8 for low-bit weights. `block` is the wish (32..256, multiple of 32): where it is shorter than the group
-// the sums are shortened to it; where it is longer, several units share a scale if it is a multiple of the unit, else the unit is
-// the block. Measured advice: 64 to 128 for b <= 4, 32 to 64 for b = 8 (wider costs accuracy, narrower speed).
+// Activations as int8 for low-bit weights. `block` is the wish (32..256, multiple of 32): where it
+// is shorter than the group the sums are shortened to it; where it is longer, several units share a
+// scale if it is a multiple of the unit, else the unit is the block. Measured advice: 64 to 128 for
+// b <= 4, 32 to 64 for b = 8 (wider costs accuracy, narrower speed).
 ActivationPlan plan_int8(const Tiles& w, int64_t block);
 // Activations as they are: exact mode of low-bit weights, and dense weights.
 ActivationPlan plan_float(const Tiles& w);
@@ -66,14 +70,15 @@ class Activations {
     ~Buffer();
     void grow(int64_t bytes);  // contents are lost
   };
-  friend void prepare(Activations&, const Kernels&, const ActivationPlan&, const float*, int64_t, int64_t, ThreadPool*);
+  friend void prepare(Activations&, const Kernels&, const ActivationPlan&, const float*, int64_t,
+                      int64_t, ThreadPool*);
   ActivationPlan plan_;
   int64_t m_ = 0, rows_per_panel_ = 1;
   Buffer values_, scales_, sums_;
 };
 
 // x f32 [m][plan.cols], row stride ldx (floats). Any alignment. Throws only std::bad_alloc.
-void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& plan, const float* x, int64_t m, int64_t ldx,
-             ThreadPool* pool = nullptr);
+void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& plan, const float* x,
+             int64_t m, int64_t ldx, ThreadPool* pool = nullptr);
 
 }  // namespace halftone::kernel

@@ -1,5 +1,5 @@
-// Reading tiles with AVX2, shared by the *_avx2.cc files. Everything in an anonymous namespace: each file keeps its own copy,
-// compiled with its own flags.
+// Reading tiles with AVX2, shared by the *_avx2.cc files. Everything in an anonymous namespace:
+// each file keeps its own copy, compiled with its own flags.
 #pragma once
 
 #include <immintrin.h>
@@ -15,7 +15,8 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
 
-// The 8 quads of 32 k as unsigned bytes, for one half (8 rows) of the tile: `lines` points at this half of the first line.
+// The 8 quads of 32 k as unsigned bytes, for one half (8 rows) of the tile: `lines` points at this
+// half of the first line.
 template <int B>
 inline void unpack(const uint8_t* lines, __m256i (&q)[8]) {
   if constexpr (B == 8) {
@@ -65,7 +66,8 @@ inline __m256 scales(const Tiles& w, const uint8_t* tile, int64_t group, int hal
 // Zero-points of a group as int32.
 inline __m256i zeros(const Tiles& w, const uint8_t* tile, int64_t group, int half) {
   if (w.zeros_offset < 0) return _mm256_set1_epi32(w.zero);
-  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(tile + w.zeros_offset + group * kTileRows + half * 8)));
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(
+      reinterpret_cast<const __m128i*>(tile + w.zeros_offset + group * kTileRows + half * 8)));
 }
 
 inline void store_tile_row(float* y, __m256 low, __m256 high, int64_t columns) {

@@ -1,5 +1,6 @@
-// Reading tiles with AVX-512, shared by the *_avx512.cc files; a line of codes is one register. Everything in an anonymous
-// namespace: each file keeps its own copy. Intrinsics only, so that SIMDe can emulate these files in tests.
+// Reading tiles with AVX-512, shared by the *_avx512.cc files; a line of codes is one register.
+// Everything in an anonymous namespace: each file keeps its own copy. Intrinsics only, so that
+// SIMDe can emulate these files in tests.
 #pragma once
 
 #include <immintrin.h>
@@ -63,7 +64,8 @@ inline __m512 scales(const Tiles& w, const uint8_t* tile, int64_t group) {
 
 inline __m512i zeros(const Tiles& w, const uint8_t* tile, int64_t group) {
   if (w.zeros_offset < 0) return _mm512_set1_epi32(w.zero);
-  return _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(tile + w.zeros_offset + group * kTileRows)));
+  return _mm512_cvtepu8_epi32(
+      _mm_load_si128(reinterpret_cast<const __m128i*>(tile + w.zeros_offset + group * kTileRows)));
 }
 
 inline __mmask16 first_lanes(int64_t count) {
@@ -76,8 +78,9 @@ inline __m512i broadcast4(const int8_t* p) {
   return _mm512_set1_epi32(four);
 }
 
-// Unsigned bytes of quads -> float(code - zero), exactly and without a conversion: or-ing a byte into the mantissa of 2^23
-// (or 2^15, where bits 8-15 count units) gives 2^23 + code, from which 2^23 + zero is subtracted.
+// Unsigned bytes of quads -> float(code - zero), exactly and without a conversion: or-ing a byte
+// into the mantissa of 2^23 (or 2^15, where bits 8-15 count units) gives 2^23 + code, from which
+// 2^23 + zero is subtracted.
 struct Magic {
   __m512 whole, second;  // 2^23 + zero, 2^15 + zero
 };
@@ -86,13 +89,15 @@ inline Magic magic(__m512i zero) {
   return {_mm512_add_ps(z, _mm512_set1_ps(8388608.0f)), _mm512_add_ps(z, _mm512_set1_ps(32768.0f))};
 }
 inline __m512 masked_or(__m512i v, int32_t mask, int32_t bits) {  // (v & mask) | bits
-  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(v, _mm512_set1_epi32(mask), _mm512_set1_epi32(bits), 0xea));
+  return _mm512_castsi512_ps(
+      _mm512_ternarylogic_epi32(v, _mm512_set1_epi32(mask), _mm512_set1_epi32(bits), 0xea));
 }
 template <int K>
 inline __m512 centred(__m512i quad, const Magic& m) {
   if constexpr (K == 0) return _mm512_sub_ps(masked_or(quad, 0xff, 0x4b000000), m.whole);
   if constexpr (K == 1) return _mm512_sub_ps(masked_or(quad, 0xff00, 0x47000000), m.second);
-  if constexpr (K == 2) return _mm512_sub_ps(masked_or(_mm512_srli_epi32(quad, 16), 0xff, 0x4b000000), m.whole);
+  if constexpr (K == 2)
+    return _mm512_sub_ps(masked_or(_mm512_srli_epi32(quad, 16), 0xff, 0x4b000000), m.whole);
   return _mm512_sub_ps(masked_or(_mm512_srli_epi32(quad, 16), 0xff00, 0x47000000), m.second);
 }
 

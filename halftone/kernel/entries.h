@@ -1,4 +1,5 @@
-// The entries of each instruction set, one namespace each; tables.cc collects them. Only <cstdint>, as in kernels.h.
+// The entries of each instruction set, one namespace each; tables.cc collects them. Only <cstdint>,
+// as in kernels.h.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,8 @@
 
 namespace halftone::kernel {
 
-inline constexpr float kLeastActivation = 0x1p-100f;  // a block below this is zero: 127 / max stays finite
+inline constexpr float kLeastActivation =
+    0x1p-100f;  // a block below this is zero: 127 / max stays finite
 
 namespace scalar {
 inline constexpr int64_t kPanelRows = 4;

@@ -1,5 +1,6 @@
-// Panels of 6 rows of f32 activations times tiles of any kind: low-bit and 16-bit tiles are widened to f32 in L1, 256 k at a
-// time, then a 6 x 16 block of fused multiply-adds (12 sums in registers) does the work.
+// Panels of 6 rows of f32 activations times tiles of any kind: low-bit and 16-bit tiles are widened
+// to f32 in L1, 256 k at a time, then a 6 x 16 block of fused multiply-adds (12 sums in registers)
+// does the work.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -11,7 +12,7 @@ namespace halftone::kernel::avx2 {
 namespace {
 
 constexpr int64_t kBlockCols = kMaxUnit;  // 16 KiB of f32 weights
-constexpr int64_t kBlockRows = 96;        // M at a time: 6 KiB of sums, and activations that stay in L2
+constexpr int64_t kBlockRows = 96;  // M at a time: 6 KiB of sums, and activations that stay in L2
 
 // One panel's share of the running sums.
 struct alignas(32) Panel {
@@ -28,7 +29,8 @@ void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, fl
       unpack<B>(base + w.codes_offset + k / kTileCols * 64 * B + h * 32, q);
       for (int i = 0; i < kTileCols; ++i) {
         const __m256i code = _mm256_and_si256(_mm256_srli_epi32(q[i / 4], 8 * (i % 4)), byte);
-        _mm256_store_ps(out + (k - k0 + i) * kTileRows + h * 8, _mm256_sub_ps(_mm256_cvtepi32_ps(code), z));
+        _mm256_store_ps(out + (k - k0 + i) * kTileRows + h * 8,
+                        _mm256_sub_ps(_mm256_cvtepi32_ps(code), z));
       }
     }
   }
@@ -39,25 +41,36 @@ const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, 
   if (w.store == Store::f32) return reinterpret_cast<const float*>(base) + k0 * kTileRows;
   if (w.store == Store::codes) {
     switch (w.bits) {
-      case 2: widen_codes<2>(w, base, k0, k1, room); break;
-      case 3: widen_codes<3>(w, base, k0, k1, room); break;
-      case 4: widen_codes<4>(w, base, k0, k1, room); break;
-      default: widen_codes<8>(w, base, k0, k1, room);
+      case 2:
+        widen_codes<2>(w, base, k0, k1, room);
+        break;
+      case 3:
+        widen_codes<3>(w, base, k0, k1, room);
+        break;
+      case 4:
+        widen_codes<4>(w, base, k0, k1, room);
+        break;
+      default:
+        widen_codes<8>(w, base, k0, k1, room);
     }
     return room;
   }
   const uint8_t* from = base + k0 * kTileRows * 2;
   for (int64_t i = 0; i < (k1 - k0) * kTileRows; i += 8) {
     const __m128i v = _mm_load_si128(reinterpret_cast<const __m128i*>(from + i * 2));
-    const __m256 f = w.store == Store::f16 ? _mm256_cvtph_ps(v) : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+    const __m256 f = w.store == Store::f16
+                         ? _mm256_cvtph_ps(v)
+                         : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
     _mm256_store_ps(room + i, f);
   }
   return room;
 }
 
-// A panel times a tile over one unit: y = fma(scale, products, y). w [k][16], x [k][kPanelRows]. A function of its own, with its
-// loops over sums unrolled, so that GCC 12 keeps the sums in registers.
-[[gnu::noinline]] void unit(const float* w, const float* x, int64_t count, const __m256 (&scale)[2], Panel& out) {
+// A panel times a tile over one unit: y = fma(scale, products, y). w [k][16], x [k][kPanelRows]. A
+// function of its own, with its loops over sums unrolled, so that GCC 12 keeps the sums in
+// registers.
+[[gnu::noinline]] void unit(const float* w, const float* x, int64_t count, const __m256 (&scale)[2],
+                            Panel& out) {
   __m256 sum[kPanelRows][2];
 #pragma GCC unroll 6
   for (int i = 0; i < kPanelRows; ++i) sum[i][0] = sum[i][1] = _mm256_setzero_ps();
@@ -80,14 +93,17 @@ const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, 
 }
 
 // ... over units [u0, u1); `weights` starts at the first of them.
-void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, int64_t m, int64_t u0,
+           int64_t u1, Panel& out) {
   const Tiles& w = job.w;
   __m256 scale[2] = {_mm256_set1_ps(1.0f), _mm256_set1_ps(1.0f)};
   for (int64_t u = u0; u < u1; ++u) {
     const int64_t begin = u * job.unit;
     if (w.store == Store::codes)
       for (int h = 0; h < 2; ++h) scale[h] = scales(w, base, u / job.units_per_group, h);
-    unit(weights + (begin - u0 * job.unit) * kTileRows, job.x + m * w.padded_cols + begin * kPanelRows, smaller(begin + job.unit, w.padded_cols) - begin, scale, out);
+    unit(weights + (begin - u0 * job.unit) * kTileRows,
+         job.x + m * w.padded_cols + begin * kPanelRows,
+         smaller(begin + job.unit, w.padded_cols) - begin, scale, out);
   }
 }
 
@@ -106,12 +122,15 @@ void gemm_float(const FloatMatmul& job) noexcept {
       __builtin_memset(out, 0, sizeof(out));
       for (int64_t u0 = 0; u0 < job.units; u0 += step) {
         const int64_t u1 = smaller(u0 + step, job.units);
-        const float* weights = widen(w, base, u0 * job.unit, smaller(u1 * job.unit, w.padded_cols), room);
-        for (int64_t m = m0; m < m1; m += R) panel(job, base, weights, m, u0, u1, out[(m - m0) / R]);
+        const float* weights =
+            widen(w, base, u0 * job.unit, smaller(u1 * job.unit, w.padded_cols), room);
+        for (int64_t m = m0; m < m1; m += R)
+          panel(job, base, weights, m, u0, u1, out[(m - m0) / R]);
       }
       for (int64_t m = m0; m < m1; ++m) {
         const float* y = out[(m - m0) / R].y[(m - m0) % R];
-        store_tile_row(job.y + m * job.ldy + tile * kTileRows, _mm256_load_ps(y), _mm256_load_ps(y + 8), w.rows - tile * kTileRows);
+        store_tile_row(job.y + m * job.ldy + tile * kTileRows, _mm256_load_ps(y),
+                       _mm256_load_ps(y + 8), w.rows - tile * kTileRows);
       }
     }
   }

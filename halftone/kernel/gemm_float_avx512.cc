@@ -1,5 +1,6 @@
-// Panels of 12 rows of f32 activations times tiles of any kind, two tiles at a time: tiles are widened to f32 in L1, 256 k at a time,
-// then a 12 x 32 block of fused multiply-adds (24 sums in registers) does the work.
+// Panels of 12 rows of f32 activations times tiles of any kind, two tiles at a time: tiles are
+// widened to f32 in L1, 256 k at a time, then a 12 x 32 block of fused multiply-adds (24 sums in
+// registers) does the work.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -11,7 +12,7 @@ namespace halftone::kernel::avx512 {
 namespace {
 
 constexpr int64_t kBlockCols = kMaxUnit;  // 2 x 16 KiB of f32 weights
-constexpr int64_t kBlockRows = 96;        // M at a time: 12 KiB of sums, and activations that stay in L2
+constexpr int64_t kBlockRows = 96;  // M at a time: 12 KiB of sums, and activations that stay in L2
 
 // One panel's share of the running sums.
 struct alignas(64) Panel {
@@ -38,26 +39,37 @@ const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, 
   if (w.store == Store::f32) return reinterpret_cast<const float*>(base) + k0 * kTileRows;
   if (w.store == Store::codes) {
     switch (w.bits) {
-      case 2: widen_codes<2>(w, base, k0, k1, room); break;
-      case 3: widen_codes<3>(w, base, k0, k1, room); break;
-      case 4: widen_codes<4>(w, base, k0, k1, room); break;
-      default: widen_codes<8>(w, base, k0, k1, room);
+      case 2:
+        widen_codes<2>(w, base, k0, k1, room);
+        break;
+      case 3:
+        widen_codes<3>(w, base, k0, k1, room);
+        break;
+      case 4:
+        widen_codes<4>(w, base, k0, k1, room);
+        break;
+      default:
+        widen_codes<8>(w, base, k0, k1, room);
     }
     return room;
   }
   const uint8_t* from = base + k0 * kTileRows * 2;
   for (int64_t k = 0; k < k1 - k0; ++k) {
     const __m256i v = _mm256_load_si256(reinterpret_cast<const __m256i*>(from + k * kTileRows * 2));
-    const __m512 f = w.store == Store::f16 ? _mm512_cvtph_ps(v) : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
+    const __m512 f = w.store == Store::f16
+                         ? _mm512_cvtph_ps(v)
+                         : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16));
     _mm512_store_ps(room + k * kTileRows, f);
   }
   return room;
 }
 
-// The first R rows of a panel times T tiles over one unit: y = fma(scale, products, y). w[t] [k][16], x [k][kPanelRows]. A function of
-// its own, with its loops over sums unrolled, so that GCC 12 keeps the sums in registers.
+// The first R rows of a panel times T tiles over one unit: y = fma(scale, products, y). w[t]
+// [k][16], x [k][kPanelRows]. A function of its own, with its loops over sums unrolled, so that GCC
+// 12 keeps the sums in registers.
 template <int T, int R>
-[[gnu::noinline]] void unit(const float* w0, const float* w1, const float* x, int64_t count, const __m512 (&scale)[2], Panel& out) {
+[[gnu::noinline]] void unit(const float* w0, const float* w1, const float* x, int64_t count,
+                            const __m512 (&scale)[2], Panel& out) {
   __m512 sum[R][T];
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i)
@@ -76,26 +88,31 @@ template <int T, int R>
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
-    for (int t = 0; t < T; ++t) _mm512_store_ps(out.y[i][t], _mm512_fmadd_ps(scale[t], sum[i][t], _mm512_load_ps(out.y[i][t])));
+    for (int t = 0; t < T; ++t)
+      _mm512_store_ps(out.y[i][t],
+                      _mm512_fmadd_ps(scale[t], sum[i][t], _mm512_load_ps(out.y[i][t])));
 }
 
 // ... over units [u0, u1); weights[t] starts at the first of them.
 template <int T, int R>
-void panel(const FloatMatmul& job, const uint8_t* const* base, const float* const* weights, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+void panel(const FloatMatmul& job, const uint8_t* const* base, const float* const* weights,
+           int64_t m, int64_t u0, int64_t u1, Panel& out) {
   const Tiles& w = job.w;
   __m512 scale[2] = {_mm512_set1_ps(1.0f), _mm512_set1_ps(1.0f)};
   for (int64_t u = u0; u < u1; ++u) {
     const int64_t begin = u * job.unit, at = (begin - u0 * job.unit) * kTileRows;
     if (w.store == Store::codes)
       for (int t = 0; t < T; ++t) scale[t] = scales(w, base[t], u / job.units_per_group);
-    unit<T, R>(weights[0] + at, weights[T - 1] + at, job.x + m * w.padded_cols + begin * kPanelRows, smaller(begin + job.unit, w.padded_cols) - begin, scale, out);
+    unit<T, R>(weights[0] + at, weights[T - 1] + at, job.x + m * w.padded_cols + begin * kPanelRows,
+               smaller(begin + job.unit, w.padded_cols) - begin, scale, out);
   }
 }
 
 template <int T>
 void tiles(const FloatMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* out, float* room) {
   const Tiles& w = job.w;
-  __builtin_memset(out, 0, static_cast<uint64_t>((m1 - m0 + kPanelRows - 1) / kPanelRows) * sizeof(Panel));
+  __builtin_memset(out, 0,
+                   static_cast<uint64_t>((m1 - m0 + kPanelRows - 1) / kPanelRows) * sizeof(Panel));
   const int64_t step = kBlockCols / job.unit;
   for (int64_t u0 = 0; u0 < job.units; u0 += step) {
     const int64_t u1 = smaller(u0 + step, job.units);
@@ -103,7 +120,8 @@ void tiles(const FloatMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* 
     const float* weights[T];
     for (int t = 0; t < T; ++t) {
       base[t] = w.data + (tile + t) * w.tile_bytes;
-      weights[t] = widen(w, base[t], u0 * job.unit, smaller(u1 * job.unit, w.padded_cols), room + t * kBlockCols * kTileRows);
+      weights[t] = widen(w, base[t], u0 * job.unit, smaller(u1 * job.unit, w.padded_cols),
+                         room + t * kBlockCols * kTileRows);
     }
     for (int64_t m = m0; m < m1; m += kPanelRows) {
       Panel& p = out[(m - m0) / kPanelRows];
@@ -116,7 +134,8 @@ void tiles(const FloatMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* 
   for (int64_t m = m0; m < m1; ++m)
     for (int t = 0; t < T; ++t) {
       const int64_t n = (tile + t) * kTileRows;
-      _mm512_mask_storeu_ps(job.y + m * job.ldy + n, first_lanes(w.rows - n), _mm512_load_ps(out[(m - m0) / kPanelRows].y[(m - m0) % kPanelRows][t]));
+      _mm512_mask_storeu_ps(job.y + m * job.ldy + n, first_lanes(w.rows - n),
+                            _mm512_load_ps(out[(m - m0) / kPanelRows].y[(m - m0) % kPanelRows][t]));
     }
 }
 

@@ -1,9 +1,10 @@
-// Panels of 6 rows of int8 activations times low-bit tiles (prefill): a 6 x 16 block of sums in registers.
+// Panels of 6 rows of int8 activations times low-bit tiles (prefill): a 6 x 16 block of sums in
+// registers.
 //
-// A tile is unpacked once per K block to one byte per code (b <= 4) or one int16 (b = 8), so the inner loop is the same for every
-// b <= 4. There 8 products of u8 by s8 fit int16 (2 * 127 * 15 * 8 = 30480), and 32 k cost 2 instructions per 32
-// multiply-adds. All 16 registers are used: 12 sums, 2 weights, a broadcast, a product. GCC 12 spills that from
-// intrinsics, hence the assembly.
+// A tile is unpacked once per K block to one byte per code (b <= 4) or one int16 (b = 8), so the
+// inner loop is the same for every b <= 4. There 8 products of u8 by s8 fit int16 (2 * 127 * 15 * 8
+// = 30480), and 32 k cost 2 instructions per 32 multiply-adds. All 16 registers are used: 12 sums,
+// 2 weights, a broadcast, a product. GCC 12 spills that from intrinsics, hence the assembly.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -23,26 +24,26 @@ struct alignas(32) Panel {
 };
 
 // One quad: both halves of the tile times six rows, on top of what the sums hold. \q is the quad.
-#define HALFTONE_ADD_QUAD \
-  "vmovdqa \\q*64(%[w]), %[w0]\n" \
-  "vmovdqa \\q*64+32(%[w]), %[w1]\n" \
-  "vpbroadcastd \\q*24+0(%[x]), %[b]\n" \
-  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s0], %[s0]\n" \
-  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s6], %[s6]\n" \
-  "vpbroadcastd \\q*24+4(%[x]), %[b]\n" \
-  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s1], %[s1]\n" \
-  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s7], %[s7]\n" \
-  "vpbroadcastd \\q*24+8(%[x]), %[b]\n" \
-  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s2], %[s2]\n" \
-  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s8], %[s8]\n" \
-  "vpbroadcastd \\q*24+12(%[x]), %[b]\n" \
-  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s3], %[s3]\n" \
-  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s9], %[s9]\n" \
-  "vpbroadcastd \\q*24+16(%[x]), %[b]\n" \
-  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s4], %[s4]\n" \
+#define HALFTONE_ADD_QUAD                                        \
+  "vmovdqa \\q*64(%[w]), %[w0]\n"                                \
+  "vmovdqa \\q*64+32(%[w]), %[w1]\n"                             \
+  "vpbroadcastd \\q*24+0(%[x]), %[b]\n"                          \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s0], %[s0]\n"   \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s6], %[s6]\n"   \
+  "vpbroadcastd \\q*24+4(%[x]), %[b]\n"                          \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s1], %[s1]\n"   \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s7], %[s7]\n"   \
+  "vpbroadcastd \\q*24+8(%[x]), %[b]\n"                          \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s2], %[s2]\n"   \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s8], %[s8]\n"   \
+  "vpbroadcastd \\q*24+12(%[x]), %[b]\n"                         \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s3], %[s3]\n"   \
+  "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s9], %[s9]\n"   \
+  "vpbroadcastd \\q*24+16(%[x]), %[b]\n"                         \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s4], %[s4]\n"   \
   "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s10], %[s10]\n" \
-  "vpbroadcastd \\q*24+20(%[x]), %[b]\n" \
-  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s5], %[s5]\n" \
+  "vpbroadcastd \\q*24+20(%[x]), %[b]\n"                         \
+  "vpmaddubsw %[b], %[w0], %[p]\n vpaddw %[p], %[s5], %[s5]\n"   \
   "vpmaddubsw %[b], %[w1], %[b]\n vpaddw %[b], %[s11], %[s11]\n"
 
 // int16 sums of 8 quads (32 k) in h[6 * half + row]; `start` begins them, `go_on` adds to them.
@@ -54,12 +55,17 @@ inline void start(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
       "vpbroadcastd 0(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s0]\n vpmaddubsw %[b], %[w1], %[s6]\n"
       "vpbroadcastd 4(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s1]\n vpmaddubsw %[b], %[w1], %[s7]\n"
       "vpbroadcastd 8(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s2]\n vpmaddubsw %[b], %[w1], %[s8]\n"
-      "vpbroadcastd 12(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s3]\n vpmaddubsw %[b], %[w1], %[s9]\n"
-      "vpbroadcastd 16(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s4]\n vpmaddubsw %[b], %[w1], %[s10]\n"
-      "vpbroadcastd 20(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s5]\n vpmaddubsw %[b], %[w1], %[s11]\n"
+      "vpbroadcastd 12(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s3]\n vpmaddubsw %[b], %[w1], "
+      "%[s9]\n"
+      "vpbroadcastd 16(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s4]\n vpmaddubsw %[b], %[w1], "
+      "%[s10]\n"
+      "vpbroadcastd 20(%[x]), %[b]\n vpmaddubsw %[b], %[w0], %[s5]\n vpmaddubsw %[b], %[w1], "
+      "%[s11]\n"
       ".irp q,1,2,3,4,5,6,7\n" HALFTONE_ADD_QUAD ".endr\n"
-      : [s0] "=&x"(h[0]), [s1] "=&x"(h[1]), [s2] "=&x"(h[2]), [s3] "=&x"(h[3]), [s4] "=&x"(h[4]), [s5] "=&x"(h[5]), [s6] "=&x"(h[6]), [s7] "=&x"(h[7]), [s8] "=&x"(h[8]), [s9] "=&x"(h[9]), [s10] "=&x"(h[10]), [s11] "=&x"(h[11]),
-        [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b), [p] "=&x"(p)
+      : [s0] "=&x"(h[0]), [s1] "=&x"(h[1]), [s2] "=&x"(h[2]), [s3] "=&x"(h[3]), [s4] "=&x"(h[4]),
+        [s5] "=&x"(h[5]), [s6] "=&x"(h[6]), [s7] "=&x"(h[7]), [s8] "=&x"(h[8]), [s9] "=&x"(h[9]),
+        [s10] "=&x"(h[10]), [s11] "=&x"(h[11]), [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b),
+        [p] "=&x"(p)
       : [w] "r"(w), [x] "r"(x)
       : "memory");
 }
@@ -67,14 +73,17 @@ inline void start(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
 inline void go_on(const uint8_t* w, const int8_t* x, __m256i (&h)[12]) {
   __m256i w0, w1, b, p;
   asm(".irp q,0,1,2,3,4,5,6,7\n" HALFTONE_ADD_QUAD ".endr\n"
-      : [s0] "+x"(h[0]), [s1] "+x"(h[1]), [s2] "+x"(h[2]), [s3] "+x"(h[3]), [s4] "+x"(h[4]), [s5] "+x"(h[5]), [s6] "+x"(h[6]), [s7] "+x"(h[7]), [s8] "+x"(h[8]), [s9] "+x"(h[9]), [s10] "+x"(h[10]), [s11] "+x"(h[11]),
-        [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b), [p] "=&x"(p)
+      : [s0] "+x"(h[0]), [s1] "+x"(h[1]), [s2] "+x"(h[2]), [s3] "+x"(h[3]), [s4] "+x"(h[4]),
+        [s5] "+x"(h[5]), [s6] "+x"(h[6]), [s7] "+x"(h[7]), [s8] "+x"(h[8]), [s9] "+x"(h[9]),
+        [s10] "+x"(h[10]), [s11] "+x"(h[11]), [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b),
+        [p] "=&x"(p)
       : [w] "r"(w), [x] "r"(x)
       : "memory");
 }
 #undef HALFTONE_ADD_QUAD
 
-// The same for int16: w [8 quads][(k0, k2) | (k1, k3)][16 rows][2], x [8 quads][(k0, k2) | (k1, k3)][6 rows][2].
+// The same for int16: w [8 quads][(k0, k2) | (k1, k3)][16 rows][2], x [8 quads][(k0, k2) | (k1,
+// k3)][6 rows][2].
 inline void block_i16(const uint8_t* w, const int16_t* x, __m256i* sums) {
   asm volatile(
       ".irp i,0,1,2,3,4,5,6,7,8,9,10,11\n"
@@ -107,8 +116,8 @@ inline void block_i16(const uint8_t* w, const int16_t* x, __m256i* sums) {
       ".endr\n"
       :
       : [w] "r"(w), [x] "r"(x), [sums] "r"(sums)
-      : "memory", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm12",
-        "ymm13", "ymm14", "ymm15");
+      : "memory", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9",
+        "ymm10", "ymm11", "ymm12", "ymm13", "ymm14", "ymm15");
 }
 
 // 32 k of a tile to the form the blocks read.
@@ -119,8 +128,10 @@ void unpack_tile(const uint8_t* lines, uint8_t* out) {
     unpack<B>(lines + h * 32, q);
     for (int i = 0; i < 8; ++i) {
       if constexpr (B == 8) {
-        _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * 128 + h * 32), _mm256_and_si256(q[i], _mm256_set1_epi16(255)));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * 128 + 64 + h * 32), _mm256_srli_epi16(q[i], 8));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * 128 + h * 32),
+                           _mm256_and_si256(q[i], _mm256_set1_epi16(255)));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * 128 + 64 + h * 32),
+                           _mm256_srli_epi16(q[i], 8));
       } else {
         _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * 64 + h * 32), q[i]);
       }
@@ -132,9 +143,11 @@ void unpack_tile(const uint8_t* lines, uint8_t* out) {
 inline void widen(const int8_t* x, int16_t* out) {
   for (int q = 0; q < 8; ++q) {
     const int8_t* from = x + q * 24;
-    const __m256i v = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))),
-                                        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 16)), 1);
-    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8), odd = _mm256_srai_epi16(v, 8);
+    const __m256i v = _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))),
+        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 16)), 1);
+    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8),
+                  odd = _mm256_srai_epi16(v, 8);
     int16_t* e = out + q * 24;
     _mm_storeu_si128(reinterpret_cast<__m128i*>(e), _mm256_castsi256_si128(even));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(e + 8), _mm256_extracti128_si256(even, 1));
@@ -146,7 +159,8 @@ inline void widen(const int8_t* x, int16_t* out) {
 template <int B>
 constexpr int64_t kColBytes = B == 8 ? 32 : 16;  // of an unpacked tile, per k
 
-// What a unit needs of the tile: codes, scales, and minus the zero-points as int16 with 0 in the upper half of each lane.
+// What a unit needs of the tile: codes, scales, and minus the zero-points as int16 with 0 in the
+// upper half of each lane.
 struct Unit {
   const uint8_t* w;
   __m256 scale[2];
@@ -155,7 +169,8 @@ struct Unit {
 
 // A panel times a tile over one unit of `count` k.
 template <int B>
-[[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t count, const int32_t* x_sums, const float* a, Panel& out) {
+[[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t count, const int32_t* x_sums,
+                            const float* a, Panel& out) {
   constexpr int R = kPanelRows;
   alignas(32) __m256i sums[2 * R];
   // Start from -zero * X: the sum of activations fits int16, so madd is the 32-bit product.
@@ -195,18 +210,21 @@ template <int B>
       }
       if (count <= 0) {
 #pragma GCC unroll 12
-        for (int i = 0; i < 2 * R; ++i) finish(i, _mm256_add_epi32(_mm256_madd_epi16(h[i], ones), sums[i]));
+        for (int i = 0; i < 2 * R; ++i)
+          finish(i, _mm256_add_epi32(_mm256_madd_epi16(h[i], ones), sums[i]));
         return;
       }
 #pragma GCC unroll 12
-      for (int i = 0; i < 2 * R; ++i) sums[i] = _mm256_add_epi32(_mm256_madd_epi16(h[i], ones), sums[i]);
+      for (int i = 0; i < 2 * R; ++i)
+        sums[i] = _mm256_add_epi32(_mm256_madd_epi16(h[i], ones), sums[i]);
     }
   }
 }
 
 // ... over units [u0, u1); `unpacked` starts at the first of them.
 template <int B>
-void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, int64_t m,
+           int64_t u0, int64_t u1, Panel& out) {
   const Tiles& w = job.w;
   for (int64_t u = u0; u < u1; ++u) {
     const int64_t begin = u * job.unit, count = smaller(begin + job.unit, w.padded_cols) - begin;
@@ -215,9 +233,12 @@ void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, i
     in.w = unpacked + (begin - u0 * job.unit) * kColBytes<B>;
     for (int h = 0; h < 2; ++h) {
       in.scale[h] = scales(w, base, group, h);
-      in.minus_zero[h] = _mm256_and_si256(_mm256_sub_epi32(_mm256_setzero_si256(), zeros(w, base, group, h)), _mm256_set1_epi32(0xffff));
+      in.minus_zero[h] =
+          _mm256_and_si256(_mm256_sub_epi32(_mm256_setzero_si256(), zeros(w, base, group, h)),
+                           _mm256_set1_epi32(0xffff));
     }
-    unit<B>(in, job.x + m * w.padded_cols + begin * kPanelRows, count, job.sums + at, job.a + at, out);
+    unit<B>(in, job.x + m * w.padded_cols + begin * kPanelRows, count, job.sums + at, job.a + at,
+            out);
   }
 }
 
@@ -237,12 +258,15 @@ void product(const IntMatmul& job) {
         const int64_t u1 = smaller(u0 + step, job.units);
         const int64_t k0 = u0 * job.unit, k1 = smaller(u1 * job.unit, w.padded_cols);
         for (int64_t k = k0; k < k1; k += kTileCols)
-          unpack_tile<B>(base + w.codes_offset + k / kTileCols * 64 * B, unpacked + (k - k0) * kColBytes<B>);
-        for (int64_t m = m0; m < m1; m += R) panel<B>(job, base, unpacked, m, u0, u1, out[(m - m0) / R]);
+          unpack_tile<B>(base + w.codes_offset + k / kTileCols * 64 * B,
+                         unpacked + (k - k0) * kColBytes<B>);
+        for (int64_t m = m0; m < m1; m += R)
+          panel<B>(job, base, unpacked, m, u0, u1, out[(m - m0) / R]);
       }
       for (int64_t m = m0; m < m1; ++m) {
         const float* y = out[(m - m0) / R].y[(m - m0) % R];
-        store_tile_row(job.y + m * job.ldy + tile * kTileRows, _mm256_load_ps(y), _mm256_load_ps(y + 8), w.rows - tile * kTileRows);
+        store_tile_row(job.y + m * job.ldy + tile * kTileRows, _mm256_load_ps(y),
+                       _mm256_load_ps(y + 8), w.rows - tile * kTileRows);
       }
     }
   }
@@ -252,10 +276,14 @@ void product(const IntMatmul& job) {
 
 void gemm_int(const IntMatmul& job) noexcept {
   switch (job.w.bits) {
-    case 2: return product<2>(job);
-    case 3: return product<3>(job);
-    case 4: return product<4>(job);
-    default: return product<8>(job);
+    case 2:
+      return product<2>(job);
+    case 3:
+      return product<3>(job);
+    case 4:
+      return product<4>(job);
+    default:
+      return product<8>(job);
   }
 }
 

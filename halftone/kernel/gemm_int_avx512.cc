@@ -1,6 +1,6 @@
-// Panels of 12 rows of int8 activations times low-bit tiles, two tiles at a time: a 12 x 32 block is 24 int32 sums in registers,
-// which leaves room for 2 weights and a broadcast. Tiles are unpacked once per K block to a byte per code; 8-bit tiles are
-// read as they are.
+// Panels of 12 rows of int8 activations times low-bit tiles, two tiles at a time: a 12 x 32 block
+// is 24 int32 sums in registers, which leaves room for 2 weights and a broadcast. Tiles are
+// unpacked once per K block to a byte per code; 8-bit tiles are read as they are.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -25,17 +25,20 @@ struct Step {
   int64_t u0, u1;           // units of the K block
 };
 
-// What a unit needs of the tiles: codes, scales, and minus the zero-points as int16 with 0 in the upper half of each lane.
+// What a unit needs of the tiles: codes, scales, and minus the zero-points as int16 with 0 in the
+// upper half of each lane.
 struct Unit {
   const uint8_t* w[2];  // [quad][16][4]
   __m512 scale[2];
   __m512i minus_zero[2];
 };
 
-// The first R rows of a panel times T tiles over one unit. x [quad][kPanelRows][4]. Z: the tiles have zero-points of their own.
-// A function of its own, with its loops over sums unrolled, so that GCC 12 keeps the sums in registers.
+// The first R rows of a panel times T tiles over one unit. x [quad][kPanelRows][4]. Z: the tiles
+// have zero-points of their own. A function of its own, with its loops over sums unrolled, so that
+// GCC 12 keeps the sums in registers.
 template <int T, int R, bool Z>
-[[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t quads, const int32_t* sums, const float* a, Panel& out) {
+[[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t quads, const int32_t* sums,
+                            const float* a, Panel& out) {
   // Start from -zero * X: the sum of activations fits int16, so madd is the 32-bit product.
   __m512i sum[R][T];
 #pragma GCC unroll 12
@@ -61,7 +64,8 @@ template <int T, int R, bool Z>
 #pragma GCC unroll 2
     for (int t = 0; t < T; ++t) {
       float* y = out.y[i][t];
-      _mm512_store_ps(y, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][t]), _mm512_mul_ps(in.scale[t], ai), _mm512_load_ps(y)));
+      _mm512_store_ps(y, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i][t]),
+                                         _mm512_mul_ps(in.scale[t], ai), _mm512_load_ps(y)));
     }
   }
 }
@@ -70,22 +74,27 @@ template <int T, int R, bool Z>
 void panel(const IntMatmul& job, const Step& step, int64_t m, Panel& out) {
   const Tiles& w = job.w;
   for (int64_t u = step.u0; u < step.u1; ++u) {
-    const int64_t begin = u * job.unit, quads = (smaller(begin + job.unit, w.padded_cols) - begin) / 4;
+    const int64_t begin = u * job.unit,
+                  quads = (smaller(begin + job.unit, w.padded_cols) - begin) / 4;
     const int64_t group = u / job.units_per_group, at = m * job.units + u * kPanelRows;
     Unit in;
     for (int t = 0; t < T; ++t) {
       in.w[t] = step.codes[t] + (begin - step.u0 * job.unit) * kTileRows;
       in.scale[t] = scales(w, step.base[t], group);
-      in.minus_zero[t] = _mm512_and_si512(_mm512_sub_epi32(_mm512_setzero_si512(), zeros(w, step.base[t], group)), _mm512_set1_epi32(0xffff));
+      in.minus_zero[t] =
+          _mm512_and_si512(_mm512_sub_epi32(_mm512_setzero_si512(), zeros(w, step.base[t], group)),
+                           _mm512_set1_epi32(0xffff));
     }
-    unit<T, R, Z>(in, job.x + m * w.padded_cols + begin * kPanelRows, quads, job.sums + at, job.a + at, out);
+    unit<T, R, Z>(in, job.x + m * w.padded_cols + begin * kPanelRows, quads, job.sums + at,
+                  job.a + at, out);
   }
 }
 
 template <int B, int T>
 void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* out, uint8_t* room) {
   const Tiles& w = job.w;
-  __builtin_memset(out, 0, static_cast<uint64_t>((m1 - m0 + kPanelRows - 1) / kPanelRows) * sizeof(Panel));
+  __builtin_memset(out, 0,
+                   static_cast<uint64_t>((m1 - m0 + kPanelRows - 1) / kPanelRows) * sizeof(Panel));
   const int64_t units = kBlockCols / job.unit;
   Step step;
   for (step.u0 = 0; step.u0 < job.units; step.u0 += units) {
@@ -109,15 +118,18 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* ou
       Panel& p = out[(m - m0) / kPanelRows];
       const bool half = m1 - m <= kPanelRows / 2;
       if (w.zeros_offset >= 0)
-        half ? panel<T, kPanelRows / 2, true>(job, step, m, p) : panel<T, kPanelRows, true>(job, step, m, p);
+        half ? panel<T, kPanelRows / 2, true>(job, step, m, p)
+             : panel<T, kPanelRows, true>(job, step, m, p);
       else
-        half ? panel<T, kPanelRows / 2, false>(job, step, m, p) : panel<T, kPanelRows, false>(job, step, m, p);
+        half ? panel<T, kPanelRows / 2, false>(job, step, m, p)
+             : panel<T, kPanelRows, false>(job, step, m, p);
     }
   }
   for (int64_t m = m0; m < m1; ++m)
     for (int t = 0; t < T; ++t) {
       const int64_t n = (tile + t) * kTileRows;
-      _mm512_mask_storeu_ps(job.y + m * job.ldy + n, first_lanes(w.rows - n), _mm512_load_ps(out[(m - m0) / kPanelRows].y[(m - m0) % kPanelRows][t]));
+      _mm512_mask_storeu_ps(job.y + m * job.ldy + n, first_lanes(w.rows - n),
+                            _mm512_load_ps(out[(m - m0) / kPanelRows].y[(m - m0) % kPanelRows][t]));
     }
 }
 
@@ -137,10 +149,14 @@ void product(const IntMatmul& job) {
 
 void gemm_int(const IntMatmul& job) noexcept {
   switch (job.w.bits) {
-    case 2: return product<2>(job);
-    case 3: return product<3>(job);
-    case 4: return product<4>(job);
-    default: return product<8>(job);
+    case 2:
+      return product<2>(job);
+    case 3:
+      return product<3>(job);
+    case 4:
+      return product<4>(job);
+    default:
+      return product<8>(job);
   }
 }
 

@@ -1,7 +1,8 @@
-// One to eight rows of f32 activations times low-bit tiles ("exact" mode) or dense f32, f16 and bf16 tiles.
+// One to eight rows of f32 activations times low-bit tiles ("exact" mode) or dense f32, f16 and
+// bf16 tiles.
 //
-// The order of additions is part of the contract (matmul.h): one fused multiply-add after another in k, so speed comes from
-// several tiles in flight, not from splitting a sum.
+// The order of additions is part of the contract (matmul.h): one fused multiply-add after another
+// in k, so speed comes from several tiles in flight, not from splitting a sum.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -38,7 +39,8 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
       for (auto& t : row) t[0] = t[1] = _mm256_setzero_ps();
     for (int64_t k = begin; k < end; ++k) {
       for (int j = 0; j < J; ++j) {
-        const __m256 w0 = dense<S>(base[j] + k * kTileRows * kSize), w1 = dense<S>(base[j] + (k * kTileRows + 8) * kSize);
+        const __m256 w0 = dense<S>(base[j] + k * kTileRows * kSize),
+                     w1 = dense<S>(base[j] + (k * kTileRows + 8) * kSize);
         for (int r = 0; r < R; ++r) {
           const __m256 b = _mm256_broadcast_ss(x + r * w.padded_cols + k);
           p[r][j][0] = _mm256_fmadd_ps(w0, b, p[r][j][0]);
@@ -52,19 +54,22 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   }
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < J; ++j)
-      store_tile_row(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, y[r][j][0], y[r][j][1], w.rows - tile[j] * kTileRows);
+      store_tile_row(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, y[r][j][0], y[r][j][1],
+                     w.rows - tile[j] * kTileRows);
 }
 
 // float(code - zero), exactly, without unpacking to bytes first.
-//   b = 2, 3: a permute looks the value up; it uses the low 3 bits of a lane, so a shift is all it needs (b = 2: the table repeats).
-//   b = 4, 8: the code is or-ed into the mantissa of 2^23, and 2^23 + zero is subtracted.
+//   b = 2, 3: a permute looks the value up; it uses the low 3 bits of a lane, so a shift is all it
+//   needs (b = 2: the table repeats). b = 4, 8: the code is or-ed into the mantissa of 2^23, and
+//   2^23 + zero is subtracted.
 template <int B, bool Z>
 struct Decoder {
   __m256 table, zero;  // zero: 2^23 + zero if b = 4, 8
   void set(const Tiles& w, const uint8_t* base, int64_t group, int half) {
     zero = _mm256_cvtepi32_ps(zeros(w, base, group, half));
     if constexpr (B >= 4) zero = _mm256_add_ps(zero, _mm256_set1_ps(8388608.0f));
-    const __m256i codes = B == 2 ? _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3) : _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i codes = B == 2 ? _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3)
+                                 : _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     table = _mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(Z ? 0 : w.zero)));
   }
   // Column I of a turn; `rest` is what third() made of the lines.
@@ -87,20 +92,23 @@ struct Decoder {
   }
 };
 
-// b = 3: bits 6-7 of the three lines put together, quad 6 in the low 3 bits of each byte, quad 7 above.
+// b = 3: bits 6-7 of the three lines put together, quad 6 in the low 3 bits of each byte, quad 7
+// above.
 template <int B>
 inline __m256i third(const uint8_t* lines) {
   if constexpr (B != 3) return _mm256_setzero_si256();
   const __m256i t0 = _mm256_and_si256(_mm256_srli_epi16(load(lines), 6), _mm256_set1_epi8(3));
   const __m256i t1 = _mm256_and_si256(_mm256_srli_epi16(load(lines + 64), 4), _mm256_set1_epi8(12));
-  const __m256i t2 = _mm256_and_si256(_mm256_srli_epi16(load(lines + 128), 2), _mm256_set1_epi8(48));
+  const __m256i t2 =
+      _mm256_and_si256(_mm256_srli_epi16(load(lines + 128), 2), _mm256_set1_epi8(48));
   return _mm256_or_si256(_mm256_or_si256(t0, t1), t2);
 }
 
 // One unit of C tiles times R rows: p = the chains of the unit. A function of its own, with its
 // loops over sums unrolled, so that GCC 12 keeps the sums in registers.
 template <int B, int C, int R, bool Z>
-[[gnu::noinline]] void codes_unit(const Tiles& w, const uint8_t* const* base, const float* x, int64_t begin, int64_t end, int64_t group, __m256 (&p)[R][C][2]) {
+[[gnu::noinline]] void codes_unit(const Tiles& w, const uint8_t* const* base, const float* x,
+                                  int64_t begin, int64_t end, int64_t group, __m256 (&p)[R][C][2]) {
   Decoder<B, Z> decoder[C][2];
   for (int c = 0; c < C; ++c)
     for (int h = 0; h < 2; ++h) decoder[c][h].set(w, base[c], group, h);
@@ -121,7 +129,8 @@ template <int B, int C, int R, bool Z>
       constexpr int I = decltype(index)::kValue;
 #pragma GCC unroll 2
       for (int c = 0; c < C; ++c) {
-        const __m256 v0 = decoder[c][0].template value<I>(lines[c], rest[c][0]), v1 = decoder[c][1].template value<I>(lines[c] + 32, rest[c][1]);
+        const __m256 v0 = decoder[c][0].template value<I>(lines[c], rest[c][0]),
+                     v1 = decoder[c][1].template value<I>(lines[c] + 32, rest[c][1]);
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r) {
           const __m256 b = _mm256_broadcast_ss(x + r * w.padded_cols + k + I);
@@ -141,7 +150,8 @@ template <int B, int C, int R, bool Z>
 
 template <int B, int J, int R, bool Z>
 void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
-  constexpr int C = J == 4 ? 2 : J;  // tiles at once: 4 chains hide the latency of a fused multiply-add
+  constexpr int C =
+      J == 4 ? 2 : J;  // tiles at once: 4 chains hide the latency of a fused multiply-add
   const Tiles& w = job.w;
   const uint8_t* base[J];
   for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;
@@ -149,25 +159,29 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   for (auto& row : y)
     for (auto& t : row) t[0] = t[1] = _mm256_setzero_ps();
   for (int64_t u = 0; u < job.units; ++u) {
-    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols), group = u / job.units_per_group;
+    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols),
+                  group = u / job.units_per_group;
     for (int j = 0; j < J; j += C) {
       __m256 p[R][C][2];
       codes_unit<B, C, R, Z>(w, base + j, job.x + m0 * w.padded_cols, begin, end, group, p);
       for (int c = 0; c < C; ++c)
         for (int h = 0; h < 2; ++h) {
           const __m256 s = scales(w, base[j + c], group, h);
-          for (int r = 0; r < R; ++r) y[r][j + c][h] = _mm256_fmadd_ps(s, p[r][c][h], y[r][j + c][h]);
+          for (int r = 0; r < R; ++r)
+            y[r][j + c][h] = _mm256_fmadd_ps(s, p[r][c][h], y[r][j + c][h]);
         }
     }
   }
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < J; ++j)
-      store_tile_row(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, y[r][j][0], y[r][j][1], w.rows - tile[j] * kTileRows);
+      store_tile_row(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, y[r][j][0], y[r][j][1],
+                     w.rows - tile[j] * kTileRows);
 }
 
 template <int B, int J, int R>
 void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
-  if constexpr (J == 4 && B <= 3) {  // the path of decode; elsewhere a subtraction more is not worth its code
+  if constexpr (J == 4 &&
+                B <= 3) {  // the path of decode; elsewhere a subtraction more is not worth its code
     if (job.w.zeros_offset < 0) return walk_codes<B, J, R, false>(job, tile, m0);
   }
   walk_codes<B, J, R, true>(job, tile, m0);
@@ -176,16 +190,24 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
 template <int J, int R>
 void walk(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   switch (job.w.store) {
-    case Store::f32: return walk_dense<Store::f32, J, R>(job, tile, m0);
-    case Store::f16: return walk_dense<Store::f16, J, R>(job, tile, m0);
-    case Store::bf16: return walk_dense<Store::bf16, J, R>(job, tile, m0);
-    case Store::codes: break;
+    case Store::f32:
+      return walk_dense<Store::f32, J, R>(job, tile, m0);
+    case Store::f16:
+      return walk_dense<Store::f16, J, R>(job, tile, m0);
+    case Store::bf16:
+      return walk_dense<Store::bf16, J, R>(job, tile, m0);
+    case Store::codes:
+      break;
   }
   switch (job.w.bits) {
-    case 2: return walk_codes<2, J, R>(job, tile, m0);
-    case 3: return walk_codes<3, J, R>(job, tile, m0);
-    case 4: return walk_codes<4, J, R>(job, tile, m0);
-    default: return walk_codes<8, J, R>(job, tile, m0);
+    case 2:
+      return walk_codes<2, J, R>(job, tile, m0);
+    case 3:
+      return walk_codes<3, J, R>(job, tile, m0);
+    case 4:
+      return walk_codes<4, J, R>(job, tile, m0);
+    default:
+      return walk_codes<8, J, R>(job, tile, m0);
   }
 }
 

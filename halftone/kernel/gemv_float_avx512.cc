@@ -1,5 +1,5 @@
-// One to eight rows of f32 activations times low-bit tiles ("exact" mode) or dense f32, f16 and bf16 tiles; as
-// gemv_float_avx2.cc, with a tile row of 16 in one register.
+// One to eight rows of f32 activations times low-bit tiles ("exact" mode) or dense f32, f16 and
+// bf16 tiles; as gemv_float_avx2.cc, with a tile row of 16 in one register.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -30,7 +30,8 @@ struct Sums {
   void store(const FloatMatmul& job, const int64_t* tile, int64_t m0) const {
     for (int r = 0; r < R; ++r)
       for (int j = 0; j < J; ++j)
-        _mm512_mask_storeu_ps(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, first_lanes(job.w.rows - tile[j] * kTileRows), y[r][j]);
+        _mm512_mask_storeu_ps(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows,
+                              first_lanes(job.w.rows - tile[j] * kTileRows), y[r][j]);
   }
 };
 
@@ -48,7 +49,8 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
     for (int64_t k = begin; k < end; ++k) {
       for (int j = 0; j < J; ++j) {
         const __m512 v = dense<S>(base[j] + k * kTileRows * kSize);
-        for (int r = 0; r < R; ++r) part.y[r][j] = _mm512_fmadd_ps(v, _mm512_set1_ps(x[r * w.padded_cols + k]), part.y[r][j]);
+        for (int r = 0; r < R; ++r)
+          part.y[r][j] = _mm512_fmadd_ps(v, _mm512_set1_ps(x[r * w.padded_cols + k]), part.y[r][j]);
       }
     }
     for (int r = 0; r < R; ++r)
@@ -57,14 +59,17 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   total.store(job, tile, m0);
 }
 
-// float(code - zero), exactly. b <= 4: a permute looks the value up in 16 floats; it uses the low 4 bits of a lane, so a shift of the line
-// is all it needs (shorter codes: the table repeats). b = 8: as centred() does. Z: zero-points of each row, subtracted.
+// float(code - zero), exactly. b <= 4: a permute looks the value up in 16 floats; it uses the low 4
+// bits of a lane, so a shift of the line is all it needs (shorter codes: the table repeats). b = 8:
+// as centred() does. Z: zero-points of each row, subtracted.
 template <int B, bool Z>
 struct Decoder {
   __m512 table, zero;
   Magic powers;
   void start(const Tiles& w) {
-    const __m512i codes = _mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32((1 << B) - 1));
+    const __m512i codes =
+        _mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32((1 << B) - 1));
     table = _mm512_cvtepi32_ps(_mm512_sub_epi32(codes, _mm512_set1_epi32(Z ? 0 : w.zero)));
   }
   void set(const Tiles& w, const uint8_t* base, int64_t group) {
@@ -82,19 +87,22 @@ struct Decoder {
       constexpr bool kRest = B == 3 && kQuad >= 6;
       constexpr int kPerLine = B == 3 ? 2 : 8 / B;
       const __m512i v = kRest ? rest : load(lines + (kRest ? 0 : kQuad / kPerLine) * 64);
-      const __m512 code = _mm512_permutexvar_ps(_mm512_srli_epi32(v, 8 * kByte + B * (kQuad % kPerLine)), table);
+      const __m512 code =
+          _mm512_permutexvar_ps(_mm512_srli_epi32(v, 8 * kByte + B * (kQuad % kPerLine)), table);
       return Z ? _mm512_sub_ps(code, zero) : code;
     }
   }
 };
 
-// b = 3: bits 6-7 of the three lines put together, quad 6 in the low 3 bits of each byte, quad 7 above.
+// b = 3: bits 6-7 of the three lines put together, quad 6 in the low 3 bits of each byte, quad 7
+// above.
 template <int B>
 inline __m512i third(const uint8_t* lines) {
   if constexpr (B != 3) return _mm512_setzero_si512();
   const __m512i t0 = _mm512_and_si512(_mm512_srli_epi16(load(lines), 6), _mm512_set1_epi8(3));
   const __m512i t1 = _mm512_and_si512(_mm512_srli_epi16(load(lines + 64), 4), _mm512_set1_epi8(12));
-  const __m512i t2 = _mm512_and_si512(_mm512_srli_epi16(load(lines + 128), 2), _mm512_set1_epi8(48));
+  const __m512i t2 =
+      _mm512_and_si512(_mm512_srli_epi16(load(lines + 128), 2), _mm512_set1_epi8(48));
   return _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
 }
 
@@ -108,7 +116,8 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   Decoder<B, Z> decoder[J];
   for (auto& d : decoder) d.start(w);
   for (int64_t u = 0; u < job.units; ++u) {
-    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols), group = u / job.units_per_group;
+    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols),
+                  group = u / job.units_per_group;
     Sums<J, R> part;
     for (int j = 0; j < J; ++j) decoder[j].set(w, base[j], group);
     for (int64_t k = begin; k < end; k += kTurn<B>) {
@@ -122,7 +131,9 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
         constexpr int I = decltype(index)::kValue;
         for (int j = 0; j < J; ++j) {
           const __m512 v = decoder[j].template value<I>(lines[j], rest[j]);
-          for (int r = 0; r < R; ++r) part.y[r][j] = _mm512_fmadd_ps(v, _mm512_set1_ps(x[r * w.padded_cols + k + I]), part.y[r][j]);
+          for (int r = 0; r < R; ++r)
+            part.y[r][j] =
+                _mm512_fmadd_ps(v, _mm512_set1_ps(x[r * w.padded_cols + k + I]), part.y[r][j]);
         }
       });
     }
@@ -136,7 +147,8 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
 
 template <int B, int J, int R>
 void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
-  if constexpr (J == 4 && B <= 4) {  // the path of decode; elsewhere a subtraction more is not worth its code
+  if constexpr (J == 4 &&
+                B <= 4) {  // the path of decode; elsewhere a subtraction more is not worth its code
     if (job.w.zeros_offset < 0) return walk_codes<B, J, R, false>(job, tile, m0);
   }
   walk_codes<B, J, R, true>(job, tile, m0);
@@ -145,16 +157,24 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
 template <int J, int R>
 void walk(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   switch (job.w.store) {
-    case Store::f32: return walk_dense<Store::f32, J, R>(job, tile, m0);
-    case Store::f16: return walk_dense<Store::f16, J, R>(job, tile, m0);
-    case Store::bf16: return walk_dense<Store::bf16, J, R>(job, tile, m0);
-    case Store::codes: break;
+    case Store::f32:
+      return walk_dense<Store::f32, J, R>(job, tile, m0);
+    case Store::f16:
+      return walk_dense<Store::f16, J, R>(job, tile, m0);
+    case Store::bf16:
+      return walk_dense<Store::bf16, J, R>(job, tile, m0);
+    case Store::codes:
+      break;
   }
   switch (job.w.bits) {
-    case 2: return walk_codes<2, J, R>(job, tile, m0);
-    case 3: return walk_codes<3, J, R>(job, tile, m0);
-    case 4: return walk_codes<4, J, R>(job, tile, m0);
-    default: return walk_codes<8, J, R>(job, tile, m0);
+    case 2:
+      return walk_codes<2, J, R>(job, tile, m0);
+    case 3:
+      return walk_codes<3, J, R>(job, tile, m0);
+    case 4:
+      return walk_codes<4, J, R>(job, tile, m0);
+    default:
+      return walk_codes<8, J, R>(job, tile, m0);
   }
 }
 

@@ -1,7 +1,9 @@
-// One to eight rows of int8 activations times low-bit tiles: memory bound, so weights are unpacked in registers and read once.
+// One to eight rows of int8 activations times low-bit tiles: memory bound, so weights are unpacked
+// in registers and read once.
 //
-// A lane is an output row, so nothing is ever summed across lanes. A thread's range of tiles is cut into 4 equal parts and one
-// tile of each is walked at once: 4 memory streams, and each activation broadcast is used 8 times.
+// A lane is an output row, so nothing is ever summed across lanes. A thread's range of tiles is cut
+// into 4 equal parts and one tile of each is walked at once: 4 memory streams, and each activation
+// broadcast is used 8 times.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -59,7 +61,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
             for (int r = 0; r < R; ++r) {
               const int8_t* xr = x + r * w.padded_cols + k;
               __m256i a = _mm256_maddubs_epi16(q[0], broadcast4(xr));
-              for (int i = 1; i < 8; ++i) a = _mm256_add_epi16(a, _mm256_maddubs_epi16(q[i], broadcast4(xr + 4 * i)));
+              for (int i = 1; i < 8; ++i)
+                a = _mm256_add_epi16(a, _mm256_maddubs_epi16(q[i], broadcast4(xr + 4 * i)));
               sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(a, ones));
             }
           }
@@ -83,7 +86,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
   }
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < J; ++j)
-      store_tile_row(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, y[r][j][0], y[r][j][1], w.rows - tile[j] * kTileRows);
+      store_tile_row(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, y[r][j][0], y[r][j][1],
+                     w.rows - tile[j] * kTileRows);
 }
 
 // All rows for J tiles; the tiles stay in cache from one chunk of rows to the next.
@@ -134,10 +138,14 @@ void tiles(const IntMatmul& job) {
 
 void gemv_int(const IntMatmul& job) noexcept {
   switch (job.w.bits) {
-    case 2: return tiles<2>(job);
-    case 3: return tiles<3>(job);
-    case 4: return tiles<4>(job);
-    default: return tiles<8>(job);
+    case 2:
+      return tiles<2>(job);
+    case 3:
+      return tiles<3>(job);
+    case 4:
+      return tiles<4>(job);
+    default:
+      return tiles<8>(job);
   }
 }
 

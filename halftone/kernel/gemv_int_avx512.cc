@@ -1,5 +1,6 @@
-// One to eight rows of int8 activations times low-bit tiles: as gemv_int_avx2.cc, but a line is one register and vpdpbusd sums
-// u8 by s8 straight into int32, so no int16 limit exists and 8 bits are like the others.
+// One to eight rows of int8 activations times low-bit tiles: as gemv_int_avx2.cc, but a line is one
+// register and vpdpbusd sums u8 by s8 straight into int32, so no int16 limit exists and 8 bits are
+// like the others.
 #include <immintrin.h>
 
 #include <cstdint>
@@ -30,7 +31,9 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         __m512i q[8];
         unpack<B>(base[j] + w.codes_offset + k / kTileCols * 64 * B, q);
         for (int i = 0; i < 8; ++i)
-          for (int r = 0; r < R; ++r) sum[r][j][i % 2] = _mm512_dpbusd_epi32(sum[r][j][i % 2], q[i], broadcast4(x + r * w.padded_cols + k + 4 * i));
+          for (int r = 0; r < R; ++r)
+            sum[r][j][i % 2] = _mm512_dpbusd_epi32(sum[r][j][i % 2], q[i],
+                                                   broadcast4(x + r * w.padded_cols + k + 4 * i));
       }
     }
     const int64_t group = u / job.units_per_group;
@@ -41,14 +44,16 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         const int64_t at = (m0 + r) * job.units + u;
         // The sum fits int16 and z has no high half, so madd is the 32-bit product.
         const __m512i zx = _mm512_madd_epi16(z, _mm512_set1_epi32(job.sums[at]));
-        const __m512 d = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_add_epi32(sum[r][j][0], sum[r][j][1]), zx));
+        const __m512 d =
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_add_epi32(sum[r][j][0], sum[r][j][1]), zx));
         y[r][j] = _mm512_fmadd_ps(d, _mm512_mul_ps(s, _mm512_set1_ps(job.a[at])), y[r][j]);
       }
     }
   }
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < J; ++j)
-      _mm512_mask_storeu_ps(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows, first_lanes(w.rows - tile[j] * kTileRows), y[r][j]);
+      _mm512_mask_storeu_ps(job.y + (m0 + r) * job.ldy + tile[j] * kTileRows,
+                            first_lanes(w.rows - tile[j] * kTileRows), y[r][j]);
 }
 
 template <int B, int J>
@@ -87,10 +92,14 @@ void tiles(const IntMatmul& job) {
 
 void gemv_int(const IntMatmul& job) noexcept {
   switch (job.w.bits) {
-    case 2: return tiles<2>(job);
-    case 3: return tiles<3>(job);
-    case 4: return tiles<4>(job);
-    default: return tiles<8>(job);
+    case 2:
+      return tiles<2>(job);
+    case 3:
+      return tiles<3>(job);
+    case 4:
+      return tiles<4>(job);
+    default:
+      return tiles<8>(job);
   }
 }
 

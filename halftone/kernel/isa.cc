@@ -34,8 +34,8 @@ Features detect() {
   if (__get_cpuid(1, &a, &b, &c, &d) == 0) return f;
   const bool osxsave = (c >> 27) & 1u;
   const uint64_t saved = osxsave ? xcr0() : 0;
-  const bool ymm = (saved & 0x6) == 0x6;     // SSE and AVX state
-  const bool zmm = (saved & 0xe6) == 0xe6;   // and opmask, both halves of zmm
+  const bool ymm = (saved & 0x6) == 0x6;    // SSE and AVX state
+  const bool zmm = (saved & 0xe6) == 0xe6;  // and opmask, both halves of zmm
   const bool tile = (saved & 0x60000) == 0x60000;
   f.fma = ymm && ((c >> 12) & 1u);
   f.f16c = ymm && ((c >> 29) & 1u);
@@ -53,7 +53,8 @@ Features detect() {
   std::array<uint32_t, 12> brand{};
   if (__get_cpuid(0x80000000u, &a, &b, &c, &d) != 0 && a >= 0x80000004u) {
     for (uint32_t i = 0; i < 3; ++i)
-      __get_cpuid(0x80000002u + i, &brand[4 * i], &brand[4 * i + 1], &brand[4 * i + 2], &brand[4 * i + 3]);
+      __get_cpuid(0x80000002u + i, &brand[4 * i], &brand[4 * i + 1], &brand[4 * i + 2],
+                  &brand[4 * i + 3]);
     char text[49] = {};
     std::memcpy(text, brand.data(), 48);
     f.name = text;
@@ -76,9 +77,12 @@ constexpr std::array kAll = {Isa::scalar, Isa::avx2, Isa::avx512vnni};
 
 std::string_view isa_name(Isa isa) {
   switch (isa) {
-    case Isa::scalar: return "scalar";
-    case Isa::avx2: return "avx2";
-    case Isa::avx512vnni: return "avx512vnni";
+    case Isa::scalar:
+      return "scalar";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512vnni:
+      return "avx512vnni";
   }
   return "unknown";
 }
@@ -106,9 +110,11 @@ Isa choose_isa(const char* forced) {
   for (const Isa isa : kAll) {
     if (isa_name(isa) != forced) continue;
     if (std::find(usable.begin(), usable.end(), isa) != usable.end()) return isa;
-    throw InputError("HALFTONE_ISA", "this CPU cannot run " + std::string(forced), "usable here: " + list(usable));
+    throw InputError("HALFTONE_ISA", "this CPU cannot run " + std::string(forced),
+                     "usable here: " + list(usable));
   }
-  throw InputError("HALFTONE_ISA", "unknown instruction set " + quote(forced), "one of: " + list(kAll));
+  throw InputError("HALFTONE_ISA", "unknown instruction set " + quote(forced),
+                   "one of: " + list(kAll));
 }
 
 const Kernels& kernels_for(Isa isa) {

@@ -1,5 +1,5 @@
-// Which instruction set the kernels use: found once by CPUID and XCR0 (the operating system must save the registers too), or
-// forced by HALFTONE_ISA=scalar|avx2|avx512vnni.
+// Which instruction set the kernels use: found once by CPUID and XCR0 (the operating system must
+// save the registers too), or forced by HALFTONE_ISA=scalar|avx2|avx512vnni.
 #pragma once
 
 #include <cstdint>
@@ -14,15 +14,16 @@ struct Kernels;  // kernels.h
 enum class Isa : uint8_t { scalar, avx2, avx512vnni };
 std::string_view isa_name(Isa isa);
 
-// What this CPU and this build can run, slowest first. `scalar` is always there. avx2 means AVX2 + FMA + F16C,
-// avx512vnni means AVX-512 F, BW, DQ, VL and VNNI.
+// What this CPU and this build can run, slowest first. `scalar` is always there. avx2 means AVX2 +
+// FMA + F16C, avx512vnni means AVX-512 F, BW, DQ, VL and VNNI.
 std::vector<Isa> usable_isas();
 
-// The fastest usable one, or the one named by `forced` ("" or null: none is). InputError naming the legal values if the
-// name is unknown or this CPU lacks it.
+// The fastest usable one, or the one named by `forced` ("" or null: none is). InputError naming the
+// legal values if the name is unknown or this CPU lacks it.
 Isa choose_isa(const char* forced);
 
-// The kernels of one instruction set; `isa` must be usable. The table says which it is (`name`), so what ran can be asked.
+// The kernels of one instruction set; `isa` must be usable. The table says which it is (`name`), so
+// what ran can be asked.
 const Kernels& kernels_for(Isa isa);
 
 // kernels_for(choose_isa(HALFTONE_ISA)): what an engine calls once and passes on.

@@ -1,11 +1,14 @@
-// kernel_bench [--isa avx2|avx512vnni] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only TEXT]
+// kernel_bench [--isa avx2|avx512vnni] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only
+// TEXT]
 //
-// Times the products against the machine's own limits in the same process: GEMV against reading memory in 4 streams, GEMM against the
-// peak loop of the same multiply-adds. Each kernel is checked against the scalar reference before it is timed. Samples of a
-// kernel and of its limit alternate, because clocks and memory bandwidth drift. Samples during which the system took a core away, or
-// something else was running (another hardware thread of the same core halves what a core can issue, but not what the peak loop
-// needs), are put aside; "busy" marks rows where too few were left and all had to serve. Threads are pinned. Memory-bound kernels walk
-// through --cold-mib of weights, more than the last-level cache.
+// Times the products against the machine's own limits in the same process: GEMV against reading
+// memory in 4 streams, GEMM against the peak loop of the same multiply-adds. Each kernel is checked
+// against the scalar reference before it is timed. Samples of a kernel and of its limit alternate,
+// because clocks and memory bandwidth drift. Samples during which the system took a core away, or
+// something else was running (another hardware thread of the same core halves what a core can
+// issue, but not what the peak loop needs), are put aside; "busy" marks rows where too few were
+// left and all had to serve. Threads are pinned. Memory-bound kernels walk through --cold-mib of
+// weights, more than the last-level cache.
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -42,7 +45,9 @@ struct Options {
   std::string only;
 };
 
-double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 long switches() {
   rusage usage{};
@@ -61,7 +66,8 @@ struct Arena {
   uint8_t* data = nullptr;
   int64_t size;
   explicit Arena(int64_t bytes) : size(bytes) {
-    void* p = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* p = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) throw std::bad_alloc();
     madvise(p, static_cast<size_t>(bytes), MADV_HUGEPAGE);
     data = static_cast<uint8_t*>(p);
@@ -78,10 +84,13 @@ int64_t running_tasks() {
   if (file < 0 || pread(file, text, sizeof(text) - 1, 0) <= 0) return 1;
   double load[3];
   long running = 1;
-  return std::sscanf(text, "%lf %lf %lf %ld/", &load[0], &load[1], &load[2], &running) == 4 ? running : 1;
+  return std::sscanf(text, "%lf %lf %lf %ld/", &load[0], &load[1], &load[2], &running) == 4
+             ? running
+             : 1;
 }
 
-// Alternates `work` and `limit` (each called on every thread with (sample, worker, workers)) and gives the rates per second.
+// Alternates `work` and `limit` (each called on every thread with (sample, worker, workers)) and
+// gives the rates per second.
 struct Rates {
   double median = 0, best = 0, limit_median = 0, limit_best = 0;
   int64_t samples = 0, dropped = 0;
@@ -89,7 +98,8 @@ struct Rates {
 };
 using Job = std::function<void(int64_t sample, int64_t worker, int64_t workers)>;
 
-Rates alternate(ThreadPool& pool, double seconds, const Job& work, double work_units, const Job& limit, double limit_units) {
+Rates alternate(ThreadPool& pool, double seconds, const Job& work, double work_units,
+                const Job& limit, double limit_units) {
   constexpr size_t kEnough = 20;
   std::vector<double> quiet[2], all[2];
   const auto once = [&](const Job& job, int64_t i, double units, int which) {
@@ -116,7 +126,9 @@ Rates alternate(ThreadPool& pool, double seconds, const Job& work, double work_u
   rates.busy = quiet[0].size() < kEnough / 2 || quiet[1].size() < kEnough / 2;
   const auto& work_samples = rates.busy ? all[0] : quiet[0];
   const auto& limit_samples = rates.busy ? all[1] : quiet[1];
-  const auto top = [](const std::vector<double>& v) { return v.empty() ? 0.0 : *std::max_element(v.begin(), v.end()); };
+  const auto top = [](const std::vector<double>& v) {
+    return v.empty() ? 0.0 : *std::max_element(v.begin(), v.end());
+  };
   rates.median = median(work_samples);
   rates.best = top(work_samples);
   rates.limit_median = median(limit_samples);
@@ -140,16 +152,24 @@ TiledWeights weights_for(const Case& c, ThreadPool& pool) {
   const CounterRng random(7, static_cast<uint32_t>(c.n), static_cast<uint32_t>(c.k));
   if (c.store == Store::codes) {
     const int64_t groups = c.group == 0 ? 1 : (c.k + c.group - 1) / c.group;
-    const TileSpec spec{.rows = c.n, .cols = c.k, .bits = c.bits, .group = c.group, .zeros = c.zeros, .zero = 1 << (c.bits - 1)};
+    const TileSpec spec{.rows = c.n,
+                        .cols = c.k,
+                        .bits = c.bits,
+                        .group = c.group,
+                        .zeros = c.zeros,
+                        .zero = 1 << (c.bits - 1)};
     return TiledWeights::from_codes(
         spec,
-        [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales, std::span<uint8_t> zeros) {
+        [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales,
+            std::span<uint8_t> zeros) {
           for (int64_t k = 0; k < c.k; k += 4) {
             const auto four = random.block(static_cast<uint64_t>(n * c.k + k));
             for (int64_t i = 0; i < std::min<int64_t>(4, c.k - k); ++i)
-              codes[static_cast<size_t>(k + i)] = static_cast<uint8_t>(four[static_cast<size_t>(i)] & ((1u << c.bits) - 1));
+              codes[static_cast<size_t>(k + i)] =
+                  static_cast<uint8_t>(four[static_cast<size_t>(i)] & ((1u << c.bits) - 1));
           }
-          for (int64_t g = 0; g < groups; ++g) scales[static_cast<size_t>(g)] = 0.0078125f * static_cast<float>(1 + (n + g) % 5);
+          for (int64_t g = 0; g < groups; ++g)
+            scales[static_cast<size_t>(g)] = 0.0078125f * static_cast<float>(1 + (n + g) % 5);
           for (auto& z : zeros) z = static_cast<uint8_t>(n & ((1 << c.bits) - 1));
         },
         &pool);
@@ -158,17 +178,21 @@ TiledWeights weights_for(const Case& c, ThreadPool& pool) {
       c.n, c.k, c.store,
       [&](int64_t n, std::span<std::byte> out) {
         const auto size = static_cast<int64_t>(out.size()) / c.k;
-        for (int64_t k = 0; k < c.k; ++k) {  // small positive numbers: exponent bits fixed, mantissa random
+        for (int64_t k = 0; k < c.k;
+             ++k) {  // small positive numbers: exponent bits fixed, mantissa random
           const uint32_t r = random.u32(static_cast<uint64_t>(n * c.k + k));
           const uint32_t f32 = 0x3c000000u | (r & 0x007fffffu);
-          const uint32_t bits = size == 4 ? f32 : c.store == Store::f16 ? 0x2000u | (r & 0x3ffu) : f32 >> 16;
+          const uint32_t bits = size == 4               ? f32
+                                : c.store == Store::f16 ? 0x2000u | (r & 0x3ffu)
+                                                        : f32 >> 16;
           std::memcpy(out.data() + k * size, &bits, static_cast<size_t>(size));
         }
       },
       &pool);
 }
 
-void verify(const Kernels& kernels, const Case& c, const TiledWeights& w, const ActivationPlan& plan, const std::vector<float>& x, ThreadPool& pool) {
+void verify(const Kernels& kernels, const Case& c, const TiledWeights& w,
+            const ActivationPlan& plan, const std::vector<float>& x, ThreadPool& pool) {
   // The first tiles and rows against the scalar reference, bit by bit.
   const int64_t m = std::min<int64_t>(c.m, 13), tiles = std::min<int64_t>(w.tiles(), 9);
   std::vector<float> y[2];
@@ -177,9 +201,12 @@ void verify(const Kernels& kernels, const Case& c, const TiledWeights& w, const 
     Activations a;
     prepare(a, *both[i], plan, x.data(), m, c.k, &pool);
     y[i].assign(static_cast<size_t>(m * c.n), 0);
-    pool.split(tiles, [&](int64_t begin, int64_t end) { matmul(*both[i], w, a, y[i].data(), c.n, begin, end); });
+    pool.split(tiles, [&](int64_t begin, int64_t end) {
+      matmul(*both[i], w, a, y[i].data(), c.n, begin, end);
+    });
   }
-  if (std::memcmp(y[0].data(), y[1].data(), y[0].size() * 4) != 0) throw std::runtime_error(std::string(c.name) + ": wrong results");
+  if (std::memcmp(y[0].data(), y[1].data(), y[0].size() * 4) != 0)
+    throw std::runtime_error(std::string(c.name) + ": wrong results");
 }
 
 void pin(ThreadPool& pool) {
@@ -199,9 +226,11 @@ void pin(ThreadPool& pool) {
 
 class Bench {
  public:
-  explicit Bench(const Options& options) : options_(options), arena_(options.cold_mib << 20), other_(options.cold_mib << 20) {
+  explicit Bench(const Options& options)
+      : options_(options), arena_(options.cold_mib << 20), other_(options.cold_mib << 20) {
     // Touch every page, with something that is not the zero page.
-    for (int64_t i = 0; i < arena_.size; i += 4096) arena_.data[i] = other_.data[i] = static_cast<uint8_t>(i >> 12);
+    for (int64_t i = 0; i < arena_.size; i += 4096)
+      arena_.data[i] = other_.data[i] = static_cast<uint8_t>(i >> 12);
   }
 
   void run(Isa isa, int64_t threads, const Case& c) {
@@ -213,7 +242,8 @@ class Bench {
     const ActivationPlan plan = c.int8 ? plan_int8(w.view(), 64) : plan_float(w.view());
     const CounterRng random(3);
     std::vector<float> x(static_cast<size_t>(c.m * c.k)), y(static_cast<size_t>(c.m * c.n));
-    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(random.u32(i) % 2001) * 0.001f - 1.0f;
+    for (size_t i = 0; i < x.size(); ++i)
+      x[i] = static_cast<float>(random.u32(i) % 2001) * 0.001f - 1.0f;
     verify(kernels, c, w, plan, x, pool);
     Activations a;
     prepare(a, kernels, plan, x.data(), c.m, c.k, &pool);
@@ -224,12 +254,14 @@ class Bench {
   }
 
  private:
-  // Copies of the weights fill the arena; sample i reads copy i, its limit reads as many bytes of the other arena.
-  void memory_bound(const Kernels& kernels, const Limits& limits, ThreadPool& pool, const Case& c, const TiledWeights& w, const Activations& a,
-                    std::vector<float>& y) {
+  // Copies of the weights fill the arena; sample i reads copy i, its limit reads as many bytes of
+  // the other arena.
+  void memory_bound(const Kernels& kernels, const Limits& limits, ThreadPool& pool, const Case& c,
+                    const TiledWeights& w, const Activations& a, std::vector<float>& y) {
     const int64_t bytes = w.bytes(), copies = arena_.size / bytes;
     pool.split(copies, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) std::memcpy(arena_.data + i * bytes, w.view().data, static_cast<size_t>(bytes));
+      for (int64_t i = begin; i < end; ++i)
+        std::memcpy(arena_.data + i * bytes, w.view().data, static_cast<size_t>(bytes));
     });
     const ActivationPlan& p = a.plan();
     const auto work = [&](int64_t sample, int64_t worker, int64_t workers) {
@@ -238,9 +270,11 @@ class Bench {
       const int64_t begin = w.tiles() * worker / workers, end = w.tiles() * (worker + 1) / workers;
       const int64_t per_group = view.groups == 1 ? p.units() : view.group / p.unit;
       if (p.int8)
-        kernels.gemv_int({view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group, y.data(), c.n, begin, end});
+        kernels.gemv_int({view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group,
+                          y.data(), c.n, begin, end});
       else
-        kernels.gemv_float({view, a.values(), c.m, p.unit, p.units(), per_group, y.data(), c.n, begin, end});
+        kernels.gemv_float(
+            {view, a.values(), c.m, p.unit, p.units(), per_group, y.data(), c.n, begin, end});
     };
     const auto limit = [&](int64_t sample, int64_t worker, int64_t workers) {
       const int64_t part = bytes / workers / 4 / 256 * 256;
@@ -254,9 +288,11 @@ class Bench {
   }
 
   // Weights and panel stay in cache as they would in prefill; a sample is a few tiles long.
-  void compute_bound(const Kernels& kernels, const Limits& limits, ThreadPool& pool, const Case& c, const TiledWeights& w, const Activations& a,
-                     std::vector<float>& y) {
-    const int64_t slice = std::max<int64_t>(2, std::min(w.tiles() / pool.threads(), int64_t{200'000'000} / (c.m * c.k * 2 * kTileRows) / 2 * 2));
+  void compute_bound(const Kernels& kernels, const Limits& limits, ThreadPool& pool, const Case& c,
+                     const TiledWeights& w, const Activations& a, std::vector<float>& y) {
+    const int64_t slice =
+        std::max<int64_t>(2, std::min(w.tiles() / pool.threads(),
+                                      int64_t{200'000'000} / (c.m * c.k * 2 * kTileRows) / 2 * 2));
     const int64_t slices = std::max<int64_t>(1, w.tiles() / (slice * pool.threads()));
     const auto work = [&](int64_t sample, int64_t worker, int64_t workers) {
       const int64_t begin = (sample % slices * workers + worker) * slice;
@@ -264,18 +300,27 @@ class Bench {
     };
     const bool wide = c.int8 && c.bits == 8;
     const auto peak = !c.int8 ? limits.f32_peak : wide ? limits.wide_peak : limits.int8_peak;
-    const int64_t operations = !c.int8 ? limits.f32_operations : wide ? limits.wide_operations : limits.int8_operations;
+    const int64_t operations = !c.int8 ? limits.f32_operations
+                               : wide  ? limits.wide_operations
+                                       : limits.int8_operations;
     const int64_t rounds = 100'000'000 / operations;
     const auto limit = [&](int64_t, int64_t, int64_t) { peak(rounds); };
-    const double gop = static_cast<double>(pool.threads() * slice * kTileRows * c.k * c.m * 2) * 1e-9;
+    const double gop =
+        static_cast<double>(pool.threads() * slice * kTileRows * c.k * c.m * 2) * 1e-9;
     const double limit_gop = static_cast<double>(pool.threads() * rounds * operations) * 1e-9;
-    report(kernels, pool, c, "GOP/s", alternate(pool, options_.seconds, work, gop, limit, limit_gop));
+    report(kernels, pool, c, "GOP/s",
+           alternate(pool, options_.seconds, work, gop, limit, limit_gop));
   }
 
-  void report(const Kernels& kernels, const ThreadPool& pool, const Case& c, const char* unit, const Rates& r) {
-    std::printf("%-22s %-11s %ld  %5ld x %-5ld M %-4ld %8.1f %8.1f %-6s %8.1f %8.1f   %3.0f %%   %5ld %5ld%s\n", c.name, kernels.name, static_cast<long>(pool.threads()),
-                static_cast<long>(c.n), static_cast<long>(c.k), static_cast<long>(c.m), r.median, r.best, unit, r.limit_median, r.limit_best,
-                100 * r.median / r.limit_median, static_cast<long>(r.samples), static_cast<long>(r.dropped), r.busy ? "  busy" : "");
+  void report(const Kernels& kernels, const ThreadPool& pool, const Case& c, const char* unit,
+              const Rates& r) {
+    std::printf(
+        "%-22s %-11s %ld  %5ld x %-5ld M %-4ld %8.1f %8.1f %-6s %8.1f %8.1f   %3.0f %%   %5ld "
+        "%5ld%s\n",
+        c.name, kernels.name, static_cast<long>(pool.threads()), static_cast<long>(c.n),
+        static_cast<long>(c.k), static_cast<long>(c.m), r.median, r.best, unit, r.limit_median,
+        r.limit_best, 100 * r.median / r.limit_median, static_cast<long>(r.samples),
+        static_cast<long>(r.dropped), r.busy ? "  busy" : "");
     std::fflush(stdout);
   }
 
@@ -328,7 +373,8 @@ Options parse(int argc, char** argv) {
       options.isas = {choose_isa(value.c_str())};
     } else if (flag == "--threads") {
       options.threads.clear();
-      for (size_t at = 0; at < value.size(); at = std::min(value.find(',', at), value.size() - 1) + 1)
+      for (size_t at = 0; at < value.size();
+           at = std::min(value.find(',', at), value.size() - 1) + 1)
         options.threads.push_back(std::strtol(value.c_str() + at, nullptr, 10));
     } else if (flag == "--seconds") {
       options.seconds = std::strtod(value.c_str(), nullptr);
@@ -348,9 +394,15 @@ Options parse(int argc, char** argv) {
 
 int bench(int argc, char** argv) {
   const Options options = parse(argc, argv);
-  std::printf("cpu: %s, %ld cores usable\nflags: %s\ncompiler: %s\nlast-level cache is passed by walking %ld MiB\n\n", cpu_name().c_str(),
-              static_cast<long>(usable_cores()), cpu_flags().c_str(), __VERSION__, static_cast<long>(options.cold_mib));
-  std::printf("%-22s %-11s thr    N x K                median     best          limit     best  share  samples dropped\n", "kernel", "isa");
+  std::printf(
+      "cpu: %s, %ld cores usable\nflags: %s\ncompiler: %s\nlast-level cache is passed by walking "
+      "%ld MiB\n\n",
+      cpu_name().c_str(), static_cast<long>(usable_cores()), cpu_flags().c_str(), __VERSION__,
+      static_cast<long>(options.cold_mib));
+  std::printf(
+      "%-22s %-11s thr    N x K                median     best          limit     best  share  "
+      "samples dropped\n",
+      "kernel", "isa");
   Bench bench(options);
   for (const Isa isa : options.isas)
     for (const Case& c : kCases)

@@ -1,54 +1,60 @@
-// What one instruction set offers, as a table of plain functions over raw memory; engines use tiles.h, activations.h, matmul.h and
-// vector_ops.h, which check shapes once and then call through this table.
+// What one instruction set offers, as a table of plain functions over raw memory; engines use
+// tiles.h, activations.h, matmul.h and vector_ops.h, which check shapes once and then call through
+// this table.
 //
-// Included by the per-ISA files, so it holds only <cstdint> and trivial structs: nothing here may emit code that another
-// instruction set's flags could infect. All entries are noexcept and unchecked, keep no state and allocate nothing.
+// Included by the per-ISA files, so it holds only <cstdint> and trivial structs: nothing here may
+// emit code that another instruction set's flags could infect. All entries are noexcept and
+// unchecked, keep no state and allocate nothing.
 //
-// Arithmetic is fixed to the last bit: every entry gives the same bits on every instruction set, for every split of the
-// tiles and for every M (docs in matmul.h). Tests compare with ==.
+// Arithmetic is fixed to the last bit: every entry gives the same bits on every instruction set,
+// for every split of the tiles and for every M (docs in matmul.h). Tests compare with ==.
 #pragma once
 
 #include <cstdint>
 
 namespace halftone::kernel {
 
-inline constexpr int64_t kTileRows = 16;    // output rows of a tile
-inline constexpr int64_t kTileCols = 32;    // codes: K is padded to this with zero activations
-inline constexpr int64_t kMaxUnit = 256;    // k of one integer sum (127 * 256 fits int16, which zero-point products use)
-inline constexpr int64_t kRowsLimit = 8;    // up to this M activations stay rows (GEMV), above they are panels (GEMM)
+inline constexpr int64_t kTileRows = 16;  // output rows of a tile
+inline constexpr int64_t kTileCols = 32;  // codes: K is padded to this with zero activations
+inline constexpr int64_t kMaxUnit =
+    256;  // k of one integer sum (127 * 256 fits int16, which zero-point products use)
+inline constexpr int64_t kRowsLimit =
+    8;  // up to this M activations stay rows (GEMV), above they are panels (GEMM)
 
 enum class Store : int32_t { codes, f32, f16, bf16 };
 
 // Weights [N, K] in row tiles of 16 (layout: tiles.h).
 struct Tiles {
-  const uint8_t* data;       // 64-byte aligned
-  int64_t tile_bytes;        // multiple of 64
-  int64_t rows, cols;        // N, K as the caller knows them
-  int64_t padded_cols;       // codes: K up to a multiple of 32; dense: K
-  int64_t group, groups;     // k per scale; groups = ceil(K / group)
-  int64_t zeros_offset;      // of u8 [groups][16] in the tile, or -1: `zero` everywhere
+  const uint8_t* data;    // 64-byte aligned
+  int64_t tile_bytes;     // multiple of 64
+  int64_t rows, cols;     // N, K as the caller knows them
+  int64_t padded_cols;    // codes: K up to a multiple of 32; dense: K
+  int64_t group, groups;  // k per scale; groups = ceil(K / group)
+  int64_t zeros_offset;   // of u8 [groups][16] in the tile, or -1: `zero` everywhere
   int64_t codes_offset;
   Store store;
-  int32_t bits;              // 2, 3, 4, 8; 0 if dense
+  int32_t bits;  // 2, 3, 4, 8; 0 if dense
   int32_t zero;
-  int32_t scales_f32;        // scales are f32, else f16
+  int32_t scales_f32;  // scales are f32, else f16
 };
 
 // y[m][n] for the rows of tiles [tile_begin, tile_end).
-//   x  m <= kRowsLimit: [M][padded_cols]; above: [ceil(M / R)][padded_cols / 4][R][4] with R = int_rows of the table
-//   a, sums  per unit: [M][units], or [ceil(M / R)][units][R]; padding rows are zero
+//   x  m <= kRowsLimit: [M][padded_cols]; above: [ceil(M / R)][padded_cols / 4][R][4] with R =
+//   int_rows of the table a, sums  per unit: [M][units], or [ceil(M / R)][units][R]; padding rows
+//   are zero
 struct IntMatmul {
   Tiles w;
   const int8_t* x;
-  const float* a;            // activation scale of a unit
-  const int32_t* sums;       // sum of x over a unit
+  const float* a;       // activation scale of a unit
+  const int32_t* sums;  // sum of x over a unit
   int64_t m, unit, units, units_per_group;
-  float* y;                  // row-major, row stride ldy, no padding columns touched
+  float* y;  // row-major, row stride ldy, no padding columns touched
   int64_t ldy;
   int64_t tile_begin, tile_end;
 };
 
-//   x  m <= kRowsLimit: f32 [M][padded_cols]; above: [ceil(M / R)][padded_cols][R] with R = float_rows of the table
+//   x  m <= kRowsLimit: f32 [M][padded_cols]; above: [ceil(M / R)][padded_cols][R] with R =
+//   float_rows of the table
 struct FloatMatmul {
   Tiles w;
   const float* x;
@@ -58,9 +64,10 @@ struct FloatMatmul {
   int64_t tile_begin, tile_end;
 };
 
-// Rows [row_begin, row_end) of x f32 [M][cols] (row stride ldx) -> int8 per block of `block` k (a multiple of unit).
-// A block with a NaN or an infinity gets codes 0 and scale NaN, so that its row of the product is NaN.
-// `rows_per_panel` 1: plain rows. Otherwise row_begin is a multiple of it, and rows from m up to a whole panel become zero.
+// Rows [row_begin, row_end) of x f32 [M][cols] (row stride ldx) -> int8 per block of `block` k (a
+// multiple of unit). A block with a NaN or an infinity gets codes 0 and scale NaN, so that its row
+// of the product is NaN. `rows_per_panel` 1: plain rows. Otherwise row_begin is a multiple of it,
+// and rows from m up to a whole panel become zero.
 struct Quantize {
   const float* x;
   int64_t ldx, m, cols, padded_cols;
@@ -72,11 +79,13 @@ struct Quantize {
   int64_t row_begin, row_end;
 };
 
-// The small operations around products; contracts in vector_ops.h. n counts floats; pointers need no alignment. Output may be
-// the input where both are f32.
+// The small operations around products; contracts in vector_ops.h. n counts floats; pointers need
+// no alignment. Output may be the input where both are f32.
 struct VectorOps {
-  void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t n, float* y) noexcept;
-  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, int64_t n, float* y) noexcept;
+  void (*rms_norm)(const float* x, const float* weight, float epsilon, int64_t n,
+                   float* y) noexcept;
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon,
+                     int64_t n, float* y) noexcept;
   void (*softmax)(const float* x, int64_t n, float scale, float* y) noexcept;
   float (*exp_sum)(const float* x, int64_t n, float scale, float max, float* y) noexcept;
   float (*max)(const float* x, int64_t n) noexcept;
@@ -93,8 +102,10 @@ struct VectorOps {
   float (*dot)(const float* a, const float* b, int64_t n) noexcept;
   void (*to_f16)(const float* x, int64_t n, uint16_t* y) noexcept;
   void (*from_f16)(const uint16_t* x, int64_t n, float* y) noexcept;
-  void (*dots_f16)(const float* q, const uint16_t* keys, int64_t stride, int64_t tokens, int64_t n, float* out) noexcept;
-  void (*weighted_sum_f16)(const float* p, const uint16_t* values, int64_t stride, int64_t tokens, int64_t n, float* out) noexcept;
+  void (*dots_f16)(const float* q, const uint16_t* keys, int64_t stride, int64_t tokens, int64_t n,
+                   float* out) noexcept;
+  void (*weighted_sum_f16)(const float* p, const uint16_t* values, int64_t stride, int64_t tokens,
+                           int64_t n, float* out) noexcept;
 };
 
 struct Kernels {
@@ -113,7 +124,8 @@ struct Kernels {
 const Kernels& kernels_scalar();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
-// The AVX-512 sources compiled through SIMDe for machines without AVX-512; linked into test programs only.
+// The AVX-512 sources compiled through SIMDe for machines without AVX-512; linked into test
+// programs only.
 const Kernels& kernels_avx512_emulated();
 
 }  // namespace halftone::kernel

@@ -10,10 +10,13 @@ uint64_t read4(const uint8_t* const* s, int64_t bytes) noexcept {
   for (int64_t i = 0; i < bytes; i += 64)
     for (int j = 0; j < 4; ++j) {
       const auto* p = reinterpret_cast<const __m256i*>(s[j] + i);
-      sum[j] = _mm256_xor_si256(sum[j], _mm256_xor_si256(_mm256_load_si256(p), _mm256_load_si256(p + 1)));
+      sum[j] = _mm256_xor_si256(sum[j],
+                                _mm256_xor_si256(_mm256_load_si256(p), _mm256_load_si256(p + 1)));
     }
-  const __m256i all = _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
-  return static_cast<uint64_t>(_mm256_extract_epi64(all, 0) ^ _mm256_extract_epi64(all, 1) ^ _mm256_extract_epi64(all, 2) ^ _mm256_extract_epi64(all, 3));
+  const __m256i all =
+      _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
+  return static_cast<uint64_t>(_mm256_extract_epi64(all, 0) ^ _mm256_extract_epi64(all, 1) ^
+                               _mm256_extract_epi64(all, 2) ^ _mm256_extract_epi64(all, 3));
 }
 
 // 12 sums, a product each: vpmaddubsw + vpaddw, the inner loop of gemm_int for b <= 4.
@@ -26,7 +29,8 @@ void int8_peak(int64_t rounds) noexcept {
       "dec %[rounds]\n jnz 1b\n"
       : [rounds] "+r"(rounds)
       :
-      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm15");
+      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9",
+        "ymm10", "ymm11", "ymm15");
 }
 
 void wide_peak(int64_t rounds) noexcept {
@@ -38,7 +42,8 @@ void wide_peak(int64_t rounds) noexcept {
       "dec %[rounds]\n jnz 1b\n"
       : [rounds] "+r"(rounds)
       :
-      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm15");
+      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9",
+        "ymm10", "ymm11", "ymm15");
 }
 
 void f32_peak(int64_t rounds) noexcept {
@@ -52,7 +57,8 @@ void f32_peak(int64_t rounds) noexcept {
       "dec %[rounds]\n jnz 1b\n"
       : [rounds] "+r"(rounds)
       :
-      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", "ymm11", "ymm14");
+      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9",
+        "ymm10", "ymm11", "ymm14");
 }
 
 }  // namespace

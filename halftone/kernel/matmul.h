@@ -1,14 +1,17 @@
-// y = x W^T for every kind of weights the runtime holds: one call, whatever the bits, the mode and the number of rows.
+// y = x W^T for every kind of weights the runtime holds: one call, whatever the bits, the mode and
+// the number of rows.
 //
-// Meaning, to the last bit, on every instruction set, for every M and every split over threads (fma = one rounding):
+// Meaning, to the last bit, on every instruction set, for every M and every split over threads (fma
+// = one rounding):
 //   int8    D[u]   = sum over k in unit u of (code - zero) * x8      (exact integer)
 //           y      = 0, then for u in order: y = fma(float(D[u]), s[group of u] * a[u], y)
 //   exact   p[u]   = 0, then for k in u in order: p = fma(float(code - zero), x, p)
 //           y      = 0, then for u in order: y = fma(s[group of u], p[u], y)
 //   dense   as exact with s = 1, the weight itself (f16 and bf16 widened) and units of 256 k
-// So a row of a batch equals that row alone, prefill equals decode, and one machine's answer is another's.
-// Threads: `matmul` over a tile range may run on many threads at once on disjoint ranges; with a pool it splits the tiles statically.
-// Reads tiles * tile_bytes once; m <= 8 is memory bound. Errors: none; `check`s that shapes and plan fit (pool form only).
+// So a row of a batch equals that row alone, prefill equals decode, and one machine's answer is
+// another's. Threads: `matmul` over a tile range may run on many threads at once on disjoint
+// ranges; with a pool it splits the tiles statically. Reads tiles * tile_bytes once; m <= 8 is
+// memory bound. Errors: none; `check`s that shapes and plan fit (pool form only).
 #pragma once
 
 #include <cstdint>
@@ -18,12 +21,15 @@
 
 namespace halftone::kernel {
 
-// Can `w` take activations prepared with `plan`? Several weights with equal plans share one prepared input.
+// Can `w` take activations prepared with `plan`? Several weights with equal plans share one
+// prepared input.
 bool fits(const Tiles& w, const ActivationPlan& plan);
 
-// y f32 [m][N], row stride ldy >= N; columns [16 * tile_begin, min(N, 16 * tile_end)) are overwritten, nothing else is touched.
-void matmul(const Kernels& kernels, const TiledWeights& w, const Activations& x, float* y, int64_t ldy, int64_t tile_begin,
-            int64_t tile_end) noexcept;
-void matmul(const Kernels& kernels, const TiledWeights& w, const Activations& x, float* y, int64_t ldy, ThreadPool& pool);
+// y f32 [m][N], row stride ldy >= N; columns [16 * tile_begin, min(N, 16 * tile_end)) are
+// overwritten, nothing else is touched.
+void matmul(const Kernels& kernels, const TiledWeights& w, const Activations& x, float* y,
+            int64_t ldy, int64_t tile_begin, int64_t tile_end) noexcept;
+void matmul(const Kernels& kernels, const TiledWeights& w, const Activations& x, float* y,
+            int64_t ldy, ThreadPool& pool);
 
 }  // namespace halftone::kernel

@@ -1,5 +1,5 @@
-// The reference: every product as the formulas of matmul.h say it, one element at a time. Slow and right; also what runs on
-// machines for which there is nothing better.
+// The reference: every product as the formulas of matmul.h say it, one element at a time. Slow and
+// right; also what runs on machines for which there is nothing better.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -16,10 +16,14 @@ int code_at(const uint8_t* lines, int32_t bits, int64_t r, int64_t k) {
   const int64_t quad = k / 4;
   const uint8_t* lane = lines + r * 4 + k % 4;
   switch (bits) {
-    case 8: return lane[quad * 64];
-    case 4: return (lane[quad / 2 * 64] >> (4 * (quad % 2))) & 15;
-    case 2: return (lane[quad / 4 * 64] >> (2 * (quad % 4))) & 3;
-    default: break;
+    case 8:
+      return lane[quad * 64];
+    case 4:
+      return (lane[quad / 2 * 64] >> (4 * (quad % 2))) & 15;
+    case 2:
+      return (lane[quad / 4 * 64] >> (2 * (quad % 4))) & 3;
+    default:
+      break;
   }
   const uint8_t* three = lane + k / 32 * 3 * 64;
   const int64_t q = quad % 8;
@@ -53,12 +57,17 @@ int zero_at(const Tiles& w, const uint8_t* tile, int64_t group, int64_t r) {
 float weight_at(const Tiles& w, const uint8_t* tile, int64_t r, int64_t k) {
   const int64_t at = k * kTileRows + r;
   switch (w.store) {
-    case Store::f32: return load_float(tile + at * 4);
-    case Store::f16: return f16_to_f32(load_half(tile + at * 2));
-    case Store::bf16: return bf16_to_f32(load_half(tile + at * 2));
-    case Store::codes: break;
+    case Store::f32:
+      return load_float(tile + at * 4);
+    case Store::f16:
+      return f16_to_f32(load_half(tile + at * 2));
+    case Store::bf16:
+      return bf16_to_f32(load_half(tile + at * 2));
+    case Store::codes:
+      break;
   }
-  return static_cast<float>(code_at(tile + w.codes_offset, w.bits, r, k) - zero_at(w, tile, k / w.group, r));
+  return static_cast<float>(code_at(tile + w.codes_offset, w.bits, r, k) -
+                            zero_at(w, tile, k / w.group, r));
 }
 
 void int_product(const IntMatmul& job, int64_t R) {
@@ -69,16 +78,19 @@ void int_product(const IntMatmul& job, int64_t R) {
       float* y = job.y + tile * kTileRows + r;
       for (int64_t m = 0; m < job.m; ++m) y[m * job.ldy] = 0;
       for (int64_t u = 0; u < job.units; ++u) {
-        const int64_t begin = u * job.unit, end = std::min(begin + job.unit, w.padded_cols), group = u / job.units_per_group;
+        const int64_t begin = u * job.unit, end = std::min(begin + job.unit, w.padded_cols),
+                      group = u / job.units_per_group;
         int codes[kMaxUnit];
-        for (int64_t k = begin; k < end; ++k) codes[k - begin] = code_at(base + w.codes_offset, w.bits, r, k);
+        for (int64_t k = begin; k < end; ++k)
+          codes[k - begin] = code_at(base + w.codes_offset, w.bits, r, k);
         const int zero = zero_at(w, base, group, r);
         const float s = scale_at(w, base, group, r);
         for (int64_t m = 0; m < job.m; ++m) {
           const int64_t panel = m / R * R, i = m % R, at = panel * job.units + u * R + i;
           int32_t sum = -zero * job.sums[at];
           const int8_t* x = job.x + panel * w.padded_cols;
-          for (int64_t k = begin; k < end; ++k) sum += codes[k - begin] * (R == 1 ? x[k] : x[k / 4 * 4 * R + i * 4 + k % 4]);
+          for (int64_t k = begin; k < end; ++k)
+            sum += codes[k - begin] * (R == 1 ? x[k] : x[k / 4 * 4 * R + i * 4 + k % 4]);
           y[m * job.ldy] = std::fma(static_cast<float>(sum), s * job.a[at], y[m * job.ldy]);
         }
       }
@@ -97,7 +109,8 @@ void float_product(const FloatMatmul& job, int64_t R) {
         const int64_t begin = u * job.unit, end = std::min(begin + job.unit, w.padded_cols);
         float weights[kMaxUnit];
         for (int64_t k = begin; k < end; ++k) weights[k - begin] = weight_at(w, base, r, k);
-        const float s = w.store == Store::codes ? scale_at(w, base, u / job.units_per_group, r) : 1.0f;
+        const float s =
+            w.store == Store::codes ? scale_at(w, base, u / job.units_per_group, r) : 1.0f;
         for (int64_t m = 0; m < job.m; ++m) {
           const float* x = job.x + m / R * R * w.padded_cols + m % R;
           float p = 0;
@@ -116,13 +129,16 @@ void quantize(const Quantize& job) noexcept {
   for (int64_t row = job.row_begin; row < (job.row_end + R - 1) / R * R; ++row) {
     const int64_t panel = row / R * R, i = row % R;
     int8_t* codes = job.codes + panel * job.padded_cols;
-    const auto code = [&](int64_t k) -> int8_t& { return codes[R == 1 ? k : k / 4 * 4 * R + i * 4 + k % 4]; };
+    const auto code = [&](int64_t k) -> int8_t& {
+      return codes[R == 1 ? k : k / 4 * 4 * R + i * 4 + k % 4];
+    };
     for (int64_t begin = 0; begin < job.padded_cols; begin += job.block) {
       const int64_t end = std::min(begin + job.block, job.padded_cols);
       const int64_t filled = row < job.m ? std::min(end, job.cols) : begin;
       const float* x = job.x + row * job.ldx;
       uint32_t bits = 0;  // of max|x|: as integers, NaN is above infinity and is not lost
-      for (int64_t k = begin; k < filled; ++k) bits = std::max(bits, std::bit_cast<uint32_t>(x[k]) & 0x7fffffffu);
+      for (int64_t k = begin; k < filled; ++k)
+        bits = std::max(bits, std::bit_cast<uint32_t>(x[k]) & 0x7fffffffu);
       const float most = std::bit_cast<float>(bits);
       const bool finite = bits < 0x7f800000u, zero = !finite || most < kLeastActivation;
       const float a = !finite ? std::bit_cast<float>(0x7fc00000u) : zero ? 0.0f : most / 127.0f;

@@ -1,4 +1,5 @@
-// Every kernel of every instruction set against the formulas of matmul.h, computed from plain codes.
+// Every kernel of every instruction set against the formulas of matmul.h, computed from plain
+// codes.
 #include "halftone/kernel/matmul.h"
 
 #include <gmock/gmock.h>
@@ -17,8 +18,9 @@ using testing::multiply;
 using testing::Problem;
 using testing::tables_here;
 
-// |error| <= 1e-6 * sum |terms|. Rounding of the chains: int8 has one rounding of s * a and one fma per unit, so 2^-24 times (2 +
-// units) at worst, far less in practice; exact mode chains 256 products.
+// |error| <= 1e-6 * sum |terms|. Rounding of the chains: int8 has one rounding of s * a and one fma
+// per unit, so 2^-24 times (2 + units) at worst, far less in practice; exact mode chains 256
+// products.
 constexpr double kShare = 1e-6;
 
 void expect_int8(const Problem& p, const Activations& x, const std::vector<float>& y) {
@@ -29,17 +31,21 @@ void expect_int8(const Problem& p, const Activations& x, const std::vector<float
       for (int64_t u = 0; u < x.plan().units(); ++u) {
         int64_t integer = 0;
         const int64_t begin = u * x.plan().unit, end = std::min(begin + x.plan().unit, c.k);
-        for (int64_t k = begin; k < end; ++k) integer += (p.code(n, k) - p.zero(n, k)) * x.code(m, k);
         for (int64_t k = begin; k < end; ++k)
-          terms += std::abs(1.0 * (p.code(n, k) - p.zero(n, k)) * x.code(m, k) * p.scale(n, k) * x.scale(m, u));
+          integer += (p.code(n, k) - p.zero(n, k)) * x.code(m, k);
+        for (int64_t k = begin; k < end; ++k)
+          terms += std::abs(1.0 * (p.code(n, k) - p.zero(n, k)) * x.code(m, k) * p.scale(n, k) *
+                            x.scale(m, u));
         sum += static_cast<double>(integer) * p.scale(n, begin) * x.scale(m, u);
       }
-      ASSERT_LE(std::abs(y[static_cast<size_t>(m * c.n + n)] - sum), kShare * terms + 1e-30) << c << " at m " << m << " n " << n;
+      ASSERT_LE(std::abs(y[static_cast<size_t>(m * c.n + n)] - sum), kShare * terms + 1e-30)
+          << c << " at m " << m << " n " << n;
     }
   }
 }
 
-void expect_float(const Case& c, const std::vector<float>& x, const std::vector<float>& y, const auto& weight) {
+void expect_float(const Case& c, const std::vector<float>& x, const std::vector<float>& y,
+                  const auto& weight) {
   for (int64_t m = 0; m < c.m; ++m) {
     for (int64_t n = 0; n < c.n; ++n) {
       double sum = 0, terms = 0;
@@ -48,12 +54,14 @@ void expect_float(const Case& c, const std::vector<float>& x, const std::vector<
         sum += term;
         terms += std::abs(term);
       }
-      ASSERT_LE(std::abs(y[static_cast<size_t>(m * c.n + n)] - sum), kShare * terms + 1e-30) << c << " at m " << m << " n " << n;
+      ASSERT_LE(std::abs(y[static_cast<size_t>(m * c.n + n)] - sum), kShare * terms + 1e-30)
+          << c << " at m " << m << " n " << n;
     }
   }
 }
 
-// K around the line and group widths, N around tiles and joint walks, M around the row and panel limits.
+// K around the line and group widths, N around tiles and joint walks, M around the row and panel
+// limits.
 std::vector<Case> cases() {
   std::vector<Case> all;
   const int64_t ks[] = {1, 31, 32, 33, 63, 64, 172, 288, 576, 1100};
@@ -64,15 +72,29 @@ std::vector<Case> cases() {
   for (const int bits : {2, 3, 4, 8}) {
     for (const int64_t m : ms) {
       for (const int64_t k : ks) {
-        const Case c{.bits = bits, .n = ns[i % 7], .k = k, .group = groups[i / 3 % 5], .m = m, .zeros = i % 2 == 1,
-                     .scales = i % 3 == 0 ? ScaleType::f32 : ScaleType::f16, .block = i % 4 == 0 ? 256 : i % 4 == 1 ? 32 : 64};
+        const Case c{.bits = bits,
+                     .n = ns[i % 7],
+                     .k = k,
+                     .group = groups[i / 3 % 5],
+                     .m = m,
+                     .zeros = i % 2 == 1,
+                     .scales = i % 3 == 0 ? ScaleType::f32 : ScaleType::f16,
+                     .block = i % 4 == 0   ? 256
+                              : i % 4 == 1 ? 32
+                                           : 64};
         all.push_back(c);
         ++i;
       }
     }
     // more rows than one block of M, more K than one block of K
     all.push_back({.bits = bits, .n = 37, .k = 1100, .group = 64, .m = 103, .zeros = true});
-    all.push_back({.bits = bits, .n = 33, .k = 600, .group = 96, .m = 200, .scales = ScaleType::f32, .block = 96});
+    all.push_back({.bits = bits,
+                   .n = 33,
+                   .k = 600,
+                   .group = 96,
+                   .m = 200,
+                   .scales = ScaleType::f32,
+                   .block = 96});
   }
   return all;
 }
@@ -106,7 +128,9 @@ TEST(Matmul, ExactIsTheFormulaAndTheSameBitsOnEveryIsa) {
       SCOPED_TRACE(kernels->name);
       const auto y = multiply(*kernels, w, plan_float(w.view()), p.x, c.m);
       if (first.empty()) {
-        expect_float(c, p.x, y, [&](int64_t n, int64_t k) { return static_cast<double>(p.scale(n, k)) * (p.code(n, k) - p.zero(n, k)); });
+        expect_float(c, p.x, y, [&](int64_t n, int64_t k) {
+          return static_cast<double>(p.scale(n, k)) * (p.code(n, k) - p.zero(n, k));
+        });
         if (HasFatalFailure()) return;
         first = y;
       }
@@ -129,17 +153,21 @@ TEST(Matmul, DenseIsTheFormulaAndTheSameBitsOnEveryIsa) {
           if (store == Store::f16) values[i] = f16_to_f32(halves[i] = f32_to_f16(values[i]));
           if (store == Store::bf16) values[i] = bf16_to_f32(halves[i] = f32_to_bf16(values[i]));
         }
-        const auto* bytes = store == Store::f32 ? reinterpret_cast<const std::byte*>(values.data()) : reinterpret_cast<const std::byte*>(halves.data());
-        const TiledWeights w = TiledWeights::from_dense(c.n, k, store, [&](int64_t n, std::span<std::byte> out) {
-          std::memcpy(out.data(), bytes + n * static_cast<int64_t>(out.size()), out.size());
-        });
+        const auto* bytes = store == Store::f32 ? reinterpret_cast<const std::byte*>(values.data())
+                                                : reinterpret_cast<const std::byte*>(halves.data());
+        const TiledWeights w =
+            TiledWeights::from_dense(c.n, k, store, [&](int64_t n, std::span<std::byte> out) {
+              std::memcpy(out.data(), bytes + n * static_cast<int64_t>(out.size()), out.size());
+            });
         ASSERT_EQ(w.bytes(), dense_tiled_bytes(c.n, k, store));
         std::vector<float> first;
         for (const Kernels* kernels : tables_here()) {
           SCOPED_TRACE(kernels->name);
           const auto y = multiply(*kernels, w, plan_float(w.view()), x, m);
           if (first.empty()) {
-            expect_float(c, x, y, [&](int64_t n, int64_t i) { return static_cast<double>(values[static_cast<size_t>(n * k + i)]); });
+            expect_float(c, x, y, [&](int64_t n, int64_t i) {
+              return static_cast<double>(values[static_cast<size_t>(n * k + i)]);
+            });
             if (HasFatalFailure()) return;
             first = y;
           }
@@ -150,13 +178,20 @@ TEST(Matmul, DenseIsTheFormulaAndTheSameBitsOnEveryIsa) {
   }
 }
 
-// The int16 sums of AVX2 hold just what the codes can make; the largest of both signs must come out exactly.
+// The int16 sums of AVX2 hold just what the codes can make; the largest of both signs must come out
+// exactly.
 TEST(Matmul, LargestSumsAreExact) {
   for (const int bits : {2, 3, 4, 8}) {
     for (const bool zero_points : {false, true}) {
       for (const int64_t m : {1, 2, 4, 13}) {
         for (const float sign : {1.0f, -1.0f}) {
-          const Case c{.bits = bits, .n = 33, .k = 512, .group = 256, .m = m, .zeros = zero_points, .block = 256};
+          const Case c{.bits = bits,
+                       .n = 33,
+                       .k = 512,
+                       .group = 256,
+                       .m = m,
+                       .zeros = zero_points,
+                       .block = 256};
           Problem p(c);
           const int top = (1 << bits) - 1;
           std::fill(p.codes.begin(), p.codes.end(), static_cast<uint8_t>(top));
@@ -164,16 +199,19 @@ TEST(Matmul, LargestSumsAreExact) {
           std::fill(p.scales.begin(), p.scales.end(), 1.0f);
           std::fill(p.x.begin(), p.x.end(), sign * 127.0f);
           const TiledWeights w = p.tiled();
-          const float expected = sign * 127.0f * 512 * static_cast<float>(zero_points ? top : top - p.spec.zero);
+          const float expected =
+              sign * 127.0f * 512 * static_cast<float>(zero_points ? top : top - p.spec.zero);
           for (const Kernels* kernels : tables_here()) {
-            for (const float y : multiply(*kernels, w, plan_int8(w.view(), 256), p.x, m)) ASSERT_EQ(y, expected) << kernels->name << " " << c;
+            for (const float y : multiply(*kernels, w, plan_int8(w.view(), 256), p.x, m))
+              ASSERT_EQ(y, expected) << kernels->name << " " << c;
             // and the largest zero-points against codes of 0
             if (zero_points) {
               Problem q = p;
               std::fill(q.codes.begin(), q.codes.end(), static_cast<uint8_t>(0));
               std::fill(q.zeros.begin(), q.zeros.end(), static_cast<uint8_t>(top));
               const TiledWeights v = q.tiled();
-              for (const float y : multiply(*kernels, v, plan_int8(v.view(), 256), q.x, m)) ASSERT_EQ(y, -expected) << kernels->name;
+              for (const float y : multiply(*kernels, v, plan_int8(v.view(), 256), q.x, m))
+                ASSERT_EQ(y, -expected) << kernels->name;
             }
           }
         }
@@ -191,9 +229,11 @@ TEST(Matmul, RowsOfABatchEqualThemselvesAlone) {
       for (const ActivationPlan& plan : {plan_int8(w.view(), 64), plan_float(w.view())}) {
         const auto all = multiply(*kernels, w, plan, p.x, c.m);
         for (int64_t first = 0, count = 1; first + count <= c.m; first += count, ++count) {
-          const std::vector<float> some(p.x.begin() + first * c.k, p.x.begin() + (first + count) * c.k);
+          const std::vector<float> some(p.x.begin() + first * c.k,
+                                        p.x.begin() + (first + count) * c.k);
           const auto y = multiply(*kernels, w, plan, some, count);
-          ASSERT_EQ(std::memcmp(y.data(), all.data() + first * c.n, y.size() * 4), 0) << kernels->name << " rows " << first << " + " << count;
+          ASSERT_EQ(std::memcmp(y.data(), all.data() + first * c.n, y.size() * 4), 0)
+              << kernels->name << " rows " << first << " + " << count;
         }
       }
     }
@@ -216,9 +256,11 @@ TEST(Matmul, SameBitsWithOneTwoAndThreeThreads) {
           matmul(*kernels, w, x, y.data(), c.n, pool);
           if (plan.int8) {
             if (first.empty()) first = y;
-            EXPECT_EQ(std::memcmp(first.data(), y.data(), y.size() * 4), 0) << kernels->name << " " << threads << " threads";
+            EXPECT_EQ(std::memcmp(first.data(), y.data(), y.size() * 4), 0)
+                << kernels->name << " " << threads << " threads";
           } else {
-            EXPECT_EQ(std::memcmp(multiply(*kernels, w, x).data(), y.data(), y.size() * 4), 0) << kernels->name << " " << threads;
+            EXPECT_EQ(std::memcmp(multiply(*kernels, w, x).data(), y.data(), y.size() * 4), 0)
+                << kernels->name << " " << threads;
           }
         }
       }
@@ -235,15 +277,18 @@ TEST(Matmul, TouchesOnlyItsColumnsAndTakesAnyAlignmentAndStride) {
       for (const bool int8 : {false, true}) {
         const ActivationPlan plan = int8 ? plan_int8(w.view(), 32) : plan_float(w.view());
         const int64_t ldx = c.k + 3, ldy = c.n + 7;
-        std::vector<float> x(static_cast<size_t>(m * ldx + 1), std::nanf("")), y(static_cast<size_t>(m * ldy + 1), 7.0f);
-        for (int64_t i = 0; i < m; ++i) std::copy_n(p.x.data() + i * c.k, c.k, x.data() + 1 + i * ldx);
+        std::vector<float> x(static_cast<size_t>(m * ldx + 1), std::nanf("")),
+            y(static_cast<size_t>(m * ldy + 1), 7.0f);
+        for (int64_t i = 0; i < m; ++i)
+          std::copy_n(p.x.data() + i * c.k, c.k, x.data() + 1 + i * ldx);
         Activations prepared;
         prepare(prepared, *kernels, plan, x.data() + 1, m, ldx);
         matmul(*kernels, w, prepared, y.data() + 1, ldy, 1, 4);
         const auto expected = multiply(*kernels, w, plan, {p.x.begin(), p.x.begin() + m * c.k}, m);
         for (int64_t i = 0; i < m; ++i)
           for (int64_t n = 0; n < ldy; ++n)
-            ASSERT_EQ(y[static_cast<size_t>(1 + i * ldy + n)], n < 16 || n >= c.n ? 7.0f : expected[static_cast<size_t>(i * c.n + n)])
+            ASSERT_EQ(y[static_cast<size_t>(1 + i * ldy + n)],
+                      n < 16 || n >= c.n ? 7.0f : expected[static_cast<size_t>(i * c.n + n)])
                 << kernels->name << " m " << i << " n " << n;
       }
     }

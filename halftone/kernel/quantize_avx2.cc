@@ -12,18 +12,24 @@ int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 __m256 load_some(const float* x, int64_t count) {
   if (count >= 8) return _mm256_loadu_ps(x);
-  alignas(32) static constexpr int32_t kMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+  alignas(32) static constexpr int32_t kMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                    0,  0,  0,  0,  0,  0,  0,  0};
   if (count <= 0) return _mm256_setzero_ps();
-  return _mm256_maskload_ps(x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMask + 8 - count)));
+  return _mm256_maskload_ps(
+      x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMask + 8 - count)));
 }
 
 // 32 values -> 32 codes in order; returns their sum.
 int32_t encode32(const float* x, int64_t filled, __m256 inverse, int8_t* codes) {
   __m256i q[4];
-  for (int i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(load_some(x + 8 * i, filled - 8 * i), inverse));
-  const __m256i pairs = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
-  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undo the packs' lane interleave
+  for (int i = 0; i < 4; ++i)
+    q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(load_some(x + 8 * i, filled - 8 * i), inverse));
+  const __m256i pairs =
+      _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+  const __m256i bytes =
+      _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+  const __m256i order =
+      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);  // undo the packs' lane interleave
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), _mm256_permutevar8x32_epi32(bytes, order));
   __m128i s = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
   s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
@@ -35,7 +41,8 @@ uint32_t largest_bits(const float* x, int64_t count) {
   const __m256i mask = _mm256_set1_epi32(0x7fffffff);
   __m256i most = _mm256_setzero_si256();
   for (int64_t k = 0; k < count; k += 8)
-    most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(load_some(x + k, count - k)), mask));
+    most = _mm256_max_epi32(
+        most, _mm256_and_si256(_mm256_castps_si256(load_some(x + k, count - k)), mask));
   __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
   m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
   m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
@@ -68,7 +75,8 @@ void quantize(const Quantize& job) noexcept {
           } else {
             alignas(32) int8_t quads[kTileCols];
             sum += encode32(x + at, zero ? 0 : filled - at, inverse, quads);
-            for (int64_t q = 0; q < kTileCols / 4; ++q) __builtin_memcpy(codes + (k + 4 * q) * R + i * 4, quads + 4 * q, 4);
+            for (int64_t q = 0; q < kTileCols / 4; ++q)
+              __builtin_memcpy(codes + (k + 4 * q) * R + i * 4, quads + 4 * q, 4);
           }
         }
         job.a[panel * job.units + u * R + i] = a;

@@ -33,11 +33,13 @@ struct Case {
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Case& c) {
-  return out << "W" << c.bits << " N" << c.n << " K" << c.k << " g" << c.group << " M" << c.m << (c.zeros ? " zeros" : "")
-             << (c.scales == ScaleType::f32 ? " f32" : "") << " block" << c.block;
+  return out << "W" << c.bits << " N" << c.n << " K" << c.k << " g" << c.group << " M" << c.m
+             << (c.zeros ? " zeros" : "") << (c.scales == ScaleType::f32 ? " f32" : "") << " block"
+             << c.block;
 }
 
-// Plain codes, scales, zero-points and activations; what a kernel must reproduce is computed from these, never from tiles.
+// Plain codes, scales, zero-points and activations; what a kernel must reproduce is computed from
+// these, never from tiles.
 struct Problem {
   Case shape;
   int64_t groups = 1;
@@ -56,34 +58,51 @@ struct Problem {
     scales.resize(static_cast<size_t>(c.n * groups));
     for (size_t i = 0; i < scales.size(); ++i) {
       const float s = static_cast<float>(0.01 + more.uniform(i)) * (i % 7 == 3 ? -1.0f : 1.0f);
-      scales[i] = i % 11 == 5 ? 0.0f : c.scales == ScaleType::f16 ? f16_to_f32(f32_to_f16(s)) : s;  // some groups are zero
+      scales[i] = i % 11 == 5                  ? 0.0f
+                  : c.scales == ScaleType::f16 ? f16_to_f32(f32_to_f16(s))
+                                               : s;  // some groups are zero
     }
     if (c.zeros) {
       zeros.resize(scales.size());
-      for (size_t i = 0; i < zeros.size(); ++i) zeros[i] = static_cast<uint8_t>(more.u32(1000 + i) & top);
+      for (size_t i = 0; i < zeros.size(); ++i)
+        zeros[i] = static_cast<uint8_t>(more.u32(1000 + i) & top);
     }
     x.resize(static_cast<size_t>(c.m * c.k));
     const CounterRng normal(seed + 2);
-    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(normal.normal(i) * (i % 97 == 0 ? 20 : 1));  // outliers
-    spec = {.rows = c.n, .cols = c.k, .bits = c.bits, .group = c.group, .scales = c.scales, .zeros = c.zeros, .zero = 1 << (c.bits - 1)};
+    for (size_t i = 0; i < x.size(); ++i)
+      x[i] = static_cast<float>(normal.normal(i) * (i % 97 == 0 ? 20 : 1));  // outliers
+    spec = {.rows = c.n,
+            .cols = c.k,
+            .bits = c.bits,
+            .group = c.group,
+            .scales = c.scales,
+            .zeros = c.zeros,
+            .zero = 1 << (c.bits - 1)};
   }
 
-  TiledWeights tiled(ThreadPool* pool = nullptr) const { return TiledWeights::from_codes(spec, codes, scales, zeros, pool); }
+  TiledWeights tiled(ThreadPool* pool = nullptr) const {
+    return TiledWeights::from_codes(spec, codes, scales, zeros, pool);
+  }
   int64_t group_of(int64_t k) const { return shape.group == 0 ? 0 : k / shape.group; }
-  float scale(int64_t n, int64_t k) const { return scales[static_cast<size_t>(n * groups + group_of(k))]; }
+  float scale(int64_t n, int64_t k) const {
+    return scales[static_cast<size_t>(n * groups + group_of(k))];
+  }
   int zero(int64_t n, int64_t k) const {
     return shape.zeros ? zeros[static_cast<size_t>(n * groups + group_of(k))] : spec.zero;
   }
   int code(int64_t n, int64_t k) const { return codes[static_cast<size_t>(n * shape.k + k)]; }
 };
 
-inline std::vector<float> multiply(const Kernels& kernels, const TiledWeights& w, const Activations& x) {
+inline std::vector<float> multiply(const Kernels& kernels, const TiledWeights& w,
+                                   const Activations& x) {
   std::vector<float> y(static_cast<size_t>(x.rows() * w.rows()), -12345.0f);
   matmul(kernels, w, x, y.data(), w.rows(), 0, w.tiles());
   return y;
 }
 
-inline std::vector<float> multiply(const Kernels& kernels, const TiledWeights& w, const ActivationPlan& plan, const std::vector<float>& x, int64_t m) {
+inline std::vector<float> multiply(const Kernels& kernels, const TiledWeights& w,
+                                   const ActivationPlan& plan, const std::vector<float>& x,
+                                   int64_t m) {
   Activations prepared;
   prepare(prepared, kernels, plan, x.data(), m, w.cols());
   return multiply(kernels, w, prepared);

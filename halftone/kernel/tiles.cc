@@ -17,16 +17,21 @@ namespace {
 
 int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 
-// Sizes that could overflow were never allocated by whoever holds the codes; the limits only keep the products in 64 bits.
+// Sizes that could overflow were never allocated by whoever holds the codes; the limits only keep
+// the products in 64 bits.
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
 
 Tiles layout(const TileSpec& s) {
   if (s.rows < 1 || s.cols < 1 || s.rows > kMaxExtent || s.cols > kMaxExtent)
-    throw ShapeError("tiles", "weights [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) + "] cannot be tiled");
-  if (s.bits < 1 || s.bits > 8) throw InputError("tiles", std::to_string(s.bits) + " bits cannot be tiled", "use 1 to 8");
+    throw ShapeError("tiles", "weights [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) +
+                                  "] cannot be tiled");
+  if (s.bits < 1 || s.bits > 8)
+    throw InputError("tiles", std::to_string(s.bits) + " bits cannot be tiled", "use 1 to 8");
   if (s.group < 0 || (s.group % kTileCols != 0 && s.group < s.cols))
-    throw InputError("tiles", "group " + std::to_string(s.group) + " is not a multiple of 32", "use a multiple of 32, or one scale per row");
-  if (!s.zeros && (s.zero < 0 || s.zero > 255)) throw InputError("tiles", "zero-point " + std::to_string(s.zero) + " is not in 0..255");
+    throw InputError("tiles", "group " + std::to_string(s.group) + " is not a multiple of 32",
+                     "use a multiple of 32, or one scale per row");
+  if (!s.zeros && (s.zero < 0 || s.zero > 255))
+    throw InputError("tiles", "zero-point " + std::to_string(s.zero) + " is not in 0..255");
   Tiles t{};
   t.rows = s.rows;
   t.cols = s.cols;
@@ -47,7 +52,8 @@ Tiles layout(const TileSpec& s) {
 
 Tiles dense_layout(int64_t rows, int64_t cols, Store store) {
   if (rows < 1 || cols < 1 || rows > kMaxExtent || cols > kMaxExtent)
-    throw ShapeError("tiles", "weights [" + std::to_string(rows) + ", " + std::to_string(cols) + "] cannot be tiled");
+    throw ShapeError("tiles", "weights [" + std::to_string(rows) + ", " + std::to_string(cols) +
+                                  "] cannot be tiled");
   check(store != Store::codes, "dense tiles of codes");
   Tiles t{};
   t.rows = rows;
@@ -67,9 +73,15 @@ void put_code(uint8_t* lines, int bits, int64_t r, int64_t k, unsigned code) {
     lines[line * 64 + lane] = static_cast<uint8_t>(lines[line * 64 + lane] | value);
   };
   switch (bits) {
-    case 8: put(quad, code); break;
-    case 4: put(quad / 2, code << (4 * (quad % 2))); break;
-    case 2: put(quad / 4, code << (2 * (quad % 4))); break;
+    case 8:
+      put(quad, code);
+      break;
+    case 4:
+      put(quad / 2, code << (4 * (quad % 2)));
+      break;
+    case 2:
+      put(quad / 4, code << (2 * (quad % 4)));
+      break;
     default: {  // 3
       const int64_t first = k / 32 * 3, q = quad % 8;
       if (q < 6) {
@@ -86,9 +98,12 @@ int get_code(const uint8_t* lines, int bits, int64_t r, int64_t k) {
   const int64_t lane = r * 4 + k % 4, quad = k / 4;
   const auto byte = [&](int64_t line) { return static_cast<int>(lines[line * 64 + lane]); };
   switch (bits) {
-    case 8: return byte(quad);
-    case 4: return (byte(quad / 2) >> (4 * (quad % 2))) & 15;
-    case 2: return (byte(quad / 4) >> (2 * (quad % 4))) & 3;
+    case 8:
+      return byte(quad);
+    case 4:
+      return (byte(quad / 2) >> (4 * (quad % 2))) & 15;
+    case 2:
+      return (byte(quad / 4) >> (2 * (quad % 4))) & 3;
     default: {
       const int64_t first = k / 32 * 3, q = quad % 8;
       if (q < 6) return (byte(first + q / 2) >> (3 * (q % 2))) & 7;
@@ -99,7 +114,8 @@ int get_code(const uint8_t* lines, int bits, int64_t r, int64_t k) {
   }
 }
 
-void for_tiles(ThreadPool* pool, int64_t tiles, const std::function<void(int64_t, int64_t)>& range) {
+void for_tiles(ThreadPool* pool, int64_t tiles,
+               const std::function<void(int64_t, int64_t)>& range) {
   if (pool != nullptr)
     pool->split(tiles, range);
   else
@@ -131,14 +147,16 @@ void TiledWeights::allocate() {
   view_.data = reinterpret_cast<const uint8_t*>(p);
 }
 
-TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader& row, ThreadPool* pool) {
+TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader& row,
+                                      ThreadPool* pool) {
   TiledWeights w;
   w.view_ = layout(spec);
   w.allocate();
   const Tiles& t = w.view_;
   const unsigned top = (1u << spec.bits) - 1;
   for_tiles(pool, w.tiles(), [&](int64_t begin, int64_t end) {
-    std::vector<uint8_t> codes(static_cast<size_t>(t.cols)), zeros(static_cast<size_t>(spec.zeros ? t.groups : 0));
+    std::vector<uint8_t> codes(static_cast<size_t>(t.cols)),
+        zeros(static_cast<size_t>(spec.zeros ? t.groups : 0));
     std::vector<float> scales(static_cast<size_t>(t.groups));
     for (int64_t tile = begin; tile < end; ++tile) {
       auto* base = reinterpret_cast<uint8_t*>(w.data_.get()) + tile * t.tile_bytes;
@@ -148,13 +166,18 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
         row(n, codes, scales, zeros);
         for (int64_t g = 0; g < t.groups; ++g) {
           const float s = scales[static_cast<size_t>(g)];
-          if (!std::isfinite(s)) throw NumericError("tiles", "the scale of row " + std::to_string(n) + ", group " + std::to_string(g) + " is not finite");
+          if (!std::isfinite(s))
+            throw NumericError("tiles", "the scale of row " + std::to_string(n) + ", group " +
+                                            std::to_string(g) + " is not finite");
           if (t.scales_f32) {
             std::memcpy(base + (g * kTileRows + r) * 4, &s, 4);
           } else {
             const uint16_t half = f32_to_f16(s);
             if (f16_to_f32(half) != s)
-              throw NumericError("tiles", "the scale of row " + std::to_string(n) + ", group " + std::to_string(g) + " does not fit f16", "keep f32 scales");
+              throw NumericError("tiles",
+                                 "the scale of row " + std::to_string(n) + ", group " +
+                                     std::to_string(g) + " does not fit f16",
+                                 "keep f32 scales");
             std::memcpy(base + (g * kTileRows + r) * 2, &half, 2);
           }
           if (spec.zeros) base[t.zeros_offset + g * kTileRows + r] = zeros[static_cast<size_t>(g)];
@@ -163,7 +186,9 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
         for (int64_t k = 0; k < t.cols; ++k) {
           const unsigned code = codes[static_cast<size_t>(k)];
           if (code > top)
-            throw InputError("tiles", "code " + std::to_string(code) + " of row " + std::to_string(n) + " does not fit " + std::to_string(spec.bits) + " bits");
+            throw InputError("tiles", "code " + std::to_string(code) + " of row " +
+                                          std::to_string(n) + " does not fit " +
+                                          std::to_string(spec.bits) + " bits");
           put_code(lines, t.bits, r, k, code);
         }
       }
@@ -172,13 +197,16 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
   return w;
 }
 
-TiledWeights TiledWeights::from_codes(const TileSpec& spec, std::span<const uint8_t> codes, std::span<const float> scales,
-                                      std::span<const uint8_t> zeros, ThreadPool* pool) {
+TiledWeights TiledWeights::from_codes(const TileSpec& spec, std::span<const uint8_t> codes,
+                                      std::span<const float> scales, std::span<const uint8_t> zeros,
+                                      ThreadPool* pool) {
   const Tiles t = layout(spec);
   const auto size = [](auto s) { return static_cast<int64_t>(s.size()); };
-  if (size(codes) != t.rows * t.cols || size(scales) != t.rows * t.groups || size(zeros) != (spec.zeros ? t.rows * t.groups : 0))
-    throw ShapeError("tiles", "codes, scales or zero-points do not match [" + std::to_string(t.rows) + ", " + std::to_string(t.cols) + "] with " +
-                                  std::to_string(t.groups) + " groups");
+  if (size(codes) != t.rows * t.cols || size(scales) != t.rows * t.groups ||
+      size(zeros) != (spec.zeros ? t.rows * t.groups : 0))
+    throw ShapeError("tiles", "codes, scales or zero-points do not match [" +
+                                  std::to_string(t.rows) + ", " + std::to_string(t.cols) +
+                                  "] with " + std::to_string(t.groups) + " groups");
   return from_codes(
       spec,
       [&](int64_t n, std::span<uint8_t> c, std::span<float> s, std::span<uint8_t> z) {
@@ -189,7 +217,8 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, std::span<const uint
       pool);
 }
 
-TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store, const DenseRowReader& row, ThreadPool* pool) {
+TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store,
+                                      const DenseRowReader& row, ThreadPool* pool) {
   TiledWeights w;
   w.view_ = dense_layout(rows, cols, store);
   w.allocate();
@@ -203,18 +232,24 @@ TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store, c
       for (int64_t r = 0; r < std::min(kTileRows, rows - tile * kTileRows); ++r) {
         row(tile * kTileRows + r, values);
         for (int64_t k = 0; k < cols; ++k)
-          std::memcpy(base + (k * kTileRows + r) * size, values.data() + k * size, static_cast<size_t>(size));
+          std::memcpy(base + (k * kTileRows + r) * size, values.data() + k * size,
+                      static_cast<size_t>(size));
       }
     }
   });
   return w;
 }
 
-TiledWeights TiledWeights::from_f32(int64_t rows, int64_t cols, std::span<const float> values, ThreadPool* pool) {
-  if (static_cast<int64_t>(values.size()) != rows * cols) throw ShapeError("tiles", "values do not match the shape");
+TiledWeights TiledWeights::from_f32(int64_t rows, int64_t cols, std::span<const float> values,
+                                    ThreadPool* pool) {
+  if (static_cast<int64_t>(values.size()) != rows * cols)
+    throw ShapeError("tiles", "values do not match the shape");
   return from_dense(
       rows, cols, Store::f32,
-      [&](int64_t n, std::span<std::byte> out) { std::memcpy(out.data(), values.data() + n * cols, out.size()); }, pool);
+      [&](int64_t n, std::span<std::byte> out) {
+        std::memcpy(out.data(), values.data() + n * cols, out.size());
+      },
+      pool);
 }
 
 int TiledWeights::code(int64_t row, int64_t col) const {
@@ -237,13 +272,18 @@ float TiledWeights::value(int64_t row, int64_t col) const {
   };
   const int64_t at = col * kTileRows + r;
   switch (view_.store) {
-    case Store::f32: return float_at(base + at * 4);
-    case Store::f16: return f16_to_f32(half_at(base + at * 2));
-    case Store::bf16: return bf16_to_f32(half_at(base + at * 2));
-    case Store::codes: break;
+    case Store::f32:
+      return float_at(base + at * 4);
+    case Store::f16:
+      return f16_to_f32(half_at(base + at * 2));
+    case Store::bf16:
+      return bf16_to_f32(half_at(base + at * 2));
+    case Store::codes:
+      break;
   }
   const int64_t g = col / view_.group, lane = g * kTileRows + r;
-  const float s = view_.scales_f32 ? float_at(base + lane * 4) : f16_to_f32(half_at(base + lane * 2));
+  const float s =
+      view_.scales_f32 ? float_at(base + lane * 4) : f16_to_f32(half_at(base + lane * 2));
   const int z = view_.zeros_offset >= 0 ? base[view_.zeros_offset + lane] : view_.zero;
   return s * static_cast<float>(code(row, col) - z);
 }

@@ -1,23 +1,28 @@
-// Weights as kernels read them: row tiles of 16, built once at load from plain codes or plain floats.
+// Weights as kernels read them: row tiles of 16, built once at load from plain codes or plain
+// floats.
 //
 // Low-bit tile (16 rows x K, contiguous, starts 64-byte aligned):
-//     [ scales: groups x 16 f16 or f32 ][ zero-points: groups x 16 u8, if any ][ pad to 64 ][ codes ][ pad to 64 ]
-// Codes come in lines of 64 bytes = 16 lanes of 32 bits; lane r is row r and its 4 bytes are 4 consecutive k (a quad). A byte holds the
-// same k-position of several quads:
+//     [ scales: groups x 16 f16 or f32 ][ zero-points: groups x 16 u8, if any ][ pad to 64 ][ codes
+//     ][ pad to 64 ]
+// Codes come in lines of 64 bytes = 16 lanes of 32 bits; lane r is row r and its 4 bytes are 4
+// consecutive k (a quad). A byte holds the same k-position of several quads:
 //     b=8: 1 line =  4 k
 //     b=4: 1 line =  8 k   low nibble quad 0, high nibble quad 1
 //     b=2: 1 line = 16 k   2 bits each for quads 0..3
-//     b=3: 3 lines = 32 k  line i: bits 0-2 quad 2i, bits 3-5 quad 2i+1, bits 6-7 two bits of t (line 0 lowest);
+//     b=3: 3 lines = 32 k  line i: bits 0-2 quad 2i, bits 3-5 quad 2i+1, bits 6-7 two bits of t
+//     (line 0 lowest);
 //                          quad 6 = t & 7, quad 7 = t >> 3
-// Codes are unsigned, value = scale * (code - zero). K is padded to a multiple of 32 with code 0 (activations are 0 there), N to a
-// multiple of 16 with scale 0. A group is a multiple of 32 k; the last one may be short. Example: N = 1, K = 4, one group,
-// b = 8, codes 1 2 3 4, scale 1: 64 bytes of scales (f16, padded), then one line `1 2 3 4 0 ...` and 7 lines of zeros.
-// Bits per weight: b + 16/g (+ 8/g with zero-points).
+// Codes are unsigned, value = scale * (code - zero). K is padded to a multiple of 32 with code 0
+// (activations are 0 there), N to a multiple of 16 with scale 0. A group is a multiple of 32 k; the
+// last one may be short. Example: N = 1, K = 4, one group, b = 8, codes 1 2 3 4, scale 1: 64 bytes
+// of scales (f16, padded), then one line `1 2 3 4 0 ...` and 7 lines of zeros. Bits per weight: b +
+// 16/g (+ 8/g with zero-points).
 //
 // Dense tile: [K][16] of f32, f16 or bf16, padded to 64 bytes.
 //
-// Threads: building is parallel over tiles when a pool is given; a built TiledWeights is read-only and safe from many threads.
-// Errors: InputError naming the fact (code out of range, group not a multiple of 32, scale that f16 cannot hold).
+// Threads: building is parallel over tiles when a pool is given; a built TiledWeights is read-only
+// and safe from many threads. Errors: InputError naming the fact (code out of range, group not a
+// multiple of 32, scale that f16 cannot hold).
 #pragma once
 
 #include <cstddef>
@@ -37,22 +42,23 @@ namespace halftone::kernel {
 enum class ScaleType : uint8_t { f16, f32 };
 
 struct TileSpec {
-  int64_t rows = 0, cols = 0;             // N, K
-  int bits = 4;                           // 1..8; kept in 2, 3, 4 or 8 (stored_bits)
-  int64_t group = 0;                      // multiple of 32, or 0: one scale per row
+  int64_t rows = 0, cols = 0;  // N, K
+  int bits = 4;                // 1..8; kept in 2, 3, 4 or 8 (stored_bits)
+  int64_t group = 0;           // multiple of 32, or 0: one scale per row
   ScaleType scales = ScaleType::f16;
-  bool zeros = false;                     // zero-points stored; else every one is `zero`
-  int zero = 8;                           // symmetric: 2^(bits-1)
+  bool zeros = false;  // zero-points stored; else every one is `zero`
+  int zero = 8;        // symmetric: 2^(bits-1)
   bool operator==(const TileSpec&) const = default;
 };
 
-int stored_bits(int bits);                       // 1, 2 -> 2; 3 -> 3; 4 -> 4; 5..8 -> 8
-int64_t tiled_bytes(const TileSpec& spec);       // known before anything is read
+int stored_bits(int bits);                  // 1, 2 -> 2; 3 -> 3; 4 -> 4; 5..8 -> 8
+int64_t tiled_bytes(const TileSpec& spec);  // known before anything is read
 int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store);
 
-// Fills one row: codes [K], scales [groups], zeros [groups] (empty when spec.zeros is false). Called once per row, in any
-// order, from several threads; may throw.
-using CodeRowReader = std::function<void(int64_t row, std::span<uint8_t> codes, std::span<float> scales, std::span<uint8_t> zeros)>;
+// Fills one row: codes [K], scales [groups], zeros [groups] (empty when spec.zeros is false).
+// Called once per row, in any order, from several threads; may throw.
+using CodeRowReader = std::function<void(int64_t row, std::span<uint8_t> codes,
+                                         std::span<float> scales, std::span<uint8_t> zeros)>;
 // Fills one row of f32 values (Store::f32) or of 16-bit patterns (f16, bf16) as raw bytes.
 using DenseRowReader = std::function<void(int64_t row, std::span<std::byte> values)>;
 
@@ -60,12 +66,16 @@ class TiledWeights {
  public:
   TiledWeights() = default;
 
-  static TiledWeights from_codes(const TileSpec& spec, const CodeRowReader& row, ThreadPool* pool = nullptr);
+  static TiledWeights from_codes(const TileSpec& spec, const CodeRowReader& row,
+                                 ThreadPool* pool = nullptr);
   // codes u8 [N][K], scales f32 [N][groups], zeros u8 [N][groups] or empty
-  static TiledWeights from_codes(const TileSpec& spec, std::span<const uint8_t> codes, std::span<const float> scales,
-                                 std::span<const uint8_t> zeros, ThreadPool* pool = nullptr);
-  static TiledWeights from_dense(int64_t rows, int64_t cols, Store store, const DenseRowReader& row, ThreadPool* pool = nullptr);
-  static TiledWeights from_f32(int64_t rows, int64_t cols, std::span<const float> values, ThreadPool* pool = nullptr);
+  static TiledWeights from_codes(const TileSpec& spec, std::span<const uint8_t> codes,
+                                 std::span<const float> scales, std::span<const uint8_t> zeros,
+                                 ThreadPool* pool = nullptr);
+  static TiledWeights from_dense(int64_t rows, int64_t cols, Store store, const DenseRowReader& row,
+                                 ThreadPool* pool = nullptr);
+  static TiledWeights from_f32(int64_t rows, int64_t cols, std::span<const float> values,
+                               ThreadPool* pool = nullptr);
 
   int64_t rows() const { return view_.rows; }
   int64_t cols() const { return view_.cols; }
@@ -74,7 +84,8 @@ class TiledWeights {
   bool dense() const { return view_.store != Store::codes; }
   const Tiles& view() const { return view_; }
 
-  // One element as a number, for embeddings, tests and inspection: scale * (code - zero), or the dense value.
+  // One element as a number, for embeddings, tests and inspection: scale * (code - zero), or the
+  // dense value.
   float value(int64_t row, int64_t col) const;
   // A whole row, f32 [K].
   void row(int64_t row, std::span<float> out) const;
@@ -89,8 +100,8 @@ class TiledWeights {
   std::unique_ptr<std::byte[], Free> data_;
 };
 
-// The largest number of k that one integer sum covers: a multiple of 32, at most 256 and at most `limit`, that divides the
-// group (any, where the group is the whole row).
+// The largest number of k that one integer sum covers: a multiple of 32, at most 256 and at most
+// `limit`, that divides the group (any, where the group is the whole row).
 int64_t unit_for(const Tiles& w, int64_t limit = kMaxUnit);
 
 }  // namespace halftone::kernel

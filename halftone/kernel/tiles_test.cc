@@ -20,7 +20,12 @@ using testing::Problem;
 TEST(Tiles, GiveBackEveryCodeAndValue) {
   for (const int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
     for (const int64_t k : {1, 40, 64, 100, 576}) {
-      const Problem p({.bits = bits, .n = 37, .k = k, .group = k == 64 ? 0 : 32, .zeros = bits % 2 == 0, .scales = ScaleType::f32});
+      const Problem p({.bits = bits,
+                       .n = 37,
+                       .k = k,
+                       .group = k == 64 ? 0 : 32,
+                       .zeros = bits % 2 == 0,
+                       .scales = ScaleType::f32});
       const TiledWeights w = p.tiled();
       EXPECT_EQ(w.bytes(), tiled_bytes(p.spec));
       EXPECT_EQ(reinterpret_cast<uintptr_t>(w.view().data) % 64, 0u);
@@ -30,7 +35,8 @@ TEST(Tiles, GiveBackEveryCodeAndValue) {
         w.row(n, row);
         for (int64_t i = 0; i < k; ++i) {
           ASSERT_EQ(w.code(n, i), p.code(n, i)) << bits << " bits, " << n << ", " << i;
-          ASSERT_EQ(row[static_cast<size_t>(i)], p.scale(n, i) * static_cast<float>(p.code(n, i) - p.zero(n, i)));
+          ASSERT_EQ(row[static_cast<size_t>(i)],
+                    p.scale(n, i) * static_cast<float>(p.code(n, i) - p.zero(n, i)));
         }
       }
     }
@@ -47,8 +53,10 @@ TEST(Tiles, HaveTheDocumentedBytes) {
   const uint8_t* line = w.view().data + 64;
   EXPECT_THAT(std::vector<int>(line, line + 5), ::testing::ElementsAre(1, 2, 3, 4, 0));
   // W4 group 128 on K = 4096: 4.125 bits a weight.
-  EXPECT_EQ(tiled_bytes({.rows = 4096, .cols = 4096, .bits = 4, .group = 128}), int64_t{4096} * 4096 / 8 * 4125 / 1000);
-  EXPECT_EQ(tiled_bytes({.rows = 4096, .cols = 4096, .bits = 3, .group = 64, .zeros = true}), int64_t{4096} * 4096 / 8 * 3375 / 1000);
+  EXPECT_EQ(tiled_bytes({.rows = 4096, .cols = 4096, .bits = 4, .group = 128}),
+            int64_t{4096} * 4096 / 8 * 4125 / 1000);
+  EXPECT_EQ(tiled_bytes({.rows = 4096, .cols = 4096, .bits = 3, .group = 64, .zeros = true}),
+            int64_t{4096} * 4096 / 8 * 3375 / 1000);
 }
 
 TEST(Tiles, NibblesOfALineAreNeighbouringQuads) {
@@ -56,7 +64,8 @@ TEST(Tiles, NibblesOfALineAreNeighbouringQuads) {
   const std::vector<uint8_t> codes = {0, 1, 2, 3, 4, 5, 6, 7, 15, 14, 13, 12, 11, 10, 9, 8};
   const TiledWeights w = TiledWeights::from_codes(spec, codes, std::vector<float>{1, 1}, {});
   const uint8_t* line = w.view().data + w.view().codes_offset;
-  EXPECT_THAT(std::vector<int>(line, line + 8), ::testing::ElementsAre(0x40, 0x51, 0x62, 0x73, 0xbf, 0xae, 0x9d, 0x8c));
+  EXPECT_THAT(std::vector<int>(line, line + 8),
+              ::testing::ElementsAre(0x40, 0x51, 0x62, 0x73, 0xbf, 0xae, 0x9d, 0x8c));
 }
 
 TEST(Tiles, RefuseWhatTheyCannotHold) {
@@ -71,17 +80,33 @@ TEST(Tiles, RefuseWhatTheyCannotHold) {
   EXPECT_EQ(text([] { tiled_bytes({.rows = 4, .cols = 64, .bits = 9}); }),
             "error[E_USAGE] tiles: 9 bits cannot be tiled; use 1 to 8");
   EXPECT_EQ(text([] { tiled_bytes({.rows = 4, .cols = 64, .bits = 4, .group = 48}); }),
-            "error[E_USAGE] tiles: group 48 is not a multiple of 32; use a multiple of 32, or one scale per row");
-  EXPECT_EQ(text([] { tiled_bytes({.rows = 0, .cols = 64}); }), "error[E_MISMATCH] tiles: weights [0, 64] cannot be tiled");
+            "error[E_USAGE] tiles: group 48 is not a multiple of 32; use a multiple of 32, or one "
+            "scale per row");
+  EXPECT_EQ(text([] { tiled_bytes({.rows = 0, .cols = 64}); }),
+            "error[E_MISMATCH] tiles: weights [0, 64] cannot be tiled");
   const std::vector<uint8_t> codes = {1, 8};
-  EXPECT_EQ(text([&] { TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 3}, codes, std::vector<float>{1}, {}); }),
+  EXPECT_EQ(text([&] {
+              TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 3}, codes,
+                                       std::vector<float>{1}, {});
+            }),
             "error[E_USAGE] tiles: code 8 of row 0 does not fit 3 bits");
-  EXPECT_EQ(text([&] { TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 4}, codes, std::vector<float>{0.1f}, {}); }),
-            "error[E_NONFINITE] tiles: the scale of row 0, group 0 does not fit f16; keep f32 scales");
-  EXPECT_EQ(text([&] { TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 4}, codes, std::vector<float>{std::nanf("")}, {}); }),
+  EXPECT_EQ(
+      text([&] {
+        TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 4}, codes, std::vector<float>{0.1f},
+                                 {});
+      }),
+      "error[E_NONFINITE] tiles: the scale of row 0, group 0 does not fit f16; keep f32 scales");
+  EXPECT_EQ(text([&] {
+              TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 4}, codes,
+                                       std::vector<float>{std::nanf("")}, {});
+            }),
             "error[E_NONFINITE] tiles: the scale of row 0, group 0 is not finite");
-  EXPECT_EQ(text([&] { TiledWeights::from_codes({.rows = 1, .cols = 3, .bits = 4}, codes, std::vector<float>{1}, {}); }),
-            "error[E_MISMATCH] tiles: codes, scales or zero-points do not match [1, 3] with 1 groups");
+  EXPECT_EQ(
+      text([&] {
+        TiledWeights::from_codes({.rows = 1, .cols = 3, .bits = 4}, codes, std::vector<float>{1},
+                                 {});
+      }),
+      "error[E_MISMATCH] tiles: codes, scales or zero-points do not match [1, 3] with 1 groups");
 }
 
 TEST(Tiles, AReaderThatThrowsReachesTheCaller) {
@@ -108,8 +133,10 @@ TEST(Activations, AreTheSameIntegersOnEveryIsa) {
   for (const int64_t k : {1, 31, 32, 33, 100, 576}) {
     for (const int64_t m : {1, 5, 8, 9, 17}) {
       Problem p({.bits = 4, .n = 1, .k = k, .group = 0, .m = m, .block = 64});
-      for (int64_t i = 0; i < m * k; i += 5) p.x[static_cast<size_t>(i)] = 0.5f * static_cast<float>(i % 9);  // ties
-      for (int64_t i = 0; i < k; ++i) p.x[static_cast<size_t>(i)] *= m == 5 ? 1e-35f : 1.0f;             // a row that counts as zero
+      for (int64_t i = 0; i < m * k; i += 5)
+        p.x[static_cast<size_t>(i)] = 0.5f * static_cast<float>(i % 9);  // ties
+      for (int64_t i = 0; i < k; ++i)
+        p.x[static_cast<size_t>(i)] *= m == 5 ? 1e-35f : 1.0f;  // a row that counts as zero
       const TiledWeights w = p.tiled();
       for (const int64_t block : {32, 64, 256}) {
         const ActivationPlan plan = plan_int8(w.view(), block);
@@ -120,18 +147,24 @@ TEST(Activations, AreTheSameIntegersOnEveryIsa) {
             for (int64_t begin = 0; begin < k; begin += plan.block) {
               const int64_t end = std::min(k, begin + plan.block);
               float most = 0;
-              for (int64_t c = begin; c < end; ++c) most = std::max(most, std::abs(p.x[static_cast<size_t>(i * k + c)]));
+              for (int64_t c = begin; c < end; ++c)
+                most = std::max(most, std::abs(p.x[static_cast<size_t>(i * k + c)]));
               const bool zero = most < 0x1p-100f;
-              ASSERT_EQ(a.scale(i, begin / plan.unit), zero ? 0.0f : most / 127.0f) << kernels->name;
+              ASSERT_EQ(a.scale(i, begin / plan.unit), zero ? 0.0f : most / 127.0f)
+                  << kernels->name;
               for (int64_t c = begin; c < end; ++c) {
                 const float x = p.x[static_cast<size_t>(i * k + c)];
-                ASSERT_EQ(a.code(i, c), zero ? 0 : static_cast<int>(std::nearbyint(x * (127.0f / most)))) << kernels->name << " k " << c;
-                ASSERT_LE(std::abs(a.value(i, c) - x), 0.5001f * a.scale(i, c / plan.unit) + (zero ? 0x1p-100f : 0.0f));
+                ASSERT_EQ(a.code(i, c),
+                          zero ? 0 : static_cast<int>(std::nearbyint(x * (127.0f / most))))
+                    << kernels->name << " k " << c;
+                ASSERT_LE(std::abs(a.value(i, c) - x),
+                          0.5001f * a.scale(i, c / plan.unit) + (zero ? 0x1p-100f : 0.0f));
               }
             }
             for (int64_t u = 0; u < plan.units(); ++u) {
               int sum = 0;
-              for (int64_t c = u * plan.unit; c < std::min(k, (u + 1) * plan.unit); ++c) sum += a.code(i, c);
+              for (int64_t c = u * plan.unit; c < std::min(k, (u + 1) * plan.unit); ++c)
+                sum += a.code(i, c);
               ASSERT_EQ(a.sum(i, u), sum) << kernels->name;
             }
           }
@@ -156,7 +189,8 @@ TEST(Activations, ANonFiniteValueMakesItsRowNaNAndNoOther) {
               if (plan.int8) {
                 ASSERT_EQ(std::isnan(y[static_cast<size_t>(i * 20 + n)]), i == 1) << kernels->name;
               }
-              ASSERT_EQ(!std::isfinite(y[static_cast<size_t>(i * 20 + n)]), i == 1) << kernels->name;
+              ASSERT_EQ(!std::isfinite(y[static_cast<size_t>(i * 20 + n)]), i == 1)
+                  << kernels->name;
             }
         }
       }
@@ -175,7 +209,9 @@ TEST(Isa, IsForcedByNameOrRefused) {
     choose_isa("sse9");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.line(), "error[E_USAGE] HALFTONE_ISA: unknown instruction set \"sse9\"; one of: scalar, avx2, avx512vnni");
+    EXPECT_EQ(e.line(),
+              "error[E_USAGE] HALFTONE_ISA: unknown instruction set \"sse9\"; one of: scalar, "
+              "avx2, avx512vnni");
   }
   EXPECT_FALSE(cpu_name().empty());
 }
@@ -185,11 +221,13 @@ TEST(Isa, EverySweepIncludesEverySetThisMachineCanRunOrEmulate) {
   std::vector<std::string> names;
   for (const Kernels* kernels : testing::tables_here()) names.emplace_back(kernels->name);
   EXPECT_THAT(names, ::testing::Contains("scalar"));
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // CMakeLists.txt says why
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)  // CMakeLists.txt says why
   EXPECT_THAT(names, ::testing::Contains("avx512vnni (emulated)"));
 #endif
   for (const auto& name : names) std::cout << "[ kernels  ] " << name << "\n";
-  EXPECT_EQ(names.size(), usable_isas().size() + static_cast<size_t>(std::ranges::count(names, "avx512vnni (emulated)")));
+  EXPECT_EQ(names.size(), usable_isas().size() + static_cast<size_t>(std::ranges::count(
+                                                     names, "avx512vnni (emulated)")));
 }
 
 }  // namespace

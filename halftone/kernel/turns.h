@@ -1,5 +1,6 @@
-// How the loops of exact-mode decode go through codes, the same for every instruction set. Included by per-ISA files: templates in an
-// anonymous namespace, so that no copy compiled with their flags is linked elsewhere.
+// How the loops of exact-mode decode go through codes, the same for every instruction set. Included
+// by per-ISA files: templates in an anonymous namespace, so that no copy compiled with their flags
+// is linked elsewhere.
 #pragma once
 
 namespace halftone::kernel {
@@ -16,7 +17,8 @@ struct Index {
   static constexpr int kValue = I;
 };
 template <int N, int I = 0, class F>
-inline __attribute__((always_inline)) void unrolled(const F& f) {  // f(Index<0>()), ... f(Index<N - 1>())
+inline __attribute__((always_inline)) void unrolled(
+    const F& f) {  // f(Index<0>()), ... f(Index<N - 1>())
   if constexpr (I < N) {
     f(Index<I>());
     unrolled<N, I + 1>(f);

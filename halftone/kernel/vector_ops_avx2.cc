@@ -13,7 +13,8 @@ struct Lanes {
     __m256 low, high;
   };
   static __m256i mask(int64_t n) {  // the first n of 8 lanes
-    alignas(32) static constexpr int32_t kMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+    alignas(32) static constexpr int32_t kMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                      0,  0,  0,  0,  0,  0,  0,  0};
     const int64_t kept = n < 0 ? 0 : n > 8 ? 8 : n;
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMask + 8 - kept));
   }
@@ -23,7 +24,9 @@ struct Lanes {
   }
   static V set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static V load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-  static V load(const float* p, int64_t n, float fill) { return {some(p, n, fill), some(p + 8, n - 8, fill)}; }
+  static V load(const float* p, int64_t n, float fill) {
+    return {some(p, n, fill), some(p + 8, n - 8, fill)};
+  }
   static void store(float* p, V v) {
     _mm256_storeu_ps(p, v.low);
     _mm256_storeu_ps(p + 8, v.high);
@@ -38,7 +41,9 @@ struct Lanes {
   static V mul(V a, V b) { return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)}; }
   static V div(V a, V b) { return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)}; }
   static V sqrt(V a) { return {_mm256_sqrt_ps(a.low), _mm256_sqrt_ps(a.high)}; }
-  static V fma(V a, V b, V c) { return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)}; }
+  static V fma(V a, V b, V c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+  }
   static V max(V a, V b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
   static V min(V a, V b) { return {_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)}; }
   static V abs(V a) {
@@ -46,18 +51,24 @@ struct Lanes {
     return {_mm256_and_ps(a.low, m), _mm256_and_ps(a.high, m)};
   }
   static V round(V a) {
-    return {_mm256_round_ps(a.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _mm256_round_ps(a.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+    return {_mm256_round_ps(a.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+            _mm256_round_ps(a.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
   }
   static __m256 power(__m256 n) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
   }
-  static V exponent(V r, V n) { return {_mm256_mul_ps(r.low, power(n.low)), _mm256_mul_ps(r.high, power(n.high))}; }
+  static V exponent(V r, V n) {
+    return {_mm256_mul_ps(r.low, power(n.low)), _mm256_mul_ps(r.high, power(n.high))};
+  }
   static V zero_unless_ge(V x, V limit, V v) {
-    return {_mm256_and_ps(v.low, _mm256_cmp_ps(x.low, limit.low, _CMP_NLT_UQ)), _mm256_and_ps(v.high, _mm256_cmp_ps(x.high, limit.high, _CMP_NLT_UQ))};
+    return {_mm256_and_ps(v.low, _mm256_cmp_ps(x.low, limit.low, _CMP_NLT_UQ)),
+            _mm256_and_ps(v.high, _mm256_cmp_ps(x.high, limit.high, _CMP_NLT_UQ))};
   }
   static V select_negative(V x, V a, V b) {
     const __m256 zero = _mm256_setzero_ps();
-    return {_mm256_blendv_ps(b.low, a.low, _mm256_cmp_ps(x.low, zero, _CMP_LT_OQ)), _mm256_blendv_ps(b.high, a.high, _mm256_cmp_ps(x.high, zero, _CMP_LT_OQ))};
+    return {_mm256_blendv_ps(b.low, a.low, _mm256_cmp_ps(x.low, zero, _CMP_LT_OQ)),
+            _mm256_blendv_ps(b.high, a.high, _mm256_cmp_ps(x.high, zero, _CMP_LT_OQ))};
   }
   static float sum(V v) {
     const __m256 eight = _mm256_add_ps(v.low, v.high);
@@ -77,10 +88,12 @@ struct Lanes {
       for (int64_t i = 0; i < n; ++i) some_halves[i] = p[i];
       p = some_halves;
     }
-    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
+    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+            _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
   }
   static void store_f16(uint16_t* p, V v, int64_t n) {
-    const __m128i low = _mm256_cvtps_ph(v.low, _MM_FROUND_TO_NEAREST_INT), high = _mm256_cvtps_ph(v.high, _MM_FROUND_TO_NEAREST_INT);
+    const __m128i low = _mm256_cvtps_ph(v.low, _MM_FROUND_TO_NEAREST_INT),
+                  high = _mm256_cvtps_ph(v.high, _MM_FROUND_TO_NEAREST_INT);
     alignas(32) uint16_t some_halves[16];
     uint16_t* to = n >= 16 ? p : some_halves;
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), low);

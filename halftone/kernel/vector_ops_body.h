@@ -1,12 +1,15 @@
-// The operations of vector_ops.h over 16 lanes of an instruction set. A *_<isa>.cc file defines `struct Lanes` in its anonymous
-// namespace and includes this there; so every copy is private to the flags it was compiled with, and all do the same arithmetic.
+// The operations of vector_ops.h over 16 lanes of an instruction set. A *_<isa>.cc file defines
+// `struct Lanes` in its anonymous namespace and includes this there; so every copy is private to
+// the flags it was compiled with, and all do the same arithmetic.
 //
-// Lanes: load(p), load(p, n, fill), store(p, v), store(p, v, n), set(x), add, sub, mul, div, sqrt, fma(a, b, c) = a * b + c,
-// max(a, b) = a > b ? a : b, min(a, b) = a < b ? a : b (so b survives if either is NaN), exponent(r, n) = r * 2^n
-// for integral n in -126..127, round (half to even), zero_unless_ge(x, limit, v) (NaN counts as ge), select_negative(x, a, b) = x < 0 ? a : b,
-// abs, sum (tree), largest, load_f16(p, n), store_f16(p, v, n).
+// Lanes: load(p), load(p, n, fill), store(p, v), store(p, v, n), set(x), add, sub, mul, div, sqrt,
+// fma(a, b, c) = a * b + c, max(a, b) = a > b ? a : b, min(a, b) = a < b ? a : b (so b survives if
+// either is NaN), exponent(r, n) = r * 2^n for integral n in -126..127, round (half to even),
+// zero_unless_ge(x, limit, v) (NaN counts as ge), select_negative(x, a, b) = x < 0 ? a : b, abs,
+// sum (tree), largest, load_f16(p, n), store_f16(p, v, n).
 
-// e^x for x up to 88, 0 below -87.3: x = n ln2 + r, |r| <= ln2 / 2, then a polynomial of degree 6 (Cephes).
+// e^x for x up to 88, 0 below -87.3: x = n ln2 + r, |r| <= ln2 / 2, then a polynomial of degree 6
+// (Cephes).
 inline Lanes::V exp_lanes(Lanes::V x) {
   const auto low = Lanes::set(-87.3f);
   const auto t = Lanes::min(Lanes::set(88.3f), Lanes::max(low, x));
@@ -30,12 +33,14 @@ inline Lanes::V times_sigmoid(Lanes::V x, Lanes::V s) {
   return Lanes::div(x, Lanes::add(Lanes::set(1.0f), e));
 }
 
-// x * Phi(x) = x * erfc(-x / sqrt 2) / 2; erfc by the Chebyshev fit of Numerical Recipes (relative error 1.2e-7).
+// x * Phi(x) = x * erfc(-x / sqrt 2) / 2; erfc by the Chebyshev fit of Numerical Recipes (relative
+// error 1.2e-7).
 inline Lanes::V gelu_lanes(Lanes::V x) {
   const auto z = Lanes::mul(Lanes::abs(x), Lanes::set(0.70710678118654752f));
   const auto t = Lanes::div(Lanes::set(1.0f), Lanes::fma(z, Lanes::set(0.5f), Lanes::set(1.0f)));
   auto p = Lanes::set(0.17087277f);
-  constexpr float kFit[] = {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f, 0.09678418f, 0.37409196f, 1.00002368f, -1.26551223f};
+  constexpr float kFit[] = {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f,
+                            0.09678418f,  0.37409196f, 1.00002368f,  -1.26551223f};
   for (const float c : kFit) p = Lanes::fma(p, t, Lanes::set(c));
   p = Lanes::sub(p, Lanes::mul(z, z));
   const auto tail = Lanes::mul(Lanes::mul(t, exp_lanes(p)), Lanes::set(0.5f));  // Phi(-|x|)
@@ -68,18 +73,23 @@ void rms_norm(const float* x, const float* weight, float epsilon, int64_t n, flo
   });
   const auto root = Lanes::sqrt(Lanes::set(squares / static_cast<float>(n) + epsilon));
   const auto factor = Lanes::div(Lanes::set(1.0f), root);
-  each(n, y, [&](int64_t i, int64_t left) { return Lanes::mul(Lanes::mul(at(x, i, left), factor), at(weight, i, left)); });
+  each(n, y, [&](int64_t i, int64_t left) {
+    return Lanes::mul(Lanes::mul(at(x, i, left), factor), at(weight, i, left));
+  });
 }
 
-void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, int64_t n, float* y) noexcept {
-  const float sum_x = total(n, [&](Lanes::V sum, int64_t i, int64_t left) { return Lanes::add(sum, at(x, i, left)); });
+void layer_norm(const float* x, const float* weight, const float* bias, float epsilon, int64_t n,
+                float* y) noexcept {
+  const float sum_x = total(
+      n, [&](Lanes::V sum, int64_t i, int64_t left) { return Lanes::add(sum, at(x, i, left)); });
   const float middle = sum_x / static_cast<float>(n);
   const auto mean = Lanes::set(middle);
   const float squares = total(n, [&](Lanes::V sum, int64_t i, int64_t left) {
     const auto v = Lanes::sub(at(x, i, left, middle), mean);
     return Lanes::fma(v, v, sum);
   });
-  const auto factor = Lanes::div(Lanes::set(1.0f), Lanes::sqrt(Lanes::set(squares / static_cast<float>(n) + epsilon)));
+  const auto factor = Lanes::div(
+      Lanes::set(1.0f), Lanes::sqrt(Lanes::set(squares / static_cast<float>(n) + epsilon)));
   each(n, y, [&](int64_t i, int64_t left) {
     const auto v = Lanes::mul(Lanes::sub(at(x, i, left), mean), factor);
     const auto b = bias != nullptr ? at(bias, i, left) : Lanes::set(0.0f);
@@ -97,7 +107,8 @@ float exp_sum(const float* x, int64_t n, float scale, float max, float* y) noexc
   const auto s = Lanes::set(scale), m = Lanes::set(-max);
   auto sum = Lanes::set(0.0f);
   each(n, y, [&](int64_t i, int64_t left) {
-    const auto e = exp_lanes(Lanes::fma(at(x, i, left, -__builtin_inff()), s, m));  // filled lanes add exp(-infinity) = 0
+    const auto e = exp_lanes(Lanes::fma(at(x, i, left, -__builtin_inff()), s,
+                                        m));  // filled lanes add exp(-infinity) = 0
     sum = Lanes::add(sum, e);
     return e;
   });
@@ -164,7 +175,8 @@ void rope_half(float* x, const float* cosine, const float* sine, int64_t half) n
   for (int64_t i = 0; i < half; i += 16) {
     const int64_t n = half - i;
     const auto a = at(x, i, n), b = at(x + half, i, n), c = at(cosine, i, n), s = at(sine, i, n);
-    const auto first = Lanes::sub(Lanes::mul(a, c), Lanes::mul(b, s)), second = Lanes::add(Lanes::mul(b, c), Lanes::mul(a, s));
+    const auto first = Lanes::sub(Lanes::mul(a, c), Lanes::mul(b, s)),
+               second = Lanes::add(Lanes::mul(b, c), Lanes::mul(a, s));
     Lanes::store(x + i, first, n);
     Lanes::store(x + half + i, second, n);
   }
@@ -180,11 +192,14 @@ void multiply(const float* a, const float* b, int64_t n, float* y) noexcept {
 
 void axpy(float a, const float* x, int64_t n, float* y) noexcept {
   const auto v = Lanes::set(a);
-  each(n, y, [&](int64_t i, int64_t left) { return Lanes::fma(v, at(x, i, left), at(y, i, left)); });
+  each(n, y,
+       [&](int64_t i, int64_t left) { return Lanes::fma(v, at(x, i, left), at(y, i, left)); });
 }
 
 float dot(const float* a, const float* b, int64_t n) noexcept {
-  return total(n, [&](Lanes::V sum, int64_t i, int64_t left) { return Lanes::fma(at(a, i, left), at(b, i, left), sum); });
+  return total(n, [&](Lanes::V sum, int64_t i, int64_t left) {
+    return Lanes::fma(at(a, i, left), at(b, i, left), sum);
+  });
 }
 
 void to_f16(const float* x, int64_t n, uint16_t* y) noexcept {
@@ -195,33 +210,54 @@ void from_f16(const uint16_t* x, int64_t n, float* y) noexcept {
   each(n, y, [&](int64_t i, int64_t left) { return Lanes::load_f16(x + i, left); });
 }
 
-void dots_f16(const float* q, const uint16_t* keys, int64_t stride, int64_t tokens, int64_t n, float* out) noexcept {
+void dots_f16(const float* q, const uint16_t* keys, int64_t stride, int64_t tokens, int64_t n,
+              float* out) noexcept {
   for (int64_t t = 0; t < tokens; ++t) {
     const uint16_t* key = keys + t * stride;
-    out[t] = total(n, [&](Lanes::V sum, int64_t i, int64_t left) { return Lanes::fma(at(q, i, left), Lanes::load_f16(key + i, left), sum); });
+    out[t] = total(n, [&](Lanes::V sum, int64_t i, int64_t left) {
+      return Lanes::fma(at(q, i, left), Lanes::load_f16(key + i, left), sum);
+    });
   }
 }
 
-void weighted_sum_f16(const float* p, const uint16_t* values, int64_t stride, int64_t tokens, int64_t n, float* out) noexcept {
+void weighted_sum_f16(const float* p, const uint16_t* values, int64_t stride, int64_t tokens,
+                      int64_t n, float* out) noexcept {
   int64_t i = 0;
   for (; i + 64 <= n; i += 64) {  // 64 sums in registers while the tokens go by
     Lanes::V sum[4];
     for (int j = 0; j < 4; ++j) sum[j] = Lanes::load(out + i + 16 * j);
     for (int64_t t = 0; t < tokens; ++t) {
       const auto w = Lanes::set(p[t]);
-      for (int j = 0; j < 4; ++j) sum[j] = Lanes::fma(w, Lanes::load_f16(values + t * stride + i + 16 * j, 16), sum[j]);
+      for (int j = 0; j < 4; ++j)
+        sum[j] = Lanes::fma(w, Lanes::load_f16(values + t * stride + i + 16 * j, 16), sum[j]);
     }
     for (int j = 0; j < 4; ++j) Lanes::store(out + i + 16 * j, sum[j]);
   }
   for (; i < n; i += 16) {
     auto sum = at(out, i, n - i);
-    for (int64_t t = 0; t < tokens; ++t) sum = Lanes::fma(Lanes::set(p[t]), Lanes::load_f16(values + t * stride + i, n - i), sum);
+    for (int64_t t = 0; t < tokens; ++t)
+      sum = Lanes::fma(Lanes::set(p[t]), Lanes::load_f16(values + t * stride + i, n - i), sum);
     Lanes::store(out + i, sum, n - i);
   }
 }
 
-constexpr VectorOps kOps = {
-    .rms_norm = rms_norm, .layer_norm = layer_norm, .softmax = softmax, .exp_sum = exp_sum, .max = max_of, .silu = silu,
-    .silu_multiply = silu_multiply, .gelu_erf = gelu_erf, .gelu_tanh = gelu_tanh, .tanh = tanh_of, .rope_half = rope_half, .add = add,
-    .multiply = multiply, .scale = scale_by, .axpy = axpy, .dot = dot, .to_f16 = to_f16, .from_f16 = from_f16, .dots_f16 = dots_f16,
-    .weighted_sum_f16 = weighted_sum_f16};
+constexpr VectorOps kOps = {.rms_norm = rms_norm,
+                            .layer_norm = layer_norm,
+                            .softmax = softmax,
+                            .exp_sum = exp_sum,
+                            .max = max_of,
+                            .silu = silu,
+                            .silu_multiply = silu_multiply,
+                            .gelu_erf = gelu_erf,
+                            .gelu_tanh = gelu_tanh,
+                            .tanh = tanh_of,
+                            .rope_half = rope_half,
+                            .add = add,
+                            .multiply = multiply,
+                            .scale = scale_by,
+                            .axpy = axpy,
+                            .dot = dot,
+                            .to_f16 = to_f16,
+                            .from_f16 = from_f16,
+                            .dots_f16 = dots_f16,
+                            .weighted_sum_f16 = weighted_sum_f16};

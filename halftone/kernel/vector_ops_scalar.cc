@@ -18,25 +18,52 @@ struct Lanes {
     for (size_t i = 0; i < 16; ++i) v[i] = f(i);
     return v;
   }
-  static V set(float x) { return make([&](size_t) { return x; }); }
-  static V load(const float* p) { return make([&](size_t i) { return p[i]; }); }
+  static V set(float x) {
+    return make([&](size_t) { return x; });
+  }
+  static V load(const float* p) {
+    return make([&](size_t i) { return p[i]; });
+  }
   static V load(const float* p, int64_t n, float fill) {
     return make([&](size_t i) { return static_cast<int64_t>(i) < n ? p[i] : fill; });
   }
-  static void store(float* p, const V& v, int64_t n = 16) { std::copy_n(v.begin(), std::min<int64_t>(n, 16), p); }
-  static V add(const V& a, const V& b) { return make([&](size_t i) { return a[i] + b[i]; }); }
-  static V sub(const V& a, const V& b) { return make([&](size_t i) { return a[i] - b[i]; }); }
-  static V mul(const V& a, const V& b) { return make([&](size_t i) { return a[i] * b[i]; }); }
-  static V div(const V& a, const V& b) { return make([&](size_t i) { return a[i] / b[i]; }); }
-  static V sqrt(const V& a) { return make([&](size_t i) { return std::sqrt(a[i]); }); }
-  static V fma(const V& a, const V& b, const V& c) { return make([&](size_t i) { return std::fma(a[i], b[i], c[i]); }); }
-  static V max(const V& a, const V& b) { return make([&](size_t i) { return a[i] > b[i] ? a[i] : b[i]; }); }
-  static V min(const V& a, const V& b) { return make([&](size_t i) { return a[i] < b[i] ? a[i] : b[i]; }); }
-  static V abs(const V& a) { return make([&](size_t i) { return std::fabs(a[i]); }); }
-  static V round(const V& a) { return make([&](size_t i) { return std::nearbyint(a[i]); }); }
+  static void store(float* p, const V& v, int64_t n = 16) {
+    std::copy_n(v.begin(), std::min<int64_t>(n, 16), p);
+  }
+  static V add(const V& a, const V& b) {
+    return make([&](size_t i) { return a[i] + b[i]; });
+  }
+  static V sub(const V& a, const V& b) {
+    return make([&](size_t i) { return a[i] - b[i]; });
+  }
+  static V mul(const V& a, const V& b) {
+    return make([&](size_t i) { return a[i] * b[i]; });
+  }
+  static V div(const V& a, const V& b) {
+    return make([&](size_t i) { return a[i] / b[i]; });
+  }
+  static V sqrt(const V& a) {
+    return make([&](size_t i) { return std::sqrt(a[i]); });
+  }
+  static V fma(const V& a, const V& b, const V& c) {
+    return make([&](size_t i) { return std::fma(a[i], b[i], c[i]); });
+  }
+  static V max(const V& a, const V& b) {
+    return make([&](size_t i) { return a[i] > b[i] ? a[i] : b[i]; });
+  }
+  static V min(const V& a, const V& b) {
+    return make([&](size_t i) { return a[i] < b[i] ? a[i] : b[i]; });
+  }
+  static V abs(const V& a) {
+    return make([&](size_t i) { return std::fabs(a[i]); });
+  }
+  static V round(const V& a) {
+    return make([&](size_t i) { return std::nearbyint(a[i]); });
+  }
   static V exponent(const V& r, const V& n) {
     return make([&](size_t i) {
-      const int32_t whole = n[i] >= -126 && n[i] <= 127 ? static_cast<int32_t>(n[i]) : 0;  // NaN: r is NaN too
+      const int32_t whole =
+          n[i] >= -126 && n[i] <= 127 ? static_cast<int32_t>(n[i]) : 0;  // NaN: r is NaN too
       return r[i] * std::bit_cast<float>((whole + 127) << 23);
     });
   }
@@ -60,7 +87,8 @@ struct Lanes {
     return make([&](size_t i) { return static_cast<int64_t>(i) < n ? f16_to_f32(p[i]) : 0.0f; });
   }
   static void store_f16(uint16_t* p, const V& v, int64_t n) {
-    for (int64_t i = 0; i < std::min<int64_t>(n, 16); ++i) p[i] = f32_to_f16(v[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < std::min<int64_t>(n, 16); ++i)
+      p[i] = f32_to_f16(v[static_cast<size_t>(i)]);
   }
 };
 

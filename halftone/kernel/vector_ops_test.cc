@@ -1,4 +1,5 @@
-// Vector operations against exact math in double, and every instruction set against the scalar one bit by bit.
+// Vector operations against exact math in double, and every instruction set against the scalar one
+// bit by bit.
 #include "halftone/kernel/vector_ops.h"
 
 #include <gmock/gmock.h>
@@ -24,8 +25,10 @@ std::vector<float> normals(int64_t n, double scale, uint64_t seed) {
   return x;
 }
 
-// Runs `op` on every instruction set into a buffer with a guard on both sides, misaligned by one float; gives back the scalar result.
-std::vector<float> run(int64_t n, const std::function<void(const VectorOps&, float*)>& op, std::vector<float> start = {}) {
+// Runs `op` on every instruction set into a buffer with a guard on both sides, misaligned by one
+// float; gives back the scalar result.
+std::vector<float> run(int64_t n, const std::function<void(const VectorOps&, float*)>& op,
+                       std::vector<float> start = {}) {
   std::vector<float> first;
   for (const Kernels* kernels : tables_here()) {
     std::vector<float> y(static_cast<size_t>(n) + 2, 777.0f);
@@ -35,12 +38,14 @@ std::vector<float> run(int64_t n, const std::function<void(const VectorOps&, flo
     EXPECT_EQ(y.back(), 777.0f) << kernels->name;
     const std::vector<float> inner(y.begin() + 1, y.end() - 1);
     if (first.empty()) first = inner;
-    EXPECT_EQ(std::memcmp(first.data(), inner.data(), inner.size() * 4), 0) << kernels->name << ", n " << n;
+    EXPECT_EQ(std::memcmp(first.data(), inner.data(), inner.size() * 4), 0)
+        << kernels->name << ", n " << n;
   }
   return first;
 }
 
-void expect_near(const std::vector<float>& y, const std::function<double(size_t)>& exact, double relative, double absolute) {
+void expect_near(const std::vector<float>& y, const std::function<double(size_t)>& exact,
+                 double relative, double absolute) {
   for (size_t i = 0; i < y.size(); ++i) {
     const double e = exact(i);
     ASSERT_NEAR(y[i], e, relative * std::abs(e) + absolute) << "at " << i << " of " << y.size();
@@ -57,17 +62,25 @@ TEST(VectorOps, Norms) {
     const auto weight = normals(n, 1, 2), bias = normals(n, 1, 3);
     double squares = 0, sum = 0, spread = 0;
     for (const float v : x) squares += 1.0 * v * v, sum += v;
-    const double mean = sum / static_cast<double>(n), root = std::sqrt(squares / static_cast<double>(n) + 1e-5);
+    const double mean = sum / static_cast<double>(n),
+                 root = std::sqrt(squares / static_cast<double>(n) + 1e-5);
     for (const float v : x) spread += (v - mean) * (v - mean);
     const double deviation = std::sqrt(spread / static_cast<double>(n) + 1e-5);
     const double terms = static_cast<double>(n) / 16 + 8;
-    expect_near(run(n, [&](const VectorOps& o, float* y) { o.rms_norm(x.data() + 0, weight.data(), 1e-5f, n, y); }),
-                [&](size_t i) { return x[i] / root * weight[i]; }, terms * kEps, 0);
+    expect_near(
+        run(n, [&](const VectorOps& o,
+                   float* y) { o.rms_norm(x.data() + 0, weight.data(), 1e-5f, n, y); }),
+        [&](size_t i) { return x[i] / root * weight[i]; }, terms * kEps, 0);
     // The mean is known to kEps * |x|, which a small deviation blows up.
     const double shift = terms * kEps * (std::abs(mean) + 3) / deviation * 4;
     for (const float* b : {bias.data(), static_cast<const float*>(nullptr)})
-      expect_near(run(n, [&](const VectorOps& o, float* y) { o.layer_norm(x.data(), weight.data(), b, 1e-5f, n, y); }),
-                  [&](size_t i) { return (x[i] - mean) / deviation * weight[i] + (b != nullptr ? b[i] : 0.0f); }, terms * kEps, shift + 1e-6);
+      expect_near(
+          run(n, [&](const VectorOps& o,
+                     float* y) { o.layer_norm(x.data(), weight.data(), b, 1e-5f, n, y); }),
+          [&](size_t i) {
+            return (x[i] - mean) / deviation * weight[i] + (b != nullptr ? b[i] : 0.0f);
+          },
+          terms * kEps, shift + 1e-6);
   }
 }
 
@@ -78,16 +91,20 @@ TEST(VectorOps, Softmax) {
     double most = -INFINITY, sum = 0;
     for (const float v : x) most = std::max(most, 0.125 * v);
     for (const float v : x) sum += std::exp(0.125 * v - most);
-    const auto y = run(n, [&](const VectorOps& o, float* out) { o.softmax(x.data(), n, 0.125f, out); });
+    const auto y =
+        run(n, [&](const VectorOps& o, float* out) { o.softmax(x.data(), n, 0.125f, out); });
     // exp's argument is off by kEps * |argument| <= 8 * kEps
-    expect_near(y, [&](size_t i) { return std::exp(0.125 * x[i] - most) / sum; }, (20 + static_cast<double>(n) / 16) * kEps, 0);
+    expect_near(
+        y, [&](size_t i) { return std::exp(0.125 * x[i] - most) / sum; },
+        (20 + static_cast<double>(n) / 16) * kEps, 0);
     if (n > 20) {
       EXPECT_EQ(y[3], 0.0f);
     }
     for (const Kernels* kernels : tables_here()) {
       EXPECT_EQ(kernels->vector->max(x.data(), n), *std::max_element(x.begin(), x.end()));
       std::vector<float> e(x.size());
-      const float total = kernels->vector->exp_sum(x.data(), n, 0.125f, static_cast<float>(most), e.data());
+      const float total =
+          kernels->vector->exp_sum(x.data(), n, 0.125f, static_cast<float>(most), e.data());
       EXPECT_NEAR(total, sum, sum * (20 + static_cast<double>(n) / 16) * kEps) << kernels->name;
     }
   }
@@ -95,7 +112,8 @@ TEST(VectorOps, Softmax) {
 
 TEST(VectorOps, SoftmaxOfFarApartValuesIsOneHot) {
   const std::vector<float> x = {-1e30f, 5e3f, 0, -INFINITY};
-  EXPECT_THAT(run(4, [&](const VectorOps& o, float* y) { o.softmax(x.data(), 4, 1, y); }), ::testing::ElementsAre(0, 1, 0, 0));
+  EXPECT_THAT(run(4, [&](const VectorOps& o, float* y) { o.softmax(x.data(), 4, 1, y); }),
+              ::testing::ElementsAre(0, 1, 0, 0));
 }
 
 TEST(VectorOps, Activations) {
@@ -106,14 +124,28 @@ TEST(VectorOps, Activations) {
   const auto up = normals(n, 1, 5);
   const auto silu = [&](size_t i) { return x[i] / (1 + std::exp(-1.0 * x[i])); };
   // Below -88 the true value is smaller than 1e-36 * |x| and counts as absolute error.
-  expect_near(run(n, [&](const VectorOps& o, float* y) { o.silu(x.data(), n, y); }), silu, 8 * kEps, 1e-7);
-  expect_near(run(n, [&](const VectorOps& o, float* y) { o.silu_multiply(x.data(), up.data(), n, y); }), [&](size_t i) { return silu(i) * up[i]; }, 9 * kEps, 3e-7);
+  expect_near(run(n, [&](const VectorOps& o, float* y) { o.silu(x.data(), n, y); }), silu, 8 * kEps,
+              1e-7);
+  expect_near(
+      run(n, [&](const VectorOps& o, float* y) { o.silu_multiply(x.data(), up.data(), n, y); }),
+      [&](size_t i) { return silu(i) * up[i]; }, 9 * kEps, 3e-7);
   const auto phi = [&](size_t i) { return 0.5 * std::erfc(-1.0 * x[i] * std::sqrt(0.5)); };
-  // The fit's 1.2e-7, and e^-z^2 with an argument off by kEps * z^2: 60 * kEps where the value is still 1e-26.
-  expect_near(run(n, [&](const VectorOps& o, float* y) { o.gelu_erf(x.data(), n, y); }), [&](size_t i) { return phi(i) * x[i]; }, 4e-7, 1e-7);
-  expect_near(run(n, [&](const VectorOps& o, float* y) { o.gelu_tanh(x.data(), n, y); }),
-              [&](size_t i) { return 0.5 * x[i] * (1 + std::tanh(std::sqrt(2 / M_PI) * (x[i] + 0.044715 * std::pow(static_cast<double>(x[i]), 3)))); }, 3e-7, 1e-6);
-  expect_near(run(n, [&](const VectorOps& o, float* y) { o.tanh(x.data(), n, y); }), [&](size_t i) { return std::tanh(static_cast<double>(x[i])); }, 6e-7, 0);
+  // The fit's 1.2e-7, and e^-z^2 with an argument off by kEps * z^2: 60 * kEps where the value is
+  // still 1e-26.
+  expect_near(
+      run(n, [&](const VectorOps& o, float* y) { o.gelu_erf(x.data(), n, y); }),
+      [&](size_t i) { return phi(i) * x[i]; }, 4e-7, 1e-7);
+  expect_near(
+      run(n, [&](const VectorOps& o, float* y) { o.gelu_tanh(x.data(), n, y); }),
+      [&](size_t i) {
+        return 0.5 * x[i] *
+               (1 + std::tanh(std::sqrt(2 / M_PI) *
+                              (x[i] + 0.044715 * std::pow(static_cast<double>(x[i]), 3))));
+      },
+      3e-7, 1e-6);
+  expect_near(
+      run(n, [&](const VectorOps& o, float* y) { o.tanh(x.data(), n, y); }),
+      [&](size_t i) { return std::tanh(static_cast<double>(x[i])); }, 6e-7, 0);
 }
 
 TEST(VectorOps, ExpIsWithinTwoUlp) {
@@ -151,22 +183,41 @@ TEST(VectorOps, RopeTurnsPairsHalfAHeadApart) {
       c.push_back(static_cast<float>(std::cos(0.3 * static_cast<double>(i))));
       s.push_back(static_cast<float>(std::sin(0.3 * static_cast<double>(i))));
     }
-    const auto y = run(2 * half, [&](const VectorOps& o, float* out) { o.rope_half(out, c.data(), s.data(), half); }, x);
+    const auto y = run(
+        2 * half,
+        [&](const VectorOps& o, float* out) { o.rope_half(out, c.data(), s.data(), half); }, x);
     const auto h = static_cast<size_t>(half);
-    expect_near(y, [&](size_t i) { return i < h ? 1.0 * x[i] * c[i] - 1.0 * x[i + h] * s[i] : 1.0 * x[i] * c[i - h] + 1.0 * x[i - h] * s[i - h]; }, 0, 1e-6);
+    expect_near(
+        y,
+        [&](size_t i) {
+          return i < h ? 1.0 * x[i] * c[i] - 1.0 * x[i + h] * s[i]
+                       : 1.0 * x[i] * c[i - h] + 1.0 * x[i - h] * s[i - h];
+        },
+        0, 1e-6);
   }
 }
 
 TEST(VectorOps, LinearAlgebra) {
   for (const int64_t n : kLengths) {
     const auto a = normals(n, 1, 7), b = normals(n, 1, 8);
-    expect_near(run(n, [&](const VectorOps& o, float* y) { o.add(a.data(), b.data(), n, y); }), [&](size_t i) { return a[i] + b[i]; }, 0, 0);
-    expect_near(run(n, [&](const VectorOps& o, float* y) { o.multiply(a.data(), b.data(), n, y); }), [&](size_t i) { return a[i] * b[i]; }, 0, 0);
-    expect_near(run(n, [&](const VectorOps& o, float* y) { o.scale(a.data(), 3.1f, n, y); }), [&](size_t i) { return a[i] * 3.1f; }, 0, 0);
-    expect_near(run(n, [&](const VectorOps& o, float* y) { o.axpy(2.5f, a.data(), n, y); }, b), [&](size_t i) { return std::fma(2.5f, a[i], b[i]); }, 0, 0);
+    expect_near(
+        run(n, [&](const VectorOps& o, float* y) { o.add(a.data(), b.data(), n, y); }),
+        [&](size_t i) { return a[i] + b[i]; }, 0, 0);
+    expect_near(
+        run(n, [&](const VectorOps& o, float* y) { o.multiply(a.data(), b.data(), n, y); }),
+        [&](size_t i) { return a[i] * b[i]; }, 0, 0);
+    expect_near(
+        run(n, [&](const VectorOps& o, float* y) { o.scale(a.data(), 3.1f, n, y); }),
+        [&](size_t i) { return a[i] * 3.1f; }, 0, 0);
+    expect_near(
+        run(
+            n, [&](const VectorOps& o, float* y) { o.axpy(2.5f, a.data(), n, y); }, b),
+        [&](size_t i) { return std::fma(2.5f, a[i], b[i]); }, 0, 0);
     double dot = 0, terms = 0;
-    for (size_t i = 0; i < a.size(); ++i) dot += 1.0 * a[i] * b[i], terms += std::abs(1.0 * a[i] * b[i]);
-    const auto y = run(1, [&](const VectorOps& o, float* out) { *out = o.dot(a.data(), b.data(), n); });
+    for (size_t i = 0; i < a.size(); ++i)
+      dot += 1.0 * a[i] * b[i], terms += std::abs(1.0 * a[i] * b[i]);
+    const auto y =
+        run(1, [&](const VectorOps& o, float* out) { *out = o.dot(a.data(), b.data(), n); });
     EXPECT_NEAR(y[0], dot, terms * (static_cast<double>(n) / 16 + 5) * kEps);
   }
 }
@@ -197,21 +248,33 @@ TEST(VectorOps, AttentionOverHalves) {
       const auto p = normals(tokens, 1, 12), start = normals(d, 1, 13);
       std::vector<uint16_t> h(values.size());
       for (size_t i = 0; i < h.size(); ++i) h[i] = f32_to_f16(values[i]);
-      const auto at = [&](int64_t t, int64_t i) { return static_cast<double>(f16_to_f32(h[static_cast<size_t>(t * stride + i)])); };
-      expect_near(run(tokens, [&](const VectorOps& o, float* y) { o.dots_f16(q.data(), h.data(), stride, tokens, d, y); }),
-                  [&](size_t t) {
-                    double sum = 0;
-                    for (int64_t i = 0; i < d; ++i) sum += q[static_cast<size_t>(i)] * at(static_cast<int64_t>(t), i);
-                    return sum;
-                  },
-                  0, static_cast<double>(d) * 4 * kEps * 8);
-      expect_near(run(d, [&](const VectorOps& o, float* y) { o.weighted_sum_f16(p.data(), h.data(), stride, tokens, d, y); }, start),
-                  [&](size_t i) {
-                    double sum = start[i];
-                    for (int64_t t = 0; t < tokens; ++t) sum += p[static_cast<size_t>(t)] * at(t, static_cast<int64_t>(i));
-                    return sum;
-                  },
-                  0, static_cast<double>(tokens + 1) * 4 * kEps * 8);
+      const auto at = [&](int64_t t, int64_t i) {
+        return static_cast<double>(f16_to_f32(h[static_cast<size_t>(t * stride + i)]));
+      };
+      expect_near(
+          run(tokens, [&](const VectorOps& o,
+                          float* y) { o.dots_f16(q.data(), h.data(), stride, tokens, d, y); }),
+          [&](size_t t) {
+            double sum = 0;
+            for (int64_t i = 0; i < d; ++i)
+              sum += q[static_cast<size_t>(i)] * at(static_cast<int64_t>(t), i);
+            return sum;
+          },
+          0, static_cast<double>(d) * 4 * kEps * 8);
+      expect_near(
+          run(
+              d,
+              [&](const VectorOps& o, float* y) {
+                o.weighted_sum_f16(p.data(), h.data(), stride, tokens, d, y);
+              },
+              start),
+          [&](size_t i) {
+            double sum = start[i];
+            for (int64_t t = 0; t < tokens; ++t)
+              sum += p[static_cast<size_t>(t)] * at(t, static_cast<int64_t>(i));
+            return sum;
+          },
+          0, static_cast<double>(tokens + 1) * 4 * kEps * 8);
     }
   }
 }

@@ -32,7 +32,8 @@ int64_t packed_words(int64_t count, int64_t bits, Packing packing) {
   return (count * bits + 31) / 32;
 }
 
-void unpack_codes(std::span<const uint32_t> words, int64_t bits, Packing packing, std::span<uint8_t> codes) {
+void unpack_codes(std::span<const uint32_t> words, int64_t bits, Packing packing,
+                  std::span<uint8_t> codes) {
   unpack_codes_down(words, 1, bits, packing, static_cast<int64_t>(codes.size()), codes);
 }
 
@@ -40,8 +41,8 @@ void pack_codes(std::span<const uint8_t> codes, int64_t bits, std::span<uint32_t
   pack_codes_down(codes, 1, bits, static_cast<int64_t>(codes.size()), words);
 }
 
-void unpack_codes_down(std::span<const uint32_t> words, int64_t columns, int64_t bits, Packing packing, int64_t count,
-                       std::span<uint8_t> codes) {
+void unpack_codes_down(std::span<const uint32_t> words, int64_t columns, int64_t bits,
+                       Packing packing, int64_t count, std::span<uint8_t> codes) {
   check(static_cast<int64_t>(words.size()) == packed_words(count, bits, packing) * columns &&
             static_cast<int64_t>(codes.size()) == count * columns,
         "packed words and codes do not fit together");
@@ -51,7 +52,8 @@ void unpack_codes_down(std::span<const uint32_t> words, int64_t columns, int64_t
     const uint32_t* low = words.data() + p.word * columns;
     uint8_t* out = codes.data() + i * columns;
     if (p.spill == 0) {
-      for (int64_t c = 0; c < columns; ++c) out[c] = static_cast<uint8_t>((low[c] >> p.shift) & mask);
+      for (int64_t c = 0; c < columns; ++c)
+        out[c] = static_cast<uint8_t>((low[c] >> p.shift) & mask);
     } else {
       const uint32_t* high = low + columns;
       for (int64_t c = 0; c < columns; ++c)
@@ -60,7 +62,8 @@ void unpack_codes_down(std::span<const uint32_t> words, int64_t columns, int64_t
   }
 }
 
-void pack_codes_down(std::span<const uint8_t> codes, int64_t columns, int64_t bits, int64_t count, std::span<uint32_t> words) {
+void pack_codes_down(std::span<const uint8_t> codes, int64_t columns, int64_t bits, int64_t count,
+                     std::span<uint32_t> words) {
   check(static_cast<int64_t>(words.size()) == packed_words(count, bits) * columns &&
             static_cast<int64_t>(codes.size()) == count * columns,
         "codes and packed words do not fit together");
@@ -71,7 +74,8 @@ void pack_codes_down(std::span<const uint8_t> codes, int64_t columns, int64_t bi
     const uint8_t* in = codes.data() + i * columns;
     for (int64_t c = 0; c < columns; ++c) low[c] |= static_cast<uint32_t>(in[c]) << p.shift;
     if (p.spill > 0)
-      for (int64_t c = 0; c < columns; ++c) low[c + columns] |= static_cast<uint32_t>(in[c]) >> (32 - p.shift);
+      for (int64_t c = 0; c < columns; ++c)
+        low[c + columns] |= static_cast<uint32_t>(in[c]) >> (32 - p.shift);
   }
 }
 

@@ -1,6 +1,7 @@
 // The one decorated linear that pack and both engines share:
 //     y = post( codes * pre(x) ),   pre = {permutation, per-channel scale}, post = {bias}
-// Act-order, smoothing that cannot be folded, LoRA and outlier columns are decorations; kernels see plain codes.
+// Act-order, smoothing that cannot be folded, LoRA and outlier columns are decorations; kernels see
+// plain codes.
 #pragma once
 
 #include <optional>
@@ -14,14 +15,14 @@
 namespace halftone::pack {
 
 struct DecoratedLinear {
-  std::string name;                         // op name
+  std::string name;  // op name
   int64_t out = 0, in = 0;
   // pre
-  std::vector<float> input_scale;           // [in]: x_k is multiplied by it; empty = 1
+  std::vector<float> input_scale;  // [in]: x_k is multiplied by it; empty = 1
   // weights: codes or dense [out, in] (f32, f16, bf16)
   std::variant<format::Codes, HostTensor> weight;
   // post
-  std::vector<float> bias;                  // [out] or empty
+  std::vector<float> bias;  // [out] or empty
 
   bool quantized() const { return std::holds_alternative<format::Codes>(weight); }
   const format::Codes& codes() const { return std::get<format::Codes>(weight); }

@@ -16,7 +16,9 @@ namespace {
 
 constexpr uint64_t kChunk = 4 << 20;
 
-uint64_t tensor_bytes(const FolderTensor& t) { return static_cast<uint64_t>(element_count(t.shape) * dtype_bytes(t.dtype)); }
+uint64_t tensor_bytes(const FolderTensor& t) {
+  return static_cast<uint64_t>(element_count(t.shape) * dtype_bytes(t.dtype));
+}
 
 std::string shard_name(size_t index, size_t count) {
   if (count == 1) return "model.safetensors";
@@ -30,7 +32,8 @@ std::string hash_file(const ReadFile& file, uint64_t begin, uint64_t end) {
   Hasher hasher;
   std::vector<std::byte> chunk(static_cast<size_t>(std::min<uint64_t>(kChunk, end - begin)));
   for (uint64_t at = begin; at < end;) {
-    const auto part = std::span(chunk).first(static_cast<size_t>(std::min<uint64_t>(chunk.size(), end - at)));
+    const auto part =
+        std::span(chunk).first(static_cast<size_t>(std::min<uint64_t>(chunk.size(), end - at)));
     file.read(at, part);
     hasher.add(std::span<const std::byte>(part));
     at += part.size();
@@ -38,7 +41,9 @@ std::string hash_file(const ReadFile& file, uint64_t begin, uint64_t end) {
   return hasher.hex();
 }
 
-std::string hash_text(std::string_view text) { return Hasher().add(std::as_bytes(std::span(text))).hex(); }
+std::string hash_text(std::string_view text) {
+  return Hasher().add(std::as_bytes(std::span(text))).hex();
+}
 
 class FolderWriter {
  public:
@@ -84,7 +89,8 @@ class FolderWriter {
       std::map<std::string, const FolderTensor*> by_name;
       std::vector<files::TensorDecl> declared;
       for (const FolderTensor* t : shards_[s]) {
-        check(by_name.emplace(t->name, t).second && places.emplace(t->name, name).second, "a tensor is written twice");
+        check(by_name.emplace(t->name, t).second && places.emplace(t->name, name).second,
+              "a tensor is written twice");
         declared.push_back({t->name, t->dtype, t->shape});
       }
       files::SafetensorsWriter out(env_, path_of(name), std::move(declared));
@@ -95,7 +101,11 @@ class FolderWriter {
           hasher.add(bytes);
           out.write(decl.name, bytes);
           done += static_cast<double>(bytes.size());
-          context_.progress({.stage = "write", .detail = name, .done = done, .total = static_cast<double>(summary_.tensor_bytes), .unit = "B"});
+          context_.progress({.stage = "write",
+                             .detail = name,
+                             .done = done,
+                             .total = static_cast<double>(summary_.tensor_bytes),
+                             .unit = "B"});
         });
         hashes_[decl.name] = hasher.hex();
       }
@@ -120,9 +130,11 @@ class FolderWriter {
     const auto in = env_.open(from);
     auto out = env_.create(path_of(name));
     Hasher hasher;
-    std::vector<std::byte> chunk(static_cast<size_t>(std::min<uint64_t>(kChunk, std::max<uint64_t>(in->size(), 1))));
+    std::vector<std::byte> chunk(
+        static_cast<size_t>(std::min<uint64_t>(kChunk, std::max<uint64_t>(in->size(), 1))));
     for (uint64_t at = 0; at < in->size();) {
-      const auto part = std::span(chunk).first(static_cast<size_t>(std::min<uint64_t>(chunk.size(), in->size() - at)));
+      const auto part = std::span(chunk).first(
+          static_cast<size_t>(std::min<uint64_t>(chunk.size(), in->size() - at)));
       in->read(at, part);
       out->write(std::span<const std::byte>(part));
       hasher.add(std::span<const std::byte>(part));
@@ -137,7 +149,8 @@ class FolderWriter {
   void verify() {
     Hasher all;
     const auto refuse = [&](const std::string& name, const std::string& what) {
-      throw FileError(Code::mismatch, path_of(name), what + " was read back other than written", {}, "check the disk and run again");
+      throw FileError(Code::mismatch, path_of(name), what + " was read back other than written", {},
+                      "check the disk and run again");
     };
     for (const std::string& name : names_) {
       const auto file = env_.open(path_of(name));
@@ -151,13 +164,16 @@ class FolderWriter {
       }
       start.resize(static_cast<size_t>(header));
       file->read(0, start);
-      const auto parsed = files::parse_safetensors_header(start, file->size(), path_of(name), context_.limits);
+      const auto parsed =
+          files::parse_safetensors_header(start, file->size(), path_of(name), context_.limits);
       all.add(name).add(std::span<const std::byte>(start));
       for (const auto& entry : parsed.entries) {
         context_.throw_if_stopped();
-        const std::string hash = hash_file(*file, parsed.data_offset + entry.begin, parsed.data_offset + entry.end);
+        const std::string hash =
+            hash_file(*file, parsed.data_offset + entry.begin, parsed.data_offset + entry.end);
         const auto meant = hashes_.find(entry.name);
-        if (meant == hashes_.end() || meant->second != hash) refuse(name, "tensor " + quote(entry.name));
+        if (meant == hashes_.end() || meant->second != hash)
+          refuse(name, "tensor " + quote(entry.name));
         all.add(hash);
       }
       summary_.file_bytes += file->size();
@@ -177,15 +193,16 @@ class FolderWriter {
   const Context& context_;
   Env& env_;
   std::vector<std::vector<const FolderTensor*>> shards_;
-  std::vector<std::string> names_;                                    // shard files
-  std::map<std::string, std::string> hashes_;                         // tensor -> hash of what was written
-  std::vector<std::pair<std::string, std::string>> meant_;            // side file -> hash
+  std::vector<std::string> names_;                          // shard files
+  std::map<std::string, std::string> hashes_;               // tensor -> hash of what was written
+  std::vector<std::pair<std::string, std::string>> meant_;  // side file -> hash
   FolderSummary summary_;
 };
 
 }  // namespace
 
-FolderSummary write_folder(const std::string& folder, const FolderContents& contents, const Context& context, uint64_t shard_bytes) {
+FolderSummary write_folder(const std::string& folder, const FolderContents& contents,
+                           const Context& context, uint64_t shard_bytes) {
   return FolderWriter(folder, contents, context).write(shard_bytes);
 }
 

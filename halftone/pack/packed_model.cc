@@ -14,7 +14,8 @@ using format::Port;
 
 class OpenModel final : public PackedModel {
  public:
-  OpenModel(spec::Checkpoint checkpoint, const Context& context) : checkpoint_(std::move(checkpoint)) {
+  OpenModel(spec::Checkpoint checkpoint, const Context& context)
+      : checkpoint_(std::move(checkpoint)) {
     for (const auto& t : checkpoint_.tensors->tensors()) weight_bytes_ += t.stored_bytes;
     if (checkpoint_.quantized) read_config(context);
   }
@@ -23,7 +24,8 @@ class OpenModel final : public PackedModel {
   const format::Plan& plan() const override { return plan_; }
   uint64_t weight_bytes() const override { return weight_bytes_; }
   double bits_per_weight() const override {
-    return static_cast<double>(weight_bytes_) * 8 / static_cast<double>(spec::parameter_count(checkpoint_.spec));
+    return static_cast<double>(weight_bytes_) * 8 /
+           static_cast<double>(spec::parameter_count(checkpoint_.spec));
   }
 
   DecoratedLinear linear(const spec::Op& op) const override {
@@ -31,7 +33,8 @@ class OpenModel final : public PackedModel {
     const auto found = schemes_.find(op.name);
     if (found == schemes_.end()) return read_dense(*checkpoint_.tensors, op.name, params);
     const LinearFile file{*checkpoint_.tensors, *config_, op.name, params, found->second};
-    return found->second.storage == Storage::gptq ? read_gptq(file, gptq_version_) : read_compressed(file);
+    return found->second.storage == Storage::gptq ? read_gptq(file, gptq_version_)
+                                                  : read_compressed(file);
   }
 
   HostTensor tensor(const spec::TensorRef& ref) const override {
@@ -41,9 +44,11 @@ class OpenModel final : public PackedModel {
   }
 
  private:
-  // Every linear's headers are checked here, before any work; values are checked when they are read.
+  // Every linear's headers are checked here, before any work; values are checked when they are
+  // read.
   void read_config(const Context& context) {
-    config_.emplace(*spec::quantization_of(checkpoint_.config), join_path(checkpoint_.path, "config.json"));
+    config_.emplace(*spec::quantization_of(checkpoint_.config),
+                    join_path(checkpoint_.path, "config.json"));
     const auto& tensors = *checkpoint_.tensors;
     gptq_version_ = config_->gptq_version();
     bool probed = false;
@@ -55,10 +60,12 @@ class OpenModel final : public PackedModel {
       if (!scheme) {
         if (stored)
           throw FileError(Code::mismatch, join_path(checkpoint_.path, "config.json"),
-                          "module " + quote(name) + " has quantized weights, but quantization_config leaves it out");
+                          "module " + quote(name) +
+                              " has quantized weights, but quantization_config leaves it out");
         continue;
       }
-      // A tied head matches "Linear" by class, and then lives on as the embedding; GPTQ names no modules, so its tensors tell.
+      // A tied head matches "Linear" by class, and then lives on as the embedding; GPTQ names no
+      // modules, so its tensors tell.
       const bool own_weights = tensors.find(name + ".weight") != nullptr;
       const bool tied = params.role == spec::Role::head && checkpoint_.spec.tied_head;
       if (!stored && (tied || (scheme->storage == Storage::gptq && own_weights))) continue;
@@ -71,9 +78,14 @@ class OpenModel final : public PackedModel {
           const GptqZeros zeros = probe_gptq_zeros(file);
           gptq_version_ = zeros.version;
           if (zeros.wrong_label)
-            context.warn(checkpoint_.path + ": labelled " + (config_->gptq_version() == 1 ? "gptq" : "gptq_v2") + ", but its zero-points are those of " +
-                         (zeros.version == 1 ? "gptq" : "gptq_v2") + "; read as " + (zeros.version == 1 ? "gptq" : "gptq_v2"));
-          if (zeros.wrapped) context.warn(checkpoint_.path + ": zero-points of 0 stored as all ones (v1); read as 0");
+            context.warn(checkpoint_.path + ": labelled " +
+                         (config_->gptq_version() == 1 ? "gptq" : "gptq_v2") +
+                         ", but its zero-points are those of " +
+                         (zeros.version == 1 ? "gptq" : "gptq_v2") + "; read as " +
+                         (zeros.version == 1 ? "gptq" : "gptq_v2"));
+          if (zeros.wrapped)
+            context.warn(checkpoint_.path +
+                         ": zero-points of 0 stored as all ones (v1); read as 0");
         }
       } else {
         checked.weights = check_compressed(file);
@@ -96,9 +108,12 @@ class OpenModel final : public PackedModel {
     }
     for (const auto& embedding : {&checkpoint_.spec.prologue, &checkpoint_.spec.epilogue})
       for (const auto& op : embedding->ops)
-        if (const auto* e = std::get_if<spec::Embed>(&op.params)) elsewhere.erase(e->table.name);  // tied to a quantized head
+        if (const auto* e = std::get_if<spec::Embed>(&op.params))
+          elsewhere.erase(e->table.name);  // tied to a quantized head
     for (const spec::TensorRef& ref : spec::tensors(checkpoint_.spec))
-      if (!elsewhere.contains(ref.name)) require_shape(require(*checkpoint_.tensors, ref.name, kDenseTypes), ref.shape, "from config.json");
+      if (!elsewhere.contains(ref.name))
+        require_shape(require(*checkpoint_.tensors, ref.name, kDenseTypes), ref.shape,
+                      "from config.json");
   }
 
   spec::Checkpoint checkpoint_;

@@ -1,5 +1,5 @@
-// Quantized folders, read: ours, compressed-tensors (pack-quantized, int-quantized), GPTQ v1/v2 — and plain dense models, so that
-// engines have one door. Linears come one by one.
+// Quantized folders, read: ours, compressed-tensors (pack-quantized, int-quantized), GPTQ v1/v2 —
+// and plain dense models, so that engines have one door. Linears come one by one.
 #pragma once
 
 #include <functional>
@@ -13,22 +13,27 @@
 
 namespace halftone::pack {
 
-enum class Layout : uint8_t { halftone, compressed_tensors, gptq };  // "halftone" is compressed-tensors naming + what it cannot say
+enum class Layout : uint8_t {
+  halftone,
+  compressed_tensors,
+  gptq
+};  // "halftone" is compressed-tensors naming + what it cannot say
 
 class PackedModel {
  public:
   virtual ~PackedModel() = default;
   virtual const spec::Checkpoint& checkpoint() const = 0;
-  virtual const format::Plan& plan() const = 0;             // empty for a dense model
+  virtual const format::Plan& plan() const = 0;  // empty for a dense model
   // The linear `op` of checkpoint().spec, ready for an engine. Thread-safe.
   virtual DecoratedLinear linear(const spec::Op& op) const = 0;
   // Any other tensor of the spec (embeddings, norms), in its stored dtype.
   virtual HostTensor tensor(const spec::TensorRef& ref) const = 0;
-  virtual uint64_t weight_bytes() const = 0;                // bytes of all tensors on disk
-  virtual double bits_per_weight() const = 0;               // weight_bytes * 8 / parameters
+  virtual uint64_t weight_bytes() const = 0;   // bytes of all tensors on disk
+  virtual double bits_per_weight() const = 0;  // weight_bytes * 8 / parameters
 };
 
-// Any model name that open_checkpoint takes. Errors: FileError naming the tensor when codes, scales and config contradict each other.
+// Any model name that open_checkpoint takes. Errors: FileError naming the tensor when codes, scales
+// and config contradict each other.
 std::shared_ptr<const PackedModel> open_model(const std::string& model, const Context& context);
 
 }  // namespace halftone::pack

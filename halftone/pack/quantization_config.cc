@@ -37,20 +37,26 @@ std::optional<std::pair<int, int>> version_of(const std::string& s) {
 Format weight_args(const files::ConfigReader& args) {
   const std::string type = args.text("type", "int");
   if (type != "int")
-    throw UnsupportedError(args.path(), "weights of type " + quote(type) + " cannot be read", "integer weights can");
+    throw UnsupportedError(args.path(), "weights of type " + quote(type) + " cannot be read",
+                           "integer weights can");
   const int64_t bits = args.integer("num_bits", 2, 8, 8);
   const int64_t group = args.integer("group_size", -1, kMaxGroup, 0);
-  const std::string strategy = args.text("strategy", group > 0 ? "group" : group == -1 ? "channel" : "tensor");
-  if (args.has("dynamic") && args.json()["dynamic"] != false) args.fail(Code::value, "dynamic", "is set for weights");
+  const std::string strategy = args.text("strategy", group > 0     ? "group"
+                                                     : group == -1 ? "channel"
+                                                                   : "tensor");
+  if (args.has("dynamic") && args.json()["dynamic"] != false)
+    args.fail(Code::value, "dynamic", "is set for weights");
   Format f = format_of(bits, 0, args.boolean("symmetric", true));
   if (strategy == "group") {
-    if (group < 1) args.fail(Code::value, "group_size", "is missing, but the strategy is \"group\"");
+    if (group < 1)
+      args.fail(Code::value, "group_size", "is missing, but the strategy is \"group\"");
     f.granularity = Granularity::group;
     f.group = group;
   } else if (strategy == "tensor") {
     f.granularity = Granularity::tensor;
   } else if (strategy != "channel") {
-    throw UnsupportedError(args.path(), "weight strategy " + quote(strategy) + " cannot be read", "tensor, channel and group can");
+    throw UnsupportedError(args.path(), "weight strategy " + quote(strategy) + " cannot be read",
+                           "tensor, channel and group can");
   }
   return f;
 }
@@ -59,8 +65,10 @@ Format activation_args(const files::ConfigReader& args) {
   const std::string type = args.text("type", "int");
   const int64_t bits = args.integer("num_bits", 1, 64, 8);
   if (type != "int" || bits != 8)
-    throw UnsupportedError(args.path(), std::to_string(bits) + "-bit activations of type " + quote(type) + " cannot be read",
-                           "8-bit integer ones can");
+    throw UnsupportedError(
+        args.path(),
+        std::to_string(bits) + "-bit activations of type " + quote(type) + " cannot be read",
+        "8-bit integer ones can");
   Format f = format_of(8, 0, args.boolean("symmetric", true));
   const std::string strategy = args.text("strategy", "tensor");
   if (strategy == "group") {
@@ -72,10 +80,12 @@ Format activation_args(const files::ConfigReader& args) {
   return f;
 }
 
-// The integer presets whose name stands for a whole group (compressed-tensors quant_scheme.py): W2A16 .. W8A16, W2A8 .. W7A8
-// (group 128), W8A8 = INT8 (per channel), W4A16_ASYM. Empty optional: not one of them.
+// The integer presets whose name stands for a whole group (compressed-tensors quant_scheme.py):
+// W2A16 .. W8A16, W2A8 .. W7A8 (group 128), W8A8 = INT8 (per channel), W4A16_ASYM. Empty optional:
+// not one of them.
 std::optional<Scheme> preset(std::string name) {
-  std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
   Scheme s;
   const Format token8 = format_of(8, 0, true);
   if (name == "W4A16_ASYM") {
@@ -87,7 +97,8 @@ std::optional<Scheme> preset(std::string name) {
     s.input = token8;
     return s;
   }
-  if (name.size() >= 4 && name[0] == 'W' && name[1] >= '2' && name[1] <= '8' && (name.substr(2) == "A16" || name.substr(2) == "A8")) {
+  if (name.size() >= 4 && name[0] == 'W' && name[1] >= '2' && name[1] <= '8' &&
+      (name.substr(2) == "A16" || name.substr(2) == "A8")) {
     s.weights = format_of(name[1] - '0', 128, true);
     if (name.substr(2) == "A8") s.input = token8;
     return s;
@@ -97,7 +108,8 @@ std::optional<Scheme> preset(std::string name) {
 
 }  // namespace
 
-QuantizationConfig::QuantizationConfig(const Json& json, std::string path) : path_(std::move(path)) {
+QuantizationConfig::QuantizationConfig(const Json& json, std::string path)
+    : path_(std::move(path)) {
   const files::ConfigReader config(json, path_);
   method_ = config.text("quant_method", json.contains("config_groups") ? "compressed-tensors"
                                         : json.contains("desc_act")    ? "gptq"
@@ -114,8 +126,8 @@ QuantizationConfig::QuantizationConfig(const Json& json, std::string path) : pat
   }
 }
 
-std::vector<QuantizationConfig::Target> QuantizationConfig::read_targets(const files::ConfigReader& config,
-                                                                         const std::string& key) const {
+std::vector<QuantizationConfig::Target> QuantizationConfig::read_targets(
+    const files::ConfigReader& config, const std::string& key) const {
   const auto it = config.json().find(key);
   if (it == config.json().end() || it->is_null()) return {};
   if (!it->is_array()) config.fail(Code::type, key, "is not a list");
@@ -139,10 +151,15 @@ void QuantizationConfig::read_compressed_tensors(const files::ConfigReader& conf
     padded_words_ = *v < std::pair{0, 18};
   }
   if (!config.object("transform_config").empty())
-    throw UnsupportedError(path_, "transforms at run time (\"transform_config\") cannot be applied", "use a checkpoint without them");
-  if (const files::ConfigReader sparsity(config.object("sparsity_config"), path_); sparsity.text("format", "dense") != "dense")
-    throw UnsupportedError(path_, "sparsity format " + quote(sparsity.text("format")) + " cannot be read", "dense can");
-  if (!config.object("kv_cache_scheme").empty()) remarks_.push_back("the file asks for a quantized KV cache; here it is kept in floats");
+    throw UnsupportedError(path_, "transforms at run time (\"transform_config\") cannot be applied",
+                           "use a checkpoint without them");
+  if (const files::ConfigReader sparsity(config.object("sparsity_config"), path_);
+      sparsity.text("format", "dense") != "dense")
+    throw UnsupportedError(path_,
+                           "sparsity format " + quote(sparsity.text("format")) + " cannot be read",
+                           "dense can");
+  if (!config.object("kv_cache_scheme").empty())
+    remarks_.push_back("the file asks for a quantized KV cache; here it is kept in floats");
 
   const auto storage_of = [&](const std::string& name) -> std::optional<Storage> {
     if (name == "pack-quantized") return Storage::packed;
@@ -162,10 +179,13 @@ void QuantizationConfig::read_compressed_tensors(const files::ConfigReader& conf
       if (key != "UNQUANTIZED") {
         group.scheme = preset(key);
         if (!group.scheme)
-          throw UnsupportedError(path_, "preset " + quote(key) + " cannot be read", "integer presets (W4A16, W8A8, ...) can");
+          throw UnsupportedError(path_, "preset " + quote(key) + " cannot be read",
+                                 "integer presets (W4A16, W8A8, ...) can");
         const auto storage = storage_of(global);
-        if (storage) group.scheme->storage = *storage;
-        else group.scheme.reset();
+        if (storage)
+          group.scheme->storage = *storage;
+        else
+          group.scheme.reset();
       }
     } else {
       const files::ConfigReader entry(group_list.object(key), path_);
@@ -173,18 +193,26 @@ void QuantizationConfig::read_compressed_tensors(const files::ConfigReader& conf
       group.targets = read_targets(entry, "targets");
       const auto storage = storage_of(entry.text("format", global));
       if (entry.has("input_activations") && !entry.has("weights"))
-        throw UnsupportedError(path_, "group " + quote(key) + " quantizes activations but not weights", "use a checkpoint with quantized weights");
+        throw UnsupportedError(path_,
+                               "group " + quote(key) + " quantizes activations but not weights",
+                               "use a checkpoint with quantized weights");
       if (entry.has("weights") && storage) {
-        group.scheme = Scheme{*storage, weight_args(files::ConfigReader(entry.object("weights"), path_)), {}};
+        group.scheme =
+            Scheme{*storage, weight_args(files::ConfigReader(entry.object("weights"), path_)), {}};
         if (entry.has("input_activations"))
-          group.scheme->input = activation_args(files::ConfigReader(entry.object("input_activations"), path_));
-        if (entry.has("output_activations")) remarks_.push_back("the file asks for quantized outputs; they are kept in floats here");
+          group.scheme->input =
+              activation_args(files::ConfigReader(entry.object("input_activations"), path_));
+        if (entry.has("output_activations"))
+          remarks_.push_back("the file asks for quantized outputs; they are kept in floats here");
       }
     }
     groups_.push_back(std::move(group));
   }
-  if (std::any_of(groups_.begin(), groups_.end(), [](const Group& g) { return g.scheme && g.scheme->input; }))
-    remarks_.push_back("the file was made for int8 activations; exact mode keeps them in floats, int8 mode quantizes them its own way");
+  if (std::any_of(groups_.begin(), groups_.end(),
+                  [](const Group& g) { return g.scheme && g.scheme->input; }))
+    remarks_.push_back(
+        "the file was made for int8 activations; exact mode keeps them in floats, int8 mode "
+        "quantizes them its own way");
 }
 
 void QuantizationConfig::read_gptq(const files::ConfigReader& config) {
@@ -195,21 +223,28 @@ void QuantizationConfig::read_gptq(const files::ConfigReader& config) {
       return std::string(*keys.begin());
     };
     const Format* f = base != nullptr ? &base->weights : nullptr;
-    const std::string bits_key = first({"bits", "wbits", "w_bit"}), group_key = first({"group_size", "q_group_size"});
+    const std::string bits_key = first({"bits", "wbits", "w_bit"}),
+                      group_key = first({"group_size", "q_group_size"});
     const int64_t bits = j.integer(bits_key, 2, 8, f ? std::optional(f->bits) : std::nullopt);
     if (bits == 5 || bits == 6 || bits == 7)
-      throw UnsupportedError(path_, "GPTQ weights of " + std::to_string(bits) + " bits cannot be read", "2, 3, 4 and 8 can");
+      throw UnsupportedError(path_,
+                             "GPTQ weights of " + std::to_string(bits) + " bits cannot be read",
+                             "2, 3, 4 and 8 can");
     const int64_t before = f != nullptr && f->granularity == Granularity::group ? f->group : -1;
     const int64_t group = j.integer(group_key, -1, kMaxGroup, before);
     if (group == 0) j.fail(Code::value, group_key, "is 0, wanted -1 or more");
-    return Scheme{Storage::gptq, format_of(bits, group, j.boolean("sym", f ? f->symmetric : true)), {}};
+    return Scheme{
+        Storage::gptq, format_of(bits, group, j.boolean("sym", f ? f->symmetric : true)), {}};
   };
   const std::string layout = config.text("checkpoint_format", config.text("format", "gptq"));
-  if (layout == "gptq_v2") gptq_version_ = 2;
+  if (layout == "gptq_v2")
+    gptq_version_ = 2;
   else if (layout != "gptq")
-    throw UnsupportedError(path_, "GPTQ layout " + quote(layout) + " cannot be read", "gptq and gptq_v2 can: convert it with GPTQModel");
+    throw UnsupportedError(path_, "GPTQ layout " + quote(layout) + " cannot be read",
+                           "gptq and gptq_v2 can: convert it with GPTQModel");
   if (config.boolean("is_marlin_format", false) || config.boolean("use_bitblas_format", false))
-    throw UnsupportedError(path_, "GPTQ weights tiled for one GPU kernel (marlin, bitblas) cannot be read",
+    throw UnsupportedError(path_,
+                           "GPTQ weights tiled for one GPU kernel (marlin, bitblas) cannot be read",
                            "convert them to gptq with GPTQModel");
   if (const std::string words = config.text("pack_dtype", "int32"); words != "int32")
     throw UnsupportedError(path_, "pack_dtype " + quote(words) + " cannot be read", "int32 can");
@@ -228,7 +263,8 @@ void QuantizationConfig::read_gptq(const files::ConfigReader& config) {
   }
 }
 
-std::optional<Scheme> QuantizationConfig::scheme(const std::string& module, const spec::Linear& linear) const {
+std::optional<Scheme> QuantizationConfig::scheme(const std::string& module,
+                                                 const spec::Linear& linear) const {
   if (method_ == "gptq") {
     for (const Override& o : overrides_)
       if (o.regex.matches(module)) return o.scheme;

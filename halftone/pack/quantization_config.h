@@ -1,8 +1,10 @@
-// What config.json says about quantization, whoever wrote it: one answer per module. Config only, no tensors.
+// What config.json says about quantization, whoever wrote it: one answer per module. Config only,
+// no tensors.
 //
-//   quant_method "compressed-tensors"   config_groups with targets, ignore, presets; formats pack-quantized, int-quantized, dense
-//   quant_method "halftone"             the same, and groups that leave a short last one, scattered groups, input scales
-//   quant_method "gptq"                 bits, group_size, sym, dynamic; checkpoint_format gptq (v1: zeros minus one) or gptq_v2
+//   quant_method "compressed-tensors"   config_groups with targets, ignore, presets; formats
+//   pack-quantized, int-quantized, dense quant_method "halftone"             the same, and groups
+//   that leave a short last one, scattered groups, input scales quant_method "gptq" bits,
+//   group_size, sym, dynamic; checkpoint_format gptq (v1: zeros minus one) or gptq_v2
 // Everything else is recognised and refused by name: UnsupportedError with what works instead.
 #pragma once
 
@@ -32,35 +34,40 @@ enum class Storage : uint8_t {
 struct Scheme {
   Storage storage = Storage::packed;
   format::Format weights;
-  std::optional<format::Format> input;  // activations as the file's makers ran them (int8 per token); the runtime has its own
+  std::optional<format::Format>
+      input;  // activations as the file's makers ran them (int8 per token); the runtime has its own
   bool operator==(const Scheme&) const = default;
 };
 
 class QuantizationConfig {
  public:
-  // `config` is the value of quantization_config (or quantize_config.json); `path` names the file in errors.
+  // `config` is the value of quantization_config (or quantize_config.json); `path` names the file
+  // in errors.
   QuantizationConfig(const Json& config, std::string path);
 
-  const std::string& method() const { return method_; }        // "compressed-tensors", "halftone", "gptq"
+  const std::string& method() const { return method_; }  // "compressed-tensors", "halftone", "gptq"
   // Empty: the module stays dense.
   std::optional<Scheme> scheme(const std::string& module, const spec::Linear& linear) const;
-  // 3, 5, 6, 7 bits of compressed-tensors: the layout that `version` stands for, where a tensor's width does not tell.
+  // 3, 5, 6, 7 bits of compressed-tensors: the layout that `version` stands for, where a tensor's
+  // width does not tell.
   std::optional<bool> padded_words() const { return padded_words_; }
   int64_t gptq_version() const { return gptq_version_; }
-  const std::vector<std::string>& remarks() const { return remarks_; }  // for the log: what was seen and is not applied
+  const std::vector<std::string>& remarks() const {
+    return remarks_;
+  }  // for the log: what was seen and is not applied
 
  private:
   struct Target {
-    std::string name;                  // exact module or class name
+    std::string name;  // exact module or class name
     std::optional<ModuleRegex> regex;
   };
   struct Group {
     std::vector<Target> targets;
-    std::optional<Scheme> scheme;      // empty: UNQUANTIZED
+    std::optional<Scheme> scheme;  // empty: UNQUANTIZED
   };
   struct Override {
     ModuleRegex regex;
-    std::optional<Scheme> scheme;      // empty: skip
+    std::optional<Scheme> scheme;  // empty: skip
   };
   void read_compressed_tensors(const files::ConfigReader& config);
   void read_gptq(const files::ConfigReader& config);
@@ -69,7 +76,7 @@ class QuantizationConfig {
   std::string path_, method_;
   std::vector<Group> groups_;
   std::vector<Target> ignore_;
-  std::vector<Override> overrides_;    // gptq `dynamic`, in file order
+  std::vector<Override> overrides_;  // gptq `dynamic`, in file order
   std::optional<Scheme> gptq_;
   bool gptq_head_ = false;
   std::optional<bool> padded_words_;

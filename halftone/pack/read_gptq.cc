@@ -1,4 +1,5 @@
-// GPTQ checkpoints: codes packed down K, zero-points along N (formats: bits 2, 3, 4, 8; v1 keeps zero-points minus one).
+// GPTQ checkpoints: codes packed down K, zero-points along N (formats: bits 2, 3, 4, 8; v1 keeps
+// zero-points minus one).
 #include <algorithm>
 
 #include "halftone/base/error.h"
@@ -10,7 +11,8 @@ namespace {
 using format::Format;
 
 struct Names {
-  explicit Names(const std::string& m) : weight(m + ".qweight"), zeros(m + ".qzeros"), scales(m + ".scales"), groups(m + ".g_idx") {}
+  explicit Names(const std::string& m)
+      : weight(m + ".qweight"), zeros(m + ".qzeros"), scales(m + ".scales"), groups(m + ".g_idx") {}
   std::string weight, zeros, scales, groups;
 };
 
@@ -36,17 +38,24 @@ Format check_gptq(const LinearFile& f) {
   const int64_t bits = format.bits, groups = format.groups(cols);
   const auto& weight = require(f.tensors, n.weight, {DType::i32});
   if (f.tensors.find(n.zeros) == nullptr && f.tensors.find(f.module + ".zeros") != nullptr)
-    throw UnsupportedError(weight.file, "tensor " + quote(f.module + ".zeros") + ": the first GPTQ layout (float zeros, no qzeros) cannot be read",
+    throw UnsupportedError(weight.file,
+                           "tensor " + quote(f.module + ".zeros") +
+                               ": the first GPTQ layout (float zeros, no qzeros) cannot be read",
                            "convert it with GPTQModel");
   // 32 codes fill `bits` words; a tail that ends inside a word has no agreed form.
   if ((cols * bits) % 32 != 0 || (rows * bits) % 32 != 0)
-    contradiction(Code::mismatch, weight, "weights " + to_string(Shape{rows, cols}) + " of " + std::to_string(bits) + " bits do not fill whole words");
-  require_shape(weight, {cols * bits / 32, rows}, std::to_string(bits) + " bits packed down " + std::to_string(cols) + " columns");
-  require_shape(require(f.tensors, n.zeros, {DType::i32}), {groups, rows * bits / 32}, "zero-points of " + std::to_string(groups) + " groups");
+    contradiction(Code::mismatch, weight,
+                  "weights " + to_string(Shape{rows, cols}) + " of " + std::to_string(bits) +
+                      " bits do not fill whole words");
+  require_shape(weight, {cols * bits / 32, rows},
+                std::to_string(bits) + " bits packed down " + std::to_string(cols) + " columns");
+  require_shape(require(f.tensors, n.zeros, {DType::i32}), {groups, rows * bits / 32},
+                "zero-points of " + std::to_string(groups) + " groups");
   const auto& scales = require(f.tensors, n.scales, kFloatTypes);
   require_shape(scales, {groups, rows}, "scales of " + std::to_string(groups) + " groups");
   format.scale_dtype = scales.dtype;
-  if (f.tensors.find(n.groups) != nullptr) require_shape(require(f.tensors, n.groups, {DType::i32}), {cols}, "one for each column");
+  if (f.tensors.find(n.groups) != nullptr)
+    require_shape(require(f.tensors, n.groups, {DType::i32}), {cols}, "one for each column");
   return format;
 }
 
@@ -55,8 +64,11 @@ GptqZeros probe_gptq_zeros(const LinearFile& f) {
   out.version = f.config.gptq_version();
   const int64_t bits = f.scheme.weights.bits;
   const auto fields = zero_fields(f, f.scheme.weights.groups(f.linear.in));
-  const uint8_t middle = static_cast<uint8_t>(1u << (bits - 1)), top = static_cast<uint8_t>((1u << bits) - 1);
-  const auto all = [&](uint8_t v) { return std::all_of(fields.begin(), fields.end(), [v](uint8_t x) { return x == v; }); };
+  const uint8_t middle = static_cast<uint8_t>(1u << (bits - 1)),
+                top = static_cast<uint8_t>((1u << bits) - 1);
+  const auto all = [&](uint8_t v) {
+    return std::all_of(fields.begin(), fields.end(), [v](uint8_t x) { return x == v; });
+  };
   if (f.scheme.weights.symmetric) {
     const int64_t seen = all(middle) ? 2 : all(static_cast<uint8_t>(middle - 1)) ? 1 : out.version;
     out.wrong_label = seen != out.version;
@@ -90,9 +102,12 @@ DecoratedLinear read_gptq(const LinearFile& f, int64_t version) {
       const int64_t count = std::min(step, cols - k);
       const int64_t first = k * bits / 32, used = packed_words(count, bits);
       const auto part = std::span(block).first(static_cast<size_t>(count * rows));
-      unpack_codes_down(words.subspan(static_cast<size_t>(first * rows), static_cast<size_t>(used * rows)), rows, bits, Packing::dense, count, part);
+      unpack_codes_down(
+          words.subspan(static_cast<size_t>(first * rows), static_cast<size_t>(used * rows)), rows,
+          bits, Packing::dense, count, part);
       for (int64_t r = 0; r < rows; ++r)
-        for (int64_t i = 0; i < count; ++i) c.codes[static_cast<size_t>(r * cols + k + i)] = part[static_cast<size_t>(i * rows + r)];
+        for (int64_t i = 0; i < count; ++i)
+          c.codes[static_cast<size_t>(r * cols + k + i)] = part[static_cast<size_t>(i * rows + r)];
     }
   }
   const auto scales = read_floats(f.tensors, n.scales, true);  // [G, N]
@@ -103,16 +118,20 @@ DecoratedLinear read_gptq(const LinearFile& f, int64_t version) {
   bool middle = true;
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t r = 0; r < rows; ++r) {
-      const size_t to = static_cast<size_t>(r * groups + g), from = static_cast<size_t>(g * rows + r);
+      const size_t to = static_cast<size_t>(r * groups + g),
+                   from = static_cast<size_t>(g * rows + r);
       c.scales[to] = scales[from];
       c.zeros[to] = static_cast<uint8_t>((fields[from] + add) & mask);
       middle = middle && c.zeros[to] == (1u << (bits - 1));
     }
   }
   // The words decide, not the label: "sym" files with other zero-points exist.
-  if (middle && c.format.symmetric) c.zeros.clear();
-  else c.format.symmetric = false;
-  if (f.tensors.find(n.groups) != nullptr) c.column_group = read_column_groups(f.tensors, n.groups, c.format, cols);
+  if (middle && c.format.symmetric)
+    c.zeros.clear();
+  else
+    c.format.symmetric = false;
+  if (f.tensors.find(n.groups) != nullptr)
+    c.column_group = read_column_groups(f.tensors, n.groups, c.format, cols);
   out.weight = std::move(c);
   out.bias = read_bias(f.tensors, f.module, f.linear);
   return out;

@@ -26,10 +26,17 @@ using testing::HasSubstr;
 
 // Codes, scales and zeros that no rule made: a layout has to carry whatever there is.
 DecoratedLinear random_linear(const Format& f, int64_t n, int64_t k, bool scattered = false) {
-  Codes c{.format = f, .rows = n, .cols = k, .codes = {}, .scales = {}, .zeros = {}, .column_group = {}};
+  Codes c{.format = f,
+          .rows = n,
+          .cols = k,
+          .codes = {},
+          .scales = {},
+          .zeros = {},
+          .column_group = {}};
   const CounterRng rng(static_cast<uint64_t>(f.bits * 1000 + n), static_cast<uint32_t>(k));
   const uint32_t top = 1u << f.bits;
-  for (int64_t i = 0; i < n * k; ++i) c.codes.push_back(static_cast<uint8_t>(rng.u32(static_cast<uint64_t>(i)) % top));
+  for (int64_t i = 0; i < n * k; ++i)
+    c.codes.push_back(static_cast<uint8_t>(rng.u32(static_cast<uint64_t>(i)) % top));
   const int64_t grids = f.granularity == Granularity::tensor ? 1 : n * c.groups();
   for (int64_t i = 0; i < grids; ++i) {
     const auto j = static_cast<uint64_t>(1'000'000 + i);
@@ -38,22 +45,25 @@ DecoratedLinear random_linear(const Format& f, int64_t n, int64_t k, bool scatte
     if (!f.symmetric) c.zeros.push_back(static_cast<uint8_t>(rng.u32(j) % top));
   }
   if (scattered)
-    for (int64_t i = 0; i < k; ++i) c.column_group.push_back(static_cast<int32_t>((i * 7 + 3) % c.groups()));
+    for (int64_t i = 0; i < k; ++i)
+      c.column_group.push_back(static_cast<int32_t>((i * 7 + 3) % c.groups()));
   return {.name = "m.l", .out = n, .in = k, .input_scale = {}, .weight = std::move(c), .bias = {}};
 }
 
 // One block of one linear called m.l.
 spec::ModelSpec one_linear(int64_t n, int64_t k, bool transposed = false) {
   spec::ModelSpec spec;
-  spec.blocks.push_back({.name = "m",
-                         .ops = {{.name = "m.l",
-                                  .in = {{}},
-                                  .out = 1,
-                                  .params = spec::Linear{.weight = {"m.l.weight", transposed ? Shape{k, n} : Shape{n, k}, transposed},
-                                                         .bias = {},
-                                                         .in = k,
-                                                         .out = n,
-                                                         .role = spec::Role::other}}}});
+  spec.blocks.push_back(
+      {.name = "m",
+       .ops = {{.name = "m.l",
+                .in = {{}},
+                .out = 1,
+                .params = spec::Linear{
+                    .weight = {"m.l.weight", transposed ? Shape{k, n} : Shape{n, k}, transposed},
+                    .bias = {},
+                    .in = k,
+                    .out = n,
+                    .role = spec::Role::other}}}});
   return spec;
 }
 
@@ -72,9 +82,12 @@ class Writer : public testing::Test {
     files::write_safetensors(folder.env(), folder.in("t.safetensors"), views);
     const auto file = files::open_safetensors(folder.in("t.safetensors"), folder.context);
     const spec::ModelSpec spec = one_linear(linear.out, linear.in);
-    const std::set<std::string> scattered =
-        linear.codes().column_group.empty() ? std::set<std::string>{} : std::set<std::string>{"m.l"};
-    const QuantizationConfig config(quantization_config(plan_of(linear.codes().format), spec, layout, version, scattered), "config.json");
+    const std::set<std::string> scattered = linear.codes().column_group.empty()
+                                                ? std::set<std::string>{}
+                                                : std::set<std::string>{"m.l"};
+    const QuantizationConfig config(
+        quantization_config(plan_of(linear.codes().format), spec, layout, version, scattered),
+        "config.json");
     const auto& op = std::get<spec::Linear>(spec.blocks[0].ops[0].params);
     const std::string module = "m.l";
     const auto scheme = config.scheme(module, op);
@@ -82,7 +95,8 @@ class Writer : public testing::Test {
     const LinearFile at{*file, config, module, op, *scheme};
     return layout == Layout::gptq ? read_gptq(at, config.gptq_version()) : read_compressed(at);
   }
-  void expect_round_trip(const Format& f, int64_t n, int64_t k, Layout layout, int64_t version = 2, bool scattered = false) {
+  void expect_round_trip(const Format& f, int64_t n, int64_t k, Layout layout, int64_t version = 2,
+                         bool scattered = false) {
     const DecoratedLinear linear = random_linear(f, n, k, scattered);
     const DecoratedLinear back = write_and_read(linear, layout, version);
     EXPECT_EQ(back.codes().codes, linear.codes().codes) << f.label();
@@ -90,8 +104,10 @@ class Writer : public testing::Test {
     EXPECT_EQ(back.codes().zeros, linear.codes().zeros) << f.label();
     EXPECT_EQ(back.codes().column_group, linear.codes().column_group) << f.label();
   }
-  std::string refusal(const Format& f, int64_t n, int64_t k, Layout layout, int64_t version = 2, bool transposed = false) {
-    return line_of([&] { check_layout(plan_of(f), one_linear(n, k, transposed), layout, version); });
+  std::string refusal(const Format& f, int64_t n, int64_t k, Layout layout, int64_t version = 2,
+                      bool transposed = false) {
+    return line_of(
+        [&] { check_layout(plan_of(f), one_linear(n, k, transposed), layout, version); });
   }
   TempFolder folder;
 };
@@ -100,8 +116,12 @@ TEST_F(Writer, EveryFormatComesBackFromOurLayout) {
   for (int64_t bits = 2; bits <= 8; ++bits)
     for (const bool symmetric : {true, false})
       for (const Granularity g : {Granularity::tensor, Granularity::row, Granularity::group})
-        for (const int64_t k : {64, 40}) {  // 40: a short last group of 8, and a row that ends inside a word
-          const Format f{.bits = bits, .granularity = g, .group = g == Granularity::group ? 32 : 0, .symmetric = symmetric};
+        for (const int64_t k :
+             {64, 40}) {  // 40: a short last group of 8, and a row that ends inside a word
+          const Format f{.bits = bits,
+                         .granularity = g,
+                         .group = g == Granularity::group ? 32 : 0,
+                         .symmetric = symmetric};
           expect_round_trip(f, 13, k, Layout::halftone);
           if (k == 64) expect_round_trip(f, 13, k, Layout::compressed_tensors);
         }
@@ -114,8 +134,11 @@ TEST_F(Writer, GptqTensorsComeBackInBothVersions) {
     for (const int64_t version : {1, 2})
       for (const bool symmetric : {true, false}) {
         if (version == 1 && !symmetric) continue;
-        expect_round_trip({.bits = bits, .group = 32, .symmetric = symmetric}, 64, 96, Layout::gptq, version);
-        expect_round_trip({.bits = bits, .granularity = Granularity::row, .group = 0, .symmetric = symmetric}, 32, 96, Layout::gptq, version);
+        expect_round_trip({.bits = bits, .group = 32, .symmetric = symmetric}, 64, 96, Layout::gptq,
+                          version);
+        expect_round_trip(
+            {.bits = bits, .granularity = Granularity::row, .group = 0, .symmetric = symmetric}, 32,
+            96, Layout::gptq, version);
       }
   expect_round_trip({.bits = 4, .group = 32}, 16, 96, Layout::gptq, 1, true);
 }
@@ -126,7 +149,8 @@ TEST_F(Writer, WordsAreThoseOfTheLayoutsPapers) {
   Codes& c = std::get<Codes>(linear.weight);
   for (size_t i = 0; i < 64; ++i) c.codes[i] = static_cast<uint8_t>((i / 8 + i % 8) % 16);
   std::map<std::string, HostTensor> t;
-  for (auto& [name, tensor] : tensors_of(linear, Layout::compressed_tensors)) t[name] = std::move(tensor);
+  for (auto& [name, tensor] : tensors_of(linear, Layout::compressed_tensors))
+    t[name] = std::move(tensor);
   EXPECT_EQ(t.at("m.l.weight_packed").shape(), (Shape{8, 1}));
   EXPECT_EQ(t.at("m.l.weight_packed").as<uint32_t>()[0], 0x76543210u);  // row 0 holds 0 1 2 ... 7
   EXPECT_EQ(t.at("m.l.weight_packed").as<uint32_t>()[1], 0x87654321u);
@@ -147,34 +171,54 @@ TEST_F(Writer, WordsAreThoseOfTheLayoutsPapers) {
 TEST_F(Writer, WhatALayoutCannotHoldIsRefusedWithTheRemedy) {
   const Format g128{.bits = 4, .group = 128}, g64{.bits = 4, .group = 64};
   EXPECT_EQ(refusal(g128, 576, 576, Layout::compressed_tensors),
-            "error[E_UNSUPPORTED] linear m.l: compressed-tensors cannot hold group 128 on K = 576; use group 64 or 32, or keep the halftone layout");
+            "error[E_UNSUPPORTED] linear m.l: compressed-tensors cannot hold group 128 on K = 576; "
+            "use group 64 or 32, or keep the halftone layout");
   EXPECT_EQ(refusal(g128, 576, 576, Layout::gptq),
-            "error[E_UNSUPPORTED] linear m.l: the GPTQ layout cannot hold group 128 on K = 576; use group 64 or 32, or keep the halftone layout");
+            "error[E_UNSUPPORTED] linear m.l: the GPTQ layout cannot hold group 128 on K = 576; "
+            "use group 64 or 32, or keep the halftone layout");
   EXPECT_EQ(refusal({.bits = 3, .group = 32}, 40, 64, Layout::gptq),
-            "error[E_UNSUPPORTED] linear m.l: the GPTQ layout needs both sides of a 3-bit weight to be multiples of 32, this one is 40 x 64; "
+            "error[E_UNSUPPORTED] linear m.l: the GPTQ layout needs both sides of a 3-bit weight "
+            "to be multiples of 32, this one is 40 x 64; "
             "keep it dense, or keep the halftone layout");
-  EXPECT_THAT(refusal({.bits = 6, .group = 64}, 64, 64, Layout::gptq), HasSubstr("cannot hold 6 bits; use 2, 3, 4 or 8"));
-  EXPECT_THAT(refusal({.bits = 4, .granularity = Granularity::tensor, .group = 0}, 64, 64, Layout::gptq), HasSubstr("has no scale per tensor"));
-  EXPECT_THAT(refusal({.bits = 4, .group = 64, .scale_dtype = DType::f32}, 64, 64, Layout::gptq), HasSubstr("set scale_dtype: f16"));
-  EXPECT_THAT(refusal({.bits = 4, .group = 64, .symmetric = false}, 64, 64, Layout::gptq, 1), HasSubstr("use layout gptq_v2"));
-  EXPECT_THAT(refusal(g64, 64, 64, Layout::compressed_tensors, 2, true), HasSubstr("cannot hold a Conv1D weight"));
-  for (const Layout layout : {Layout::halftone, Layout::compressed_tensors, Layout::gptq}) EXPECT_EQ(refusal(g64, 64, 64, layout), "no error");
+  EXPECT_THAT(refusal({.bits = 6, .group = 64}, 64, 64, Layout::gptq),
+              HasSubstr("cannot hold 6 bits; use 2, 3, 4 or 8"));
+  EXPECT_THAT(
+      refusal({.bits = 4, .granularity = Granularity::tensor, .group = 0}, 64, 64, Layout::gptq),
+      HasSubstr("has no scale per tensor"));
+  EXPECT_THAT(refusal({.bits = 4, .group = 64, .scale_dtype = DType::f32}, 64, 64, Layout::gptq),
+              HasSubstr("set scale_dtype: f16"));
+  EXPECT_THAT(refusal({.bits = 4, .group = 64, .symmetric = false}, 64, 64, Layout::gptq, 1),
+              HasSubstr("use layout gptq_v2"));
+  EXPECT_THAT(refusal(g64, 64, 64, Layout::compressed_tensors, 2, true),
+              HasSubstr("cannot hold a Conv1D weight"));
+  for (const Layout layout : {Layout::halftone, Layout::compressed_tensors, Layout::gptq})
+    EXPECT_EQ(refusal(g64, 64, 64, layout), "no error");
   EXPECT_EQ(refusal(g128, 576, 576, Layout::halftone), "no error");
   EXPECT_EQ(compressed_tensors_clash(plan_of(g64), one_linear(64, 64)), "");
-  EXPECT_EQ(compressed_tensors_clash(plan_of(g128), one_linear(64, 96)), "m.l: compressed-tensors cannot hold group 128 on K = 96");
-  EXPECT_THAT(line_of([&] { tensors_of(random_linear(g64, 8, 128, true), Layout::compressed_tensors); }),
-              HasSubstr("holds no columns out of the order of their groups; round with static_groups: true"));
+  EXPECT_EQ(compressed_tensors_clash(plan_of(g128), one_linear(64, 96)),
+            "m.l: compressed-tensors cannot hold group 128 on K = 96");
+  EXPECT_THAT(
+      line_of([&] { tensors_of(random_linear(g64, 8, 128, true), Layout::compressed_tensors); }),
+      HasSubstr(
+          "holds no columns out of the order of their groups; round with static_groups: true"));
   // The same when the tensors are asked for.
-  EXPECT_THAT(line_of([&] { tensors_of(random_linear(g128, 8, 96), Layout::gptq); }), HasSubstr("linear m.l: the GPTQ layout cannot hold"));
+  EXPECT_THAT(line_of([&] { tensors_of(random_linear(g128, 8, 96), Layout::gptq); }),
+              HasSubstr("linear m.l: the GPTQ layout cannot hold"));
 }
 
 TEST_F(Writer, ConfigNamesTheCommonFormatByClassAndTheRestByModule) {
-  const Json json = parse_json(folder.env().read_text(std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/llama_gqa_untied/config.json", 1 << 20), "c");
+  const Json json =
+      parse_json(folder.env().read_text(std::string(HALFTONE_SOURCE_DIR) +
+                                            "/tests/fixtures/models/llama_gqa_untied/config.json",
+                                        1 << 20),
+                 "c");
   const spec::ModelSpec spec = spec::family_for(json, "c").entry.assemble(json, "c");
   format::Plan plan;
   for (const auto& ref : spec::linears(spec))
-    if (ref.linear().role != spec::Role::head) plan.ports[{ref.op->name, format::Port::weight}] = {.bits = 4, .group = 16};
-  plan.ports[{"model.layers.1.mlp.down_proj", format::Port::weight}] = {.bits = 8, .granularity = Granularity::row, .group = 0};
+    if (ref.linear().role != spec::Role::head)
+      plan.ports[{ref.op->name, format::Port::weight}] = {.bits = 4, .group = 16};
+  plan.ports[{"model.layers.1.mlp.down_proj", format::Port::weight}] = {
+      .bits = 8, .granularity = Granularity::row, .group = 0};
   plan.ports.erase({"model.layers.0.self_attn.o_proj", format::Port::weight});
 
   const Json ct = quantization_config(plan, spec, Layout::compressed_tensors);
@@ -184,9 +228,10 @@ TEST_F(Writer, ConfigNamesTheCommonFormatByClassAndTheRestByModule) {
   EXPECT_EQ(ct["config_groups"]["group_1"]["weights"]["strategy"], "channel");
   EXPECT_EQ(ct["ignore"].dump(), "[\"model.layers.0.self_attn.o_proj\",\"lm_head\"]");
   const Json gptq = quantization_config(plan, spec, Layout::gptq, 1);
-  EXPECT_EQ(gptq["dynamic"].dump(),
-            R"({"+:model\\.layers\\.1\\.mlp\\.down_proj$":{"bits":8,"group_size":-1,"sym":true,"desc_act":false},)"
-            R"("-:model\\.layers\\.0\\.self_attn\\.o_proj$":{}})");
+  EXPECT_EQ(
+      gptq["dynamic"].dump(),
+      R"({"+:model\\.layers\\.1\\.mlp\\.down_proj$":{"bits":8,"group_size":-1,"sym":true,"desc_act":false},)"
+      R"("-:model\\.layers\\.0\\.self_attn\\.o_proj$":{}})");
   EXPECT_EQ(gptq["checkpoint_format"], "gptq");
   // Read by our reader, each linear has its format again.
   for (const Json& config : {ct, gptq, quantization_config(plan, spec, Layout::halftone)}) {
@@ -226,13 +271,17 @@ TEST_F(Writer, FolderIsSplitIntoShardsWithAnIndex) {
   const auto two = write_folder(folder.in("two"), contents, folder.context, 64);
   EXPECT_EQ(two.shards, 2);
   EXPECT_THAT(folder.env().list(folder.in("two")),
-              ElementsAre("config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json",
+              ElementsAre("config.json", "model-00001-of-00002.safetensors",
+                          "model-00002-of-00002.safetensors", "model.safetensors.index.json",
                           "tokenizer.json"));
-  EXPECT_EQ(parse_json(folder.read("two/model.safetensors.index.json"), "i").dump(),
-            R"({"metadata":{"total_size":96},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors",)"
-            R"("c":"model-00001-of-00002.safetensors"}})");
-  const auto source = files::open_safetensors_index(folder.in("two/model.safetensors.index.json"), folder.context);
-  for (const char* name : {"a", "b", "c"}) EXPECT_THAT(source->read(name).as<float>(), testing::Each(static_cast<float>(name[0])));
+  EXPECT_EQ(
+      parse_json(folder.read("two/model.safetensors.index.json"), "i").dump(),
+      R"({"metadata":{"total_size":96},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00002-of-00002.safetensors",)"
+      R"("c":"model-00001-of-00002.safetensors"}})");
+  const auto source =
+      files::open_safetensors_index(folder.in("two/model.safetensors.index.json"), folder.context);
+  for (const char* name : {"a", "b", "c"})
+    EXPECT_THAT(source->read(name).as<float>(), testing::Each(static_cast<float>(name[0])));
   // The same contents give the same hash; a shard too small for one tensor still holds it.
   EXPECT_EQ(write_folder(folder.in("two"), contents, folder.context, 64).hash, two.hash);
   EXPECT_EQ(write_folder(folder.in("many"), three_tensors(), folder.context, 8).shards, 3);
@@ -241,19 +290,21 @@ TEST_F(Writer, FolderIsSplitIntoShardsWithAnIndex) {
 TEST_F(Writer, AFolderThatReadsBackOtherwiseIsRefused) {
   for (const char* name : {"model.safetensors", "config.json"}) {
     // Between writing and reading back, one byte changes on the disk.
-    const auto bad_disk = fault_env(folder.env(), [&](std::string_view operation, const std::string& path) {
-      if (operation == "sync_directory") {
-        std::string bytes = folder.env().read_text(join_path(path, name), 1 << 20);
-        bytes[bytes.size() - 2] ^= 1;
-        const auto file = folder.env().create(join_path(path, name));
-        file->write(bytes);
-        file->close();
-      }
-      return 0;
-    });
+    const auto bad_disk =
+        fault_env(folder.env(), [&](std::string_view operation, const std::string& path) {
+          if (operation == "sync_directory") {
+            std::string bytes = folder.env().read_text(join_path(path, name), 1 << 20);
+            bytes[bytes.size() - 2] ^= 1;
+            const auto file = folder.env().create(join_path(path, name));
+            file->write(bytes);
+            file->close();
+          }
+          return 0;
+        });
     Context context = folder.context;
     context.env = bad_disk.get();
-    const std::string line = line_of([&] { write_folder(folder.in("bad"), three_tensors(), context); });
+    const std::string line =
+        line_of([&] { write_folder(folder.in("bad"), three_tensors(), context); });
     EXPECT_THAT(line, HasSubstr("error[E_MISMATCH]"));
     EXPECT_THAT(line, HasSubstr("was read back other than written; check the disk and run again"));
   }

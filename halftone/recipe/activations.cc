@@ -9,10 +9,17 @@
 
 namespace halftone::recipe {
 
-Activations::Activations(Env& env, std::string folder, int64_t samples, int64_t rows, int64_t cols, uint64_t memory_budget)
-    : env_(env), folder_(std::move(folder)), samples_(samples), rows_(rows), cols_(cols),
-      bytes_(static_cast<uint64_t>(rows * cols) * sizeof(float)), hashes_(static_cast<size_t>(samples)) {
-  in_memory_ = std::min(samples, static_cast<int64_t>(memory_budget / std::max<uint64_t>(bytes_, 1)));
+Activations::Activations(Env& env, std::string folder, int64_t samples, int64_t rows, int64_t cols,
+                         uint64_t memory_budget)
+    : env_(env),
+      folder_(std::move(folder)),
+      samples_(samples),
+      rows_(rows),
+      cols_(cols),
+      bytes_(static_cast<uint64_t>(rows * cols) * sizeof(float)),
+      hashes_(static_cast<size_t>(samples)) {
+  in_memory_ =
+      std::min(samples, static_cast<int64_t>(memory_budget / std::max<uint64_t>(bytes_, 1)));
   memory_.resize(static_cast<size_t>(in_memory_));
 }
 
@@ -20,7 +27,8 @@ Activations::~Activations() {
   for (int64_t s = in_memory_; s < samples_; ++s) {
     try {
       env_.remove(file(s));
-    } catch (const Error&) {  // the work folder is removed as a whole, or reported by whoever needs it
+    } catch (
+        const Error&) {  // the work folder is removed as a whole, or reported by whoever needs it
       return;
     }
   }
@@ -40,12 +48,14 @@ Matrix<float> Activations::read(int64_t sample) const {
 }
 
 void Activations::write(int64_t sample, Matrix<float> hidden) {
-  check(hidden.rows == rows_ && hidden.cols == cols_, "hidden states have another shape than the calibration samples");
+  check(hidden.rows == rows_ && hidden.cols == cols_,
+        "hidden states have another shape than the calibration samples");
   for (size_t i = 0; i < hidden.data.size(); ++i)
     if (!std::isfinite(hidden.data[i]))
-      throw NumericError("calibration sample " + std::to_string(sample), "hidden state of token " +
-                         std::to_string(static_cast<int64_t>(i) / cols_) + ", channel " + std::to_string(static_cast<int64_t>(i) % cols_) +
-                         " is not finite");
+      throw NumericError("calibration sample " + std::to_string(sample),
+                         "hidden state of token " +
+                             std::to_string(static_cast<int64_t>(i) / cols_) + ", channel " +
+                             std::to_string(static_cast<int64_t>(i) % cols_) + " is not finite");
   hashes_[static_cast<size_t>(sample)] = hash64(std::as_bytes(std::span(hidden.data)));
   if (sample < in_memory_) {
     memory_[static_cast<size_t>(sample)] = std::move(hidden);
@@ -57,6 +67,8 @@ void Activations::write(int64_t sample, Matrix<float> hidden) {
   out->close();
 }
 
-std::string Activations::hash() const { return Hasher().add(std::as_bytes(std::span(hashes_))).hex(); }
+std::string Activations::hash() const {
+  return Hasher().add(std::as_bytes(std::span(hashes_))).hex();
+}
 
 }  // namespace halftone::recipe

@@ -1,4 +1,5 @@
-// Hidden states of the calibration samples between two units: in memory up to a budget, the rest in files of the work folder.
+// Hidden states of the calibration samples between two units: in memory up to a budget, the rest in
+// files of the work folder.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,11 @@ namespace halftone::recipe {
 
 class Activations {
  public:
-  // `samples` matrices of rows x cols. Those that fit into `memory_budget` bytes stay in memory, the later ones go to `folder`.
-  Activations(Env& env, std::string folder, int64_t samples, int64_t rows, int64_t cols, uint64_t memory_budget);
-  ~Activations();                                  // removes its files
+  // `samples` matrices of rows x cols. Those that fit into `memory_budget` bytes stay in memory,
+  // the later ones go to `folder`.
+  Activations(Env& env, std::string folder, int64_t samples, int64_t rows, int64_t cols,
+              uint64_t memory_budget);
+  ~Activations();  // removes its files
   Activations(const Activations&) = delete;
   Activations& operator=(const Activations&) = delete;
 
@@ -24,7 +27,7 @@ class Activations {
   // Safe from many threads for different samples. write: NumericError when a value is not finite.
   Matrix<float> read(int64_t sample) const;
   void write(int64_t sample, Matrix<float> hidden);
-  std::string hash() const;                        // of all samples as last written
+  std::string hash() const;  // of all samples as last written
 
  private:
   std::string file(int64_t sample) const;

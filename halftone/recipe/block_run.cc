@@ -13,7 +13,8 @@
 namespace halftone::recipe {
 namespace {
 
-// Codes that equal nearest rounding's in every place are a dead hook, not luck, once there are this many of them.
+// Codes that equal nearest rounding's in every place are a dead hook, not luck, once there are this
+// many of them.
 constexpr int64_t kEnoughCodes = 1024;
 
 std::string number(double value) {
@@ -24,9 +25,16 @@ std::string number(double value) {
 
 }  // namespace
 
-BlockRun::BlockRun(const QuantizeRequest& request, const Capabilities& can, const Assignment& assignment, const Schedule& schedule,
-                   const std::optional<CalibrationSet>& calibration, WorkFolder& work, const Context& context)
-    : request_(request), can_(can), schedule_(schedule), calibration_(calibration), work_(work), context_(context),
+BlockRun::BlockRun(const QuantizeRequest& request, const Capabilities& can,
+                   const Assignment& assignment, const Schedule& schedule,
+                   const std::optional<CalibrationSet>& calibration, WorkFolder& work,
+                   const Context& context)
+    : request_(request),
+      can_(can),
+      schedule_(schedule),
+      calibration_(calibration),
+      work_(work),
+      context_(context),
       reader_(assignment.plan, request.checkpoint.spec) {
   if (calibration_)
     for (const auto& ids : calibration_->samples) tokens_ += static_cast<double>(ids.size());
@@ -52,7 +60,8 @@ void BlockRun::run() {
 
 void BlockRun::worked(double flops, const std::string& where) {
   done_ = std::min(total_, done_ + flops);
-  context_.progress({.stage = "quantize", .detail = where, .done = done_, .total = total_, .unit = ""});
+  context_.progress(
+      {.stage = "quantize", .detail = where, .done = done_, .total = total_, .unit = ""});
 }
 
 void BlockRun::start_engine() {
@@ -62,15 +71,18 @@ void BlockRun::start_engine() {
     context_.throw_if_stopped();
     Matrix<float> hidden = engine_->embed(samples[s]);
     if (!hidden_)
-      hidden_ = std::make_unique<Activations>(*context_.env, work_.path(), static_cast<int64_t>(samples.size()), hidden.rows, hidden.cols,
-                                              request_.spill_budget);
+      hidden_ = std::make_unique<Activations>(*context_.env, work_.path(),
+                                              static_cast<int64_t>(samples.size()), hidden.rows,
+                                              hidden.cols, request_.spill_budget);
     hidden_->write(static_cast<int64_t>(s), std::move(hidden));
   }
   if (hidden_->spilled_bytes() > 0)
-    context_.info("hidden states beyond the spill budget: " + std::to_string(hidden_->spilled_bytes() >> 20) + " MiB go to " + work_.path());
+    context_.info("hidden states beyond the spill budget: " +
+                  std::to_string(hidden_->spilled_bytes() >> 20) + " MiB go to " + work_.path());
 }
 
-BlockRun::Statistics BlockRun::pass(const Unit& unit, bool advance, const std::map<std::string, std::set<Need>>& observe) {
+BlockRun::Statistics BlockRun::pass(const Unit& unit, bool advance,
+                                    const std::map<std::string, std::set<Need>>& observe) {
   // Engines may call from several threads, each sample from one.
   std::mutex mutex;
   const double flops = forward_flops(unit, tokens_) / static_cast<double>(hidden_->samples());
@@ -82,7 +94,10 @@ BlockRun::Statistics BlockRun::pass(const Unit& unit, bool advance, const std::m
     return hidden;
   };
   std::function<void(int64_t, Matrix<float>)> write;
-  if (advance) write = [&](int64_t sample, Matrix<float> hidden) { hidden_->write(sample, std::move(hidden)); };
+  if (advance)
+    write = [&](int64_t sample, Matrix<float> hidden) {
+      hidden_->write(sample, std::move(hidden));
+    };
   try {
     return engine_->run_block(hidden_->samples(), read, write, observe);
   } catch (Error& e) {
@@ -96,11 +111,14 @@ void BlockRun::replay(const Unit& unit) {
   engine_->load(unit.segment);
   const auto part = files::open_safetensors(work_.part_path(unit.index), context_);
   for (const InputGroup& group : unit.groups)
-    for (const Choice* choice : group.linears) engine_->set_weight(choice->op, reader_.read(*part, choice->op).codes().dequantize());
+    for (const Choice* choice : group.linears)
+      engine_->set_weight(choice->op, reader_.read(*part, choice->op).codes().dequantize());
   pass(unit, true, {});
   if (record.value("hidden", "") != hidden_->hash())
-    throw FileError(Code::mismatch, work_.path(), "block " + unit.name + " gives other hidden states than in the run to go on with", {},
-                    "--force starts over");
+    throw FileError(
+        Code::mismatch, work_.path(),
+        "block " + unit.name + " gives other hidden states than in the run to go on with", {},
+        "--force starts over");
 }
 
 InputStatistics BlockRun::take(Statistics& all, const InputGroup& group, const Unit& unit) const {
@@ -108,7 +126,8 @@ InputStatistics BlockRun::take(Statistics& all, const InputGroup& group, const U
   const auto it = all.find(op);
   check(it != all.end(), "the engine did not observe what it was asked to");
   if (it->second.tokens == 0)
-    throw NumericError("block " + unit.name, "no calibration token reached " + op, "use more calibration text");
+    throw NumericError("block " + unit.name, "no calibration token reached " + op,
+                       "use more calibration text");
   return std::move(it->second);
 }
 
@@ -116,7 +135,9 @@ void BlockRun::process(const Unit& unit) {
   part_.clear();
   reports_.clear();
   if (engine_) engine_->load(unit.segment);
-  const auto wanted = [](const InputGroup& group) { return std::pair(group.linears.front()->op, group.needs); };
+  const auto wanted = [](const InputGroup& group) {
+    return std::pair(group.linears.front()->op, group.needs);
+  };
   Statistics together;
   if (!request_.recipe.sequential && unit.observed()) {
     std::map<std::string, std::set<Need>> observe;
@@ -153,26 +174,30 @@ const rounder::Run& BlockRun::rounder_run(const std::string& name) const {
 Matrix<float> BlockRun::read_weight(const std::string& op) const {
   const auto& linear = std::get<spec::Linear>(spec::find_op(request_.checkpoint.spec, op)->params);
   Matrix<float> out(linear.out, linear.in);
-  read_in_pieces(*request_.checkpoint.tensors, linear.weight, [&](int64_t first, const HostTensor& piece) {
-    const HostTensor wide = piece.dtype() == DType::f32 ? HostTensor() : to_f32(piece);
-    const auto values = piece.dtype() == DType::f32 ? piece.as<float>() : wide.as<float>();
-    if (!linear.weight.transposed) {
-      std::copy(values.begin(), values.end(), out.data.begin() + first * linear.in);
-      return;
-    }
-    const int64_t rows = static_cast<int64_t>(values.size()) / linear.out;
-    for (int64_t k = 0; k < rows; ++k)
-      for (int64_t n = 0; n < linear.out; ++n) out.at(n, first + k) = values[static_cast<size_t>(k * linear.out + n)];
-  });
+  read_in_pieces(
+      *request_.checkpoint.tensors, linear.weight, [&](int64_t first, const HostTensor& piece) {
+        const HostTensor wide = piece.dtype() == DType::f32 ? HostTensor() : to_f32(piece);
+        const auto values = piece.dtype() == DType::f32 ? piece.as<float>() : wide.as<float>();
+        if (!linear.weight.transposed) {
+          std::copy(values.begin(), values.end(), out.data.begin() + first * linear.in);
+          return;
+        }
+        const int64_t rows = static_cast<int64_t>(values.size()) / linear.out;
+        for (int64_t k = 0; k < rows; ++k)
+          for (int64_t n = 0; n < linear.out; ++n)
+            out.at(n, first + k) = values[static_cast<size_t>(k * linear.out + n)];
+      });
   return out;
 }
 
 void BlockRun::round_group(const Unit& unit, const InputGroup& group, InputStatistics statistics) {
-  // Overrides may give linears of one group different rounders: each has its own call, and all but the last a copy of the statistics,
-  // because a rounder factorises the Hessian in place.
+  // Overrides may give linears of one group different rounders: each has its own call, and all but
+  // the last a copy of the statistics, because a rounder factorises the Hessian in place.
   std::vector<std::vector<const Choice*>> calls;
   for (const Choice* choice : group.linears) {
-    const auto same = std::find_if(calls.begin(), calls.end(), [&](const auto& call) { return call.front()->rounder == choice->rounder; });
+    const auto same = std::find_if(calls.begin(), calls.end(), [&](const auto& call) {
+      return call.front()->rounder == choice->rounder;
+    });
     same == calls.end() ? calls.push_back({choice}) : same->push_back(choice);
   }
   std::map<std::string, rounder::Result> results;
@@ -183,13 +208,15 @@ void BlockRun::round_group(const Unit& unit, const InputGroup& group, InputStati
     std::vector<rounder::Problem> problems;
     for (const Choice* choice : calls[c]) weights.push_back(read_weight(choice->op));
     for (size_t i = 0; i < weights.size(); ++i)
-      problems.push_back({.name = calls[c][i]->op, .weight = &weights[i], .format = calls[c][i]->format});
+      problems.push_back(
+          {.name = calls[c][i]->op, .weight = &weights[i], .format = calls[c][i]->format});
     InputStatistics mine;
     if (!needs.empty()) {
-      const bool last = std::none_of(calls.begin() + static_cast<std::ptrdiff_t>(c) + 1, calls.end(), [&](const auto& call) {
-        const Part& later = call.front()->rounder;
-        return !rounder::needs_of(can_.parts->rounders.at(later.name), later.options).empty();
-      });
+      const bool last = std::none_of(
+          calls.begin() + static_cast<std::ptrdiff_t>(c) + 1, calls.end(), [&](const auto& call) {
+            const Part& later = call.front()->rounder;
+            return !rounder::needs_of(can_.parts->rounders.at(later.name), later.options).empty();
+          });
       if (last) {
         mine = std::move(statistics);
       } else {
@@ -204,10 +231,12 @@ void BlockRun::round_group(const Unit& unit, const InputGroup& group, InputStati
       e.note("block " + unit.name + ", rounder " + part.name);
       throw;
     }
-    check(out.size() == problems.size(), "a rounder returned another number of results than problems");
+    check(out.size() == problems.size(),
+          "a rounder returned another number of results than problems");
     weights.clear();  // before each result is dequantized for the engine
     for (size_t i = 0; i < out.size(); ++i) {
-      const bool may_equal_nearest = out[i].diagonal_hessian || !needs.contains(Need::input_hessian);
+      const bool may_equal_nearest =
+          out[i].diagonal_hessian || !needs.contains(Need::input_hessian);
       accept(*calls[c][i], std::move(out[i]), may_equal_nearest);
     }
   }
@@ -215,19 +244,27 @@ void BlockRun::round_group(const Unit& unit, const InputGroup& group, InputStati
 
 void BlockRun::accept(const Choice& choice, rounder::Result result, bool may_equal_nearest) {
   const format::Codes& codes = result.codes;
-  check(codes.rows == choice.out && codes.cols == choice.in && codes.format == choice.format, "a rounder returned codes of another shape or format");
+  check(codes.rows == choice.out && codes.cols == choice.in && codes.format == choice.format,
+        "a rounder returned codes of another shape or format");
   if (!std::isfinite(result.error) || !std::isfinite(result.nearest_error))
-    throw NumericError("linear " + choice.op, "rounder " + choice.rounder.name + " reports an error that is not finite");
-  if (!may_equal_nearest && result.fallback.empty() && result.error == result.nearest_error && result.error > 0 &&
-      choice.out * choice.in >= kEnoughCodes)
-    throw NumericError("linear " + choice.op, "rounder " + choice.rounder.name +
-                                                  " lost exactly what nearest rounding loses: its calibration did not reach it");
+    throw NumericError("linear " + choice.op,
+                       "rounder " + choice.rounder.name + " reports an error that is not finite");
+  if (!may_equal_nearest && result.fallback.empty() && result.error == result.nearest_error &&
+      result.error > 0 && choice.out * choice.in >= kEnoughCodes)
+    throw NumericError(
+        "linear " + choice.op,
+        "rounder " + choice.rounder.name +
+            " lost exactly what nearest rounding loses: its calibration did not reach it");
   if (result.clamped_scales > 0)
-    context_.warn(choice.op + ": " + std::to_string(result.clamped_scales) + " scales do not fit into " +
-                  std::string(dtype_name(choice.format.scale_dtype)) + " and were clamped");
+    context_.warn(choice.op + ": " + std::to_string(result.clamped_scales) +
+                  " scales do not fit into " + std::string(dtype_name(choice.format.scale_dtype)) +
+                  " and were clamped");
   if (!result.fallback.empty()) {
-    if (request_.strict) throw NumericError("linear " + choice.op, "rounder " + choice.rounder.name + " fell back: " + result.fallback);
-    context_.warn(choice.op + ": nearest rounding instead of " + choice.rounder.name + ": " + result.fallback);
+    if (request_.strict)
+      throw NumericError("linear " + choice.op,
+                         "rounder " + choice.rounder.name + " fell back: " + result.fallback);
+    context_.warn(choice.op + ": nearest rounding instead of " + choice.rounder.name + ": " +
+                  result.fallback);
   }
   LayerReport report{.op = choice.op,
                      .rounder = choice.rounder.name,

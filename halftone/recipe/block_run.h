@@ -19,10 +19,12 @@ LayerReport layer_report_from(const Json& json);
 
 class BlockRun {
  public:
-  BlockRun(const QuantizeRequest& request, const Capabilities& can, const Assignment& assignment, const Schedule& schedule,
-           const std::optional<CalibrationSet>& calibration, WorkFolder& work, const Context& context);
-  // Finishes every unit that the work folder does not hold yet. An earlier run's units are replayed (forward only, with their
-  // quantized weights), and only when a later unit still needs calibration inputs.
+  BlockRun(const QuantizeRequest& request, const Capabilities& can, const Assignment& assignment,
+           const Schedule& schedule, const std::optional<CalibrationSet>& calibration,
+           WorkFolder& work, const Context& context);
+  // Finishes every unit that the work folder does not hold yet. An earlier run's units are replayed
+  // (forward only, with their quantized weights), and only when a later unit still needs
+  // calibration inputs.
   void run();
 
  private:
@@ -31,7 +33,8 @@ class BlockRun {
   void replay(const Unit& unit);
   void process(const Unit& unit);
   void round_group(const Unit& unit, const InputGroup& group, InputStatistics statistics);
-  Statistics pass(const Unit& unit, bool advance, const std::map<std::string, std::set<Need>>& observe);
+  Statistics pass(const Unit& unit, bool advance,
+                  const std::map<std::string, std::set<Need>>& observe);
   InputStatistics take(Statistics& all, const InputGroup& group, const Unit& unit) const;
   Matrix<float> read_weight(const std::string& op) const;
   void accept(const Choice& choice, rounder::Result result, bool may_equal_nearest);

@@ -14,7 +14,8 @@ namespace {
 using Request = CalibrationRequest;
 using Ids = std::vector<int32_t>;
 
-// Text as the two window rules want it: a list of documents, and whether the published scripts see one joined text instead.
+// Text as the two window rules want it: a list of documents, and whether the published scripts see
+// one joined text instead.
 struct Corpus {
   std::string label;
   std::vector<std::string> documents;
@@ -29,7 +30,8 @@ std::vector<std::string> split_stories(const std::string& text) {
   for (size_t at = 0; at <= text.size();) {
     const size_t end = std::min(text.find(kSeparator, at), text.size());
     std::string story = text.substr(at, end - at);
-    while (!story.empty() && (story.front() == '\n' || story.front() == '\r')) story.erase(story.begin());
+    while (!story.empty() && (story.front() == '\n' || story.front() == '\r'))
+      story.erase(story.begin());
     while (!story.empty() && (story.back() == '\n' || story.back() == '\r')) story.pop_back();
     if (!story.empty()) out.push_back(std::move(story));
     at = end + kSeparator.size();
@@ -54,34 +56,45 @@ std::vector<std::string> articles(const files::TextSet& set) {
 }
 
 bool is_path(const std::string& data, Env& env) {
-  return data.find('/') != std::string::npos || data.ends_with(".txt") || data.ends_with(".jsonl") || data.ends_with(".parquet") ||
+  return data.find('/') != std::string::npos || data.ends_with(".txt") ||
+         data.ends_with(".jsonl") || data.ends_with(".parquet") ||
          (env.stat(data) && env.stat(data)->is_regular);
 }
 
-Corpus read_corpus(const std::string& data, const files::DataPlaces& places, const Context& context) {
+Corpus read_corpus(const std::string& data, const files::DataPlaces& places,
+                   const Context& context) {
   if (is_path(data, *context.env)) {
     files::TextSet set = files::read_text_file(*context.env, data, places.parquet, context.limits);
     const bool joined = !data.ends_with(".jsonl") && !data.ends_with(".parquet");
-    return {set.label, joined ? split_stories(set.rows.front()) : std::move(set.rows), joined, "\n\n"};
+    return {set.label, joined ? split_stories(set.rows.front()) : std::move(set.rows), joined,
+            "\n\n"};
   }
   auto set = files::find_text_set(*context.env, data, files::Split::train, places, context.limits);
   if (!set)
-    throw FileError(Code::missing, data, "this calibration set is neither in HALFTONE_DATA nor in the hub cache", {},
-                    "set HALFTONE_DATA to the folder that holds it, give a file (--data text.txt), or sample from the model (--data self)");
+    throw FileError(Code::missing, data,
+                    "this calibration set is neither in HALFTONE_DATA nor in the hub cache", {},
+                    "set HALFTONE_DATA to the folder that holds it, give a file (--data text.txt), "
+                    "or sample from the model (--data self)");
   if (data == "wikitext2") return {set->label, articles(*set), true, set->joint};
   if (data == "ptb") return {set->label, {set->joined()}, true, set->joint};
   return {set->label, std::move(set->rows), false, set->joint};
 }
 
-std::string counted(int64_t n, const std::string& thing) { return std::to_string(n) + " " + thing + (n == 1 ? "" : "s"); }
+std::string counted(int64_t n, const std::string& thing) {
+  return std::to_string(n) + " " + thing + (n == 1 ? "" : "s");
+}
 
 class Maker {
  public:
-  Maker(const Request& request, const TextSide& text, const Context& context) : request_(request), text_(text), context_(context) {
+  Maker(const Request& request, const TextSide& text, const Context& context)
+      : request_(request), text_(text), context_(context) {
     if (request.bos == Request::Bos::each_sample && text.bos < 0)
-      throw InputError("calibration", "bos is each_sample, but the model's tokenizer has no BOS token", "use bos: auto or never");
+      throw InputError("calibration",
+                       "bos is each_sample, but the model's tokenizer has no BOS token",
+                       "use bos: auto or never");
     if (request.chat_template && !text.chat_template)
-      throw InputError("calibration", "chat_template is on, but the model has no chat template", "use chat_template: false");
+      throw InputError("calibration", "chat_template is on, but the model has no chat template",
+                       "use chat_template: false");
     first_bos_ = request.bos == Request::Bos::auto_ && text.adds_bos && text.bos >= 0;
     body_ = request.length - (request.bos == Request::Bos::each_sample ? 1 : 0);
   }
@@ -107,8 +120,10 @@ class Maker {
     out_.report.chat_template = "none";
     out_.samples = text_.sample(request_.samples, request_.length, request_.seed);
     for (const Ids& ids : out_.samples)
-      check(static_cast<int64_t>(ids.size()) == request_.length, "a sampled sequence has another length than asked");
-    check(static_cast<int64_t>(out_.samples.size()) == request_.samples, "fewer sequences were sampled than asked");
+      check(static_cast<int64_t>(ids.size()) == request_.length,
+            "a sampled sequence has another length than asked");
+    check(static_cast<int64_t>(out_.samples.size()) == request_.samples,
+          "fewer sequences were sampled than asked");
     const int64_t total = request_.samples * request_.length;
     out_.report.tokens_available = out_.report.tokens_used = total;
     out_.report.documents = request_.samples;
@@ -152,19 +167,26 @@ class Maker {
       const Ids ids = encode(corpus.documents[order[d]], first_bos_);
       stream.insert(stream.end(), ids.begin(), ids.end());
       documents += ids.size() > (first_bos_ ? 1u : 0u);
-      context_.progress({.stage = "calibration text", .detail = corpus.label, .done = static_cast<double>(stream.size()),
-                         .total = static_cast<double>(wanted), .unit = "tok"});
+      context_.progress({.stage = "calibration text",
+                         .detail = corpus.label,
+                         .done = static_cast<double>(stream.size()),
+                         .total = static_cast<double>(wanted),
+                         .unit = "tok"});
     }
     if (stream.size() < wanted) {
       const int64_t fit = static_cast<int64_t>(stream.size()) / body_;
-      throw InputError("calibration",
-                       corpus.label + " has " + std::to_string(stream.size()) + " tokens, " + counted(request_.samples, "sample") + " of " +
-                           std::to_string(request_.length) + " need " + std::to_string(wanted),
-                       (fit > 0 ? "use --samples " + std::to_string(fit) + ", a shorter --length" : std::string("use a shorter --length")) +
-                           ", more text (--data), or overlapping windows (windows: gptq in the recipe)");
+      throw InputError(
+          "calibration",
+          corpus.label + " has " + std::to_string(stream.size()) + " tokens, " +
+              counted(request_.samples, "sample") + " of " + std::to_string(request_.length) +
+              " need " + std::to_string(wanted),
+          (fit > 0 ? "use --samples " + std::to_string(fit) + ", a shorter --length"
+                   : std::string("use a shorter --length")) +
+              ", more text (--data), or overlapping windows (windows: gptq in the recipe)");
     }
     for (int64_t s = 0; s < request_.samples; ++s)
-      add_window(std::span(stream).subspan(static_cast<size_t>(s * body_), static_cast<size_t>(body_)));
+      add_window(
+          std::span(stream).subspan(static_cast<size_t>(s * body_), static_cast<size_t>(body_)));
     CalibrationReport& r = out_.report;
     r.windows = "documents in seeded order, end to end, cut without overlap";
     if (first_bos_) r.bos = "before each document";
@@ -187,19 +209,22 @@ class Maker {
 
   void refuse_joined_template() const {
     if (request_.chat_template)
-      throw InputError("calibration", "a chat template needs documents, and windows: gptq joins them", "use windows: document");
+      throw InputError("calibration",
+                       "a chat template needs documents, and windows: gptq joins them",
+                       "use windows: document");
   }
 
   void draw_from_joined(const Corpus& corpus) {
     refuse_joined_template();
     std::string joined;
-    for (size_t d = 0; d < corpus.documents.size(); ++d) joined += (d ? corpus.joint : "") + corpus.documents[d];
+    for (size_t d = 0; d < corpus.documents.size(); ++d)
+      joined += (d ? corpus.joint : "") + corpus.documents[d];
     const Ids ids = encode(joined, first_bos_);
     const auto total = static_cast<int64_t>(ids.size());
     if (total <= body_)
       throw InputError("calibration",
-                       corpus.label + " has " + std::to_string(total) + " tokens, one window of " + std::to_string(request_.length) +
-                           " needs more",
+                       corpus.label + " has " + std::to_string(total) + " tokens, one window of " +
+                           std::to_string(request_.length) + " needs more",
                        "use a shorter --length or more text (--data)");
     PythonRandom random(request_.seed);
     std::vector<std::pair<int64_t, int64_t>> windows;
@@ -217,18 +242,21 @@ class Maker {
     r.tokens_repeated = request_.samples * body_ - r.tokens_used;
     r.documents = documents_touched(corpus, windows);
     if (request_.samples * body_ > total)
-      r.scarce = corpus.label + " has " + std::to_string(total) + " tokens, fewer than the " + counted(request_.samples, "window") + " of " +
-                 std::to_string(request_.length) + " hold (" + std::to_string(request_.samples * body_) + "): windows overlap";
+      r.scarce = corpus.label + " has " + std::to_string(total) + " tokens, fewer than the " +
+                 counted(request_.samples, "window") + " of " + std::to_string(request_.length) +
+                 " hold (" + std::to_string(request_.samples * body_) + "): windows overlap";
   }
 
-  // Where documents begin in the joined text is known to a few tokens only (the joint may melt into its neighbours), which is
-  // enough to count them.
-  int64_t documents_touched(const Corpus& corpus, const std::vector<std::pair<int64_t, int64_t>>& windows) const {
+  // Where documents begin in the joined text is known to a few tokens only (the joint may melt into
+  // its neighbours), which is enough to count them.
+  int64_t documents_touched(const Corpus& corpus,
+                            const std::vector<std::pair<int64_t, int64_t>>& windows) const {
     if (corpus.documents.size() == 1) return 1;
     int64_t begin = 0, touched = 0;
     for (const std::string& document : corpus.documents) {
       const int64_t end = begin + static_cast<int64_t>(encode(document, false).size());
-      touched += std::any_of(windows.begin(), windows.end(), [&](const auto& w) { return w.first < end && w.second > begin; });
+      touched += std::any_of(windows.begin(), windows.end(),
+                             [&](const auto& w) { return w.first < end && w.second > begin; });
       begin = end;
     }
     return touched;
@@ -244,7 +272,8 @@ class Maker {
     bool possible = false;
     const auto ids_of = [&](int64_t d) -> const Ids& {
       auto it = read.find(d);
-      if (it == read.end()) it = read.emplace(d, encode(corpus.documents[static_cast<size_t>(d)], first_bos_)).first;
+      if (it == read.end())
+        it = read.emplace(d, encode(corpus.documents[static_cast<size_t>(d)], first_bos_)).first;
       const auto size = static_cast<int64_t>(it->second.size());
       longest = std::max(longest, size);
       possible |= size > body_;
@@ -254,12 +283,14 @@ class Maker {
       const Ids* ids = nullptr;
       int64_t document = 0;
       for (int64_t tries = 0; !ids; ++tries) {
-        // Random picks that keep missing may mean that nothing fits: look at all documents once, then decide.
+        // Random picks that keep missing may mean that nothing fits: look at all documents once,
+        // then decide.
         if (tries == 1000 && !possible) {
           for (int64_t d = 0; d < count; ++d) ids_of(d);
           if (!possible)
             throw InputError("calibration",
-                             "no document of " + corpus.label + " is longer than " + std::to_string(body_) + " tokens (the longest has " +
+                             "no document of " + corpus.label + " is longer than " +
+                                 std::to_string(body_) + " tokens (the longest has " +
                                  std::to_string(longest) + ")",
                              "use a shorter --length, or windows: document in the recipe");
         }
@@ -281,8 +312,9 @@ class Maker {
     r.tokens_repeated = request_.samples * body_ - r.tokens_used;
     r.documents = static_cast<int64_t>(windows.size());
     if (r.documents < request_.samples)
-      r.scarce = corpus.label + " has few documents longer than " + std::to_string(body_) + " tokens: " +
-                 counted(request_.samples, "window") + " come from " + counted(r.documents, "document");
+      r.scarce = corpus.label + " has few documents longer than " + std::to_string(body_) +
+                 " tokens: " + counted(request_.samples, "window") + " come from " +
+                 counted(r.documents, "document");
   }
 
   const Request& request_;
@@ -322,17 +354,22 @@ Json to_json(const CalibrationReport& r) {
   return out;
 }
 
-CalibrationSet make_calibration(const Request& request, const TextSide& text, const files::DataPlaces& places, const Context& context) {
+CalibrationSet make_calibration(const Request& request, const TextSide& text,
+                                const files::DataPlaces& places, const Context& context) {
   Maker maker(request, text, context);
   std::string data = request.data;
   if (data == "auto") {
-    const bool here = files::text_set_path(*context.env, "wikitext2", files::Split::train, places).has_value();
+    const bool here =
+        files::text_set_path(*context.env, "wikitext2", files::Split::train, places).has_value();
     data = here || !text.sample ? "wikitext2" : "self";
-    if (!here && text.sample) context.info("WikiText-2 is not at hand: calibration text is sampled from the model");
+    if (!here && text.sample)
+      context.info("WikiText-2 is not at hand: calibration text is sampled from the model");
   }
   CalibrationSet out;
   if (data == "self") {
-    if (!text.sample) throw UnsupportedError("calibration", "sampling from the model needs an engine", "name a set or a file with --data");
+    if (!text.sample)
+      throw UnsupportedError("calibration", "sampling from the model needs an engine",
+                             "name a set or a file with --data");
     out = maker.sample();
   } else {
     out = maker.make(read_corpus(data, places, context));

@@ -42,7 +42,8 @@ TextSide positions_as_tokens() {
 class Calibration : public testing::Test {
  protected:
   CalibrationSet make(const CalibrationRequest& request, const TextSide& text) {
-    return make_calibration(request, text, {.data_dir = folder.path(), .hub_cache = "", .parquet = {}}, folder.context);
+    return make_calibration(
+        request, text, {.data_dir = folder.path(), .hub_cache = "", .parquet = {}}, folder.context);
   }
   std::string refusal(const CalibrationRequest& request, const TextSide& text) {
     return line_of([&] { make(request, text); });
@@ -55,10 +56,13 @@ class Calibration : public testing::Test {
   TempFolder folder;
 };
 
-// random.seed(0); [random.randint(0, 339420) for _ in range(6)] in CPython: 201979 220500 21225 135746 268055 254766
+// random.seed(0); [random.randint(0, 339420) for _ in range(6)] in CPython: 201979 220500 21225
+// 135746 268055 254766
 TEST_F(Calibration, WindowsOfAJoinedTextAreThoseOfPython) {
   const std::string path = folder.write("long.txt", std::string(339'420 + 8 + 1, 'x'));
-  const auto set = make({.data = path, .samples = 6, .length = 8, .seed = 0, .windows = Windows::gptq}, positions_as_tokens());
+  const auto set =
+      make({.data = path, .samples = 6, .length = 8, .seed = 0, .windows = Windows::gptq},
+           positions_as_tokens());
   std::vector<int32_t> starts;
   for (const auto& ids : set.samples) {
     ASSERT_EQ(ids.size(), 8u);
@@ -74,7 +78,8 @@ TEST_F(Calibration, WindowsOfAJoinedTextAreThoseOfPython) {
   EXPECT_EQ(set.report.scarce, "");
 }
 
-// random.seed(3); i = randint(0, 3) until len(doc[i]) > 4; then randint(0, len - 4 - 1). Documents of 2, 6, 9 and 4 tokens. In CPython:
+// random.seed(3); i = randint(0, 3) until len(doc[i]) > 4; then randint(0, len - 4 - 1). Documents
+// of 2, 6, 9 and 4 tokens. In CPython:
 // [(1, 0), (2, 4), (2, 4)] as (document, start).
 TEST_F(Calibration, WindowsOfDocumentsPickTheDocumentFirst) {
   const std::string path = write_jsonl({"aa", "bbbbbb", "ccccccccc", "dddd"});
@@ -84,7 +89,8 @@ TEST_F(Calibration, WindowsOfDocumentsPickTheDocumentFirst) {
     for (size_t i = 0; i < s.size(); ++i) ids.push_back(s[0] * 100 + static_cast<int32_t>(i));
     return ids;
   };
-  const auto set = make({.data = path, .samples = 3, .length = 4, .seed = 3, .windows = Windows::gptq}, text);
+  const auto set =
+      make({.data = path, .samples = 3, .length = 4, .seed = 3, .windows = Windows::gptq}, text);
   std::vector<int32_t> starts;
   for (const auto& ids : set.samples) starts.push_back(ids[0]);
   EXPECT_THAT(starts, ElementsAre('b' * 100 + 0, 'c' * 100 + 4, 'c' * 100 + 4));
@@ -96,7 +102,8 @@ TEST_F(Calibration, BosStandsWhereTheTokenizerPutsIt) {
   const std::string path = folder.write("t.txt", std::string(50, 'x'));
   TextSide text = bytes_as_tokens();
   text.adds_bos = true;
-  CalibrationRequest request{.data = path, .samples = 2, .length = 10, .seed = 1, .windows = Windows::gptq};
+  CalibrationRequest request{
+      .data = path, .samples = 2, .length = 10, .seed = 1, .windows = Windows::gptq};
   // The joined text has it once, at its very start: windows cut elsewhere carry none.
   auto set = make(request, text);
   EXPECT_EQ(set.report.tokens_available, 51);
@@ -140,44 +147,60 @@ TEST_F(Calibration, DocumentWindowsUseEachTokenOnce) {
 TEST_F(Calibration, TooLittleTextIsSaid) {
   const std::string path = folder.write("t.txt", std::string(50, 'x'));
   EXPECT_EQ(refusal({.data = path, .samples = 6, .length = 10}, bytes_as_tokens()),
-            "error[E_USAGE] calibration: t.txt has 50 tokens, 6 samples of 10 need 60; use --samples 5, a shorter --length, more text "
+            "error[E_USAGE] calibration: t.txt has 50 tokens, 6 samples of 10 need 60; use "
+            "--samples 5, a shorter --length, more text "
             "(--data), or overlapping windows (windows: gptq in the recipe)");
-  const auto set = make({.data = path, .samples = 6, .length = 10, .seed = 0, .windows = Windows::gptq}, bytes_as_tokens());
-  EXPECT_EQ(set.report.scarce, "t.txt has 50 tokens, fewer than the 6 windows of 10 hold (60): windows overlap");
+  const auto set =
+      make({.data = path, .samples = 6, .length = 10, .seed = 0, .windows = Windows::gptq},
+           bytes_as_tokens());
+  EXPECT_EQ(set.report.scarce,
+            "t.txt has 50 tokens, fewer than the 6 windows of 10 hold (60): windows overlap");
   EXPECT_THAT(folder.log, HasSubstr("windows overlap"));
   EXPECT_EQ(set.report.tokens_used + set.report.tokens_repeated, 60);
   EXPECT_EQ(set.report.tokens_used + set.report.tokens_dropped, 50);
-  EXPECT_THAT(refusal({.data = path, .samples = 1, .length = 50, .seed = 0, .windows = Windows::gptq}, bytes_as_tokens()),
-              HasSubstr("has 50 tokens, one window of 50 needs more"));
+  EXPECT_THAT(
+      refusal({.data = path, .samples = 1, .length = 50, .seed = 0, .windows = Windows::gptq},
+              bytes_as_tokens()),
+      HasSubstr("has 50 tokens, one window of 50 needs more"));
   const std::string documents = write_jsonl({"abc", "defg"});
-  EXPECT_THAT(refusal({.data = documents, .samples = 1, .length = 4, .seed = 0, .windows = Windows::gptq}, bytes_as_tokens()),
-              HasSubstr("no document of documents.jsonl is longer than 4 tokens (the longest has 4)"));
-  EXPECT_THAT(refusal({.data = "wikitext2", .samples = 1, .length = 4}, bytes_as_tokens()), HasSubstr("neither in HALFTONE_DATA nor in the hub cache"));
-  EXPECT_THAT(refusal({.data = "wikitex", .samples = 1, .length = 4}, bytes_as_tokens()), HasSubstr("unknown text set"));
-  EXPECT_THAT(refusal({.data = "absent.txt", .samples = 1, .length = 4}, bytes_as_tokens()), HasSubstr("no such file"));
+  EXPECT_THAT(
+      refusal({.data = documents, .samples = 1, .length = 4, .seed = 0, .windows = Windows::gptq},
+              bytes_as_tokens()),
+      HasSubstr("no document of documents.jsonl is longer than 4 tokens (the longest has 4)"));
+  EXPECT_THAT(refusal({.data = "wikitext2", .samples = 1, .length = 4}, bytes_as_tokens()),
+              HasSubstr("neither in HALFTONE_DATA nor in the hub cache"));
+  EXPECT_THAT(refusal({.data = "wikitex", .samples = 1, .length = 4}, bytes_as_tokens()),
+              HasSubstr("unknown text set"));
+  EXPECT_THAT(refusal({.data = "absent.txt", .samples = 1, .length = 4}, bytes_as_tokens()),
+              HasSubstr("no such file"));
 }
 
 TEST_F(Calibration, WikiTextIsJoinedAsTheScriptsDoAndSplitIntoArticles) {
   folder.env().make_directories(folder.in("wikitext2"));
-  folder.write("wikitext2/train_first_1MB.txt", " \n = One = \n \n some words \n = = Part = = \n = Two = \n more \n");
+  folder.write("wikitext2/train_first_1MB.txt",
+               " \n = One = \n \n some words \n = = Part = = \n = Two = \n more \n");
   std::string seen;
   TextSide text = bytes_as_tokens();
   text.encode = [&](std::string_view s) {
     if (seen.empty()) seen = s;
     return std::vector<int32_t>(s.begin(), s.end());
   };
-  const auto set = make({.data = "wikitext2", .samples = 2, .length = 8, .seed = 0, .windows = Windows::gptq}, text);
-  EXPECT_EQ(seen, "\n\n = One = \n\n\n\n\n some words \n\n\n = = Part = = \n\n\n = Two = \n\n\n more \n");
+  const auto set = make(
+      {.data = "wikitext2", .samples = 2, .length = 8, .seed = 0, .windows = Windows::gptq}, text);
+  EXPECT_EQ(seen,
+            "\n\n = One = \n\n\n\n\n some words \n\n\n = = Part = = \n\n\n = Two = \n\n\n more \n");
   EXPECT_EQ(set.report.data, "wikitext2-partial train");
   seen.clear();
   make({.data = "wikitext2", .samples = 1, .length = 20}, text);
-  EXPECT_THAT(seen, testing::AnyOf(testing::StartsWith("\n\n = One = \n"), testing::StartsWith(" = Two = \n")));
+  EXPECT_THAT(seen, testing::AnyOf(testing::StartsWith("\n\n = One = \n"),
+                                   testing::StartsWith(" = Two = \n")));
 }
 
 TEST_F(Calibration, AutoTakesWikiTextOrElseTheModelItself) {
   TextSide text = bytes_as_tokens();
   text.sample = [](int64_t samples, int64_t length, uint64_t) {
-    return std::vector<std::vector<int32_t>>(static_cast<size_t>(samples), std::vector<int32_t>(static_cast<size_t>(length), 7));
+    return std::vector<std::vector<int32_t>>(static_cast<size_t>(samples),
+                                             std::vector<int32_t>(static_cast<size_t>(length), 7));
   };
   auto set = make({.data = "auto", .samples = 2, .length = 8}, text);
   EXPECT_EQ(set.report.data, "self");
@@ -185,9 +208,11 @@ TEST_F(Calibration, AutoTakesWikiTextOrElseTheModelItself) {
   EXPECT_THAT(folder.log, HasSubstr("sampled from the model"));
   folder.env().make_directories(folder.in("wikitext2"));
   folder.write("wikitext2/train_first_1MB.txt", std::string(100, 'x') + "\n");
-  EXPECT_EQ(make({.data = "auto", .samples = 2, .length = 8}, text).report.data, "wikitext2-partial train");
+  EXPECT_EQ(make({.data = "auto", .samples = 2, .length = 8}, text).report.data,
+            "wikitext2-partial train");
   text.sample = nullptr;
-  EXPECT_THAT(refusal({.data = "self", .samples = 2, .length = 8}, text), HasSubstr("sampling from the model needs an engine"));
+  EXPECT_THAT(refusal({.data = "self", .samples = 2, .length = 8}, text),
+              HasSubstr("sampling from the model needs an engine"));
 }
 
 TEST_F(Calibration, ChatTemplateIsAppliedToDocuments) {

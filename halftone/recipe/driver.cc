@@ -36,7 +36,8 @@ std::string gib(uint64_t bytes) {
   return text;
 }
 
-// A tokenizer leaves hundreds of MB of small pieces behind, which the allocator would keep for itself.
+// A tokenizer leaves hundreds of MB of small pieces behind, which the allocator would keep for
+// itself.
 void release_memory() {
 #if defined(__GLIBC__)
   ::malloc_trim(0);
@@ -53,39 +54,49 @@ struct Prepared {
 Prepared prepare(const QuantizeRequest& request, const Capabilities& can) {
   const spec::Checkpoint& checkpoint = request.checkpoint;
   if (checkpoint.quantized)
-    throw UnsupportedError(checkpoint.path, "the model is quantized already", "start from the full-precision model");
+    throw UnsupportedError(checkpoint.path, "the model is quantized already",
+                           "start from the full-precision model");
   Prepared out;
   out.assignment = assign(request.recipe, checkpoint.spec, *can.parts);
   out.layout = choose_layout(request.recipe.layout, out.assignment.plan, checkpoint.spec);
-  out.schedule = make_schedule(checkpoint.spec, out.assignment, *can.parts, request.recipe.sequential);
-  if (!request.recipe.transforms.empty() || !request.recipe.correctors.empty() || request.recipe.trainer)
-    throw UnsupportedError("recipe " + request.recipe.name, "the stream driver runs formats, allocators and rounders",
+  out.schedule =
+      make_schedule(checkpoint.spec, out.assignment, *can.parts, request.recipe.sequential);
+  if (!request.recipe.transforms.empty() || !request.recipe.correctors.empty() ||
+      request.recipe.trainer)
+    throw UnsupportedError("recipe " + request.recipe.name,
+                           "the stream driver runs formats, allocators and rounders",
                            "leave transforms, correctors and trainer out");
   return out;
 }
 
-void check_capable(const QuantizeRequest& request, const Capabilities& can, const Prepared& prepared) {
+void check_capable(const QuantizeRequest& request, const Capabilities& can,
+                   const Prepared& prepared) {
   for (const Choice& choice : prepared.assignment.choices) {
     const rounder::Entry& entry = can.parts->rounders.at(choice.rounder.name);
     if (!entry.run && !(can.run && can.run(choice.rounder.name)))
-      throw UnsupportedError("rounder " + choice.rounder.name, "this program was built without it", "build with HALFTONE_TORCH=ON");
+      throw UnsupportedError("rounder " + choice.rounder.name, "this program was built without it",
+                             "build with HALFTONE_TORCH=ON");
   }
   if (prepared.schedule.last_observed < 0) return;
   check(request.recipe.calibration.has_value(), "the recipe was not resolved");
   if (!can.engine || !can.calibrate)
-    throw UnsupportedError("recipe " + request.recipe.name, "calibration needs the engine that this program was built without",
+    throw UnsupportedError("recipe " + request.recipe.name,
+                           "calibration needs the engine that this program was built without",
                            "build with HALFTONE_TORCH=ON, or use a recipe such as rtn_int4_g64");
   const int64_t context_length = request.checkpoint.spec.context;
   if (context_length > 0 && request.recipe.calibration->length > context_length)
-    throw InputError("calibration", "samples of " + std::to_string(request.recipe.calibration->length) + " tokens are longer than the model's " +
-                                        std::to_string(context_length),
+    throw InputError("calibration",
+                     "samples of " + std::to_string(request.recipe.calibration->length) +
+                         " tokens are longer than the model's " + std::to_string(context_length),
                      "use --length " + std::to_string(context_length));
 }
 
 void check_memory(const QuantizeRequest& request, const PlanReport& plan) {
   if (request.memory_limit == 0 || plan.peak_memory <= request.memory_limit) return;
-  throw Error(Code::budget, "memory", "about " + gib(plan.peak_memory) + " are needed, the limit is " + gib(request.memory_limit),
-              "lower the spill budget, use a shorter --length, or fewer threads");
+  throw Error(
+      Code::budget, "memory",
+      "about " + gib(plan.peak_memory) + " are needed, the limit is " + gib(request.memory_limit),
+      "lower the spill budget, use a shorter --length, or fewer threads");
 }
 
 class Run {
@@ -99,13 +110,17 @@ class Run {
     result_.blocks = prepared_.schedule.blocks();
     Findings findings;
     findings.look([&] { check_capable(request_, can_, prepared_); });
-    findings.look([&] { check_output_is_not_input(env_, request_.output, request_.checkpoint.path); });
+    findings.look(
+        [&] { check_output_is_not_input(env_, request_.output, request_.checkpoint.path); });
     findings.look([&] { check_output_is_free(env_, request_); });
     findings.look([&] { probe_writable(env_, request_.output); });
     findings.throw_if_any();
-    result_.plan = estimate(request_, can_, prepared_.assignment, prepared_.schedule, prepared_.layout, context_);
+    result_.plan = estimate(request_, can_, prepared_.assignment, prepared_.schedule,
+                            prepared_.layout, context_);
     findings.look([&] { check_memory(request_, result_.plan); });
-    findings.look([&] { check_free_space(env_, request_.output, request_.output + ".work", result_.plan.work_bytes); });
+    findings.look([&] {
+      check_free_space(env_, request_.output, request_.output + ".work", result_.plan.work_bytes);
+    });
     findings.throw_if_any();
 
     WorkFolder work(context_, request_.output);
@@ -116,15 +131,18 @@ class Run {
       clean_up();
       if (e.error_number != ENOSPC && e.error_number != EDQUOT) throw;
       const uint64_t free = env_.free_space(nearest_folder(env_, request_.output));
-      throw Error(Code::io, e.subject(), e.fact() + ": the run needs about " + std::to_string(result_.plan.work_bytes) + " bytes in all, " +
-                                             std::to_string(free) + " are free now",
+      throw Error(Code::io, e.subject(),
+                  e.fact() + ": the run needs about " + std::to_string(result_.plan.work_bytes) +
+                      " bytes in all, " + std::to_string(free) + " are free now",
                   "free some space and run again with --resume: finished blocks are kept");
     } catch (const Error& e) {
       clean_up();
       if (e.code() != Code::interrupted) throw;
       throw Error(Code::interrupted, request_.output,
-                  "stopped; " + std::to_string(finished_blocks()) + " of " + std::to_string(result_.blocks) + " blocks are finished and kept",
-                  request_.resume_command.empty() ? "go on with --resume" : "go on with: " + request_.resume_command);
+                  "stopped; " + std::to_string(finished_blocks()) + " of " +
+                      std::to_string(result_.blocks) + " blocks are finished and kept",
+                  request_.resume_command.empty() ? "go on with --resume"
+                                                  : "go on with: " + request_.resume_command);
     } catch (...) {
       clean_up();
       throw;
@@ -145,7 +163,8 @@ class Run {
   void run() {
     std::set<std::string> as_f16;
     if (request_.recipe.dense_dtype == DType::f16)
-      for (const auto& ref : dense_tensors(request_.checkpoint.spec, prepared_.assignment)) as_f16.insert(ref.name);
+      for (const auto& ref : dense_tensors(request_.checkpoint.spec, prepared_.assignment))
+        as_f16.insert(ref.name);
     weights_ = scan_weights(request_.checkpoint, as_f16, context_);
     if (prepared_.schedule.last_observed >= 0) {
       calibration_ = can_.calibrate(*request_.recipe.calibration);
@@ -160,7 +179,8 @@ class Run {
     if (!request_.force && is_complete(request_.output)) return finish_complete();
     // --resume let an existing output pass, in case it was this run's.
     if (!request_.force && env_.stat(request_.output) && !env_.list(request_.output).empty())
-      throw InputError(request_.output, "exists already and is another run's result", "--force replaces it");
+      throw InputError(request_.output, "exists already and is another run's result",
+                       "--force replaces it");
     work_->begin(fingerprint, request_.force);
     if (work_->assembled()) {  // killed around the last rename
       read_reports();
@@ -183,7 +203,8 @@ class Run {
             {"config", hash_of(canonical(request_.checkpoint.config))},
             {"tokenizer", tokenizer},
             {"weights", weights_},
-            {"calibration", calibration_ ? Json(fingerprint_ids(calibration_->samples)) : Json(nullptr)}};
+            {"calibration",
+             calibration_ ? Json(fingerprint_ids(calibration_->samples)) : Json(nullptr)}};
   }
 
   // Does `folder` hold the finished result of this very run?
@@ -192,7 +213,8 @@ class Run {
     if (!env_.stat(path)) return false;
     try {
       const Json receipt = parse_json(env_.read_text(path, context_.limits.json_file_bytes), path);
-      return receipt.is_object() && receipt.contains("fingerprint") && receipt["fingerprint"] == result_.fingerprint;
+      return receipt.is_object() && receipt.contains("fingerprint") &&
+             receipt["fingerprint"] == result_.fingerprint;
     } catch (const FileError&) {
       return false;
     }
@@ -201,10 +223,12 @@ class Run {
   void finish_complete() {
     const std::string path = join_path(request_.output, "halftone.json");
     const Json receipt = parse_json(env_.read_text(path, context_.limits.json_file_bytes), path);
-    if (!receipt.contains("layers") || !receipt["layers"].is_array()) throw FileError(Code::value, path, "has no list of layers", {}, "--force starts over");
+    if (!receipt.contains("layers") || !receipt["layers"].is_array())
+      throw FileError(Code::value, path, "has no list of layers", {}, "--force starts over");
     result_.layers.clear();
     try {
-      for (const Json& layer : receipt["layers"]) result_.layers.push_back(layer_report_from(layer));
+      for (const Json& layer : receipt["layers"])
+        result_.layers.push_back(layer_report_from(layer));
     } catch (const Error& e) {
       throw FileError(Code::value, path, e.fact(), {}, "--force starts over");
     }
@@ -220,7 +244,9 @@ class Run {
     work_->remove();
   }
 
-  int64_t finished_blocks() const { return prepared_.schedule.whole_blocks(static_cast<int64_t>(work_->finished().size())); }
+  int64_t finished_blocks() const {
+    return prepared_.schedule.whole_blocks(static_cast<int64_t>(work_->finished().size()));
+  }
 
   void read_reports() {
     result_.layers.clear();
@@ -235,15 +261,21 @@ class Run {
     for (const Choice& choice : prepared_.assignment.choices) planned.insert(choice.op);
     for (const LayerReport& layer : result_.layers)
       if (planned.erase(layer.op) == 0)
-        throw FileError(Code::mismatch, path, "reports on " + quote(layer.op) + ", which is not a linear of this run", {}, "--force starts over");
-    if (!planned.empty()) throw FileError(Code::mismatch, path, "has no report on " + quote(*planned.begin()), {}, "--force starts over");
+        throw FileError(Code::mismatch, path,
+                        "reports on " + quote(layer.op) + ", which is not a linear of this run", {},
+                        "--force starts over");
+    if (!planned.empty())
+      throw FileError(Code::mismatch, path, "has no report on " + quote(*planned.begin()), {},
+                      "--force starts over");
   }
 
   void run_blocks() {
     result_.reused_blocks = finished_blocks();
     if (result_.reused_blocks > 0)
-      context_.info("going on: " + std::to_string(result_.reused_blocks) + " of " + std::to_string(result_.blocks) + " blocks are reused");
-    BlockRun blocks(request_, can_, prepared_.assignment, prepared_.schedule, calibration_, *work_, context_);
+      context_.info("going on: " + std::to_string(result_.reused_blocks) + " of " +
+                    std::to_string(result_.blocks) + " blocks are reused");
+    BlockRun blocks(request_, can_, prepared_.assignment, prepared_.schedule, calibration_, *work_,
+                    context_);
     blocks.run();
     read_reports();
   }
@@ -253,14 +285,18 @@ class Run {
     for (const LayerReport& layer : result_.layers)
       if (layer.scattered) scattered.insert(layer.op);
     if (!scattered.empty() && prepared_.layout.layout == pack::Layout::compressed_tensors) {
-      prepared_.layout = {pack::Layout::halftone, 2, "halftone", "columns are not in the order of their groups"};
-      context_.warn("compressed-tensors holds no columns out of the order of their groups (act_order): the output has the halftone layout; "
-                    "static_groups: true keeps compressed-tensors");
+      prepared_.layout = {pack::Layout::halftone, 2, "halftone",
+                          "columns are not in the order of their groups"};
+      context_.warn(
+          "compressed-tensors holds no columns out of the order of their groups (act_order): the "
+          "output has the halftone layout; "
+          "static_groups: true keeps compressed-tensors");
     }
     result_.plan.layout = prepared_.layout.name;
-    const Json paper = receipt(request_, result_.fingerprint, weights_, result_.calibration, result_.layers, prepared_.layout);
-    const auto summary =
-        assemble(request_, prepared_.assignment, prepared_.layout, *work_, paper, scattered, std::move(tokenizer_files_), context_);
+    const Json paper = receipt(request_, result_.fingerprint, weights_, result_.calibration,
+                               result_.layers, prepared_.layout);
+    const auto summary = assemble(request_, prepared_.assignment, prepared_.layout, *work_, paper,
+                                  scattered, std::move(tokenizer_files_), context_);
     work_->record_assembled(summary.hash);
     publish();
   }
@@ -285,7 +321,9 @@ class Run {
     for (const LayerReport& layer : result_.layers) result_.fallbacks += !layer.fallback.empty();
     result_.bits_per_weight = bits_per_weight(result_.layers, request_.checkpoint.spec);
     if (result_.fallbacks > 0)
-      context_.warn(std::to_string(result_.fallbacks) + " of " + std::to_string(result_.layers.size()) + " layers fell back to nearest rounding");
+      context_.warn(std::to_string(result_.fallbacks) + " of " +
+                    std::to_string(result_.layers.size()) +
+                    " layers fell back to nearest rounding");
   }
 
   const QuantizeRequest& request_;
@@ -294,7 +332,7 @@ class Run {
   Env& env_;
   Prepared prepared_;
   WorkFolder* work_ = nullptr;
-  std::string weights_;                                // hash
+  std::string weights_;  // hash
   std::optional<CalibrationSet> calibration_;
   std::vector<std::pair<std::string, std::string>> tokenizer_files_;
   QuantizeResult result_;
@@ -302,27 +340,34 @@ class Run {
 
 }  // namespace
 
-PlanReport plan_quantize(const QuantizeRequest& request_in, const Capabilities& can, const Context& context) {
+PlanReport plan_quantize(const QuantizeRequest& request_in, const Capabilities& can,
+                         const Context& context) {
   QuantizeRequest request = request_in;
   request.output = trimmed(request.output);
   const Prepared prepared = prepare(request, can);
-  PlanReport plan = estimate(request, can, prepared.assignment, prepared.schedule, prepared.layout, context);
+  PlanReport plan =
+      estimate(request, can, prepared.assignment, prepared.schedule, prepared.layout, context);
   Findings findings;
   findings.look([&] { check_capable(request, can, prepared); });
   findings.look([&] { check_memory(request, plan); });
   if (!request.output.empty()) {
-    findings.look([&] { check_output_is_not_input(*context.env, request.output, request.checkpoint.path); });
+    findings.look(
+        [&] { check_output_is_not_input(*context.env, request.output, request.checkpoint.path); });
     findings.look([&] { check_output_is_free(*context.env, request); });
-    findings.look([&] { check_free_space(*context.env, request.output, request.output + ".work", plan.work_bytes); });
+    findings.look([&] {
+      check_free_space(*context.env, request.output, request.output + ".work", plan.work_bytes);
+    });
   }
   findings.throw_if_any();
   return plan;
 }
 
-QuantizeResult quantize(const QuantizeRequest& request_in, const Capabilities& can, const Context& context) {
+QuantizeResult quantize(const QuantizeRequest& request_in, const Capabilities& can,
+                        const Context& context) {
   QuantizeRequest request = request_in;
   request.output = trimmed(request.output);
-  if (request.output.empty()) throw InputError("quantize", "no output folder was given", "add -o FOLDER");
+  if (request.output.empty())
+    throw InputError("quantize", "no output folder was given", "add -o FOLDER");
   return Run(request, can, context).execute();
 }
 

@@ -1,9 +1,12 @@
-// The stream driver: a model and a resolved recipe become a packed folder, piece by piece of its blocks (schedule.h).
+// The stream driver: a model and a resolved recipe become a packed folder, piece by piece of its
+// blocks (schedule.h).
 //
-//   preflight -> scan (finite, hash) -> calibration -> work folder -> for each piece: observe, round, write part, journal -> assemble
+//   preflight -> scan (finite, hash) -> calibration -> work folder -> for each piece: observe,
+//   round, write part, journal -> assemble
 //
-// Work is kept in `<output>.work`: lock, run.json (fingerprint), journal, one part a piece, spilled activations, the folder being
-// assembled. A run that was killed goes on at the piece it lost and ends with the same bytes; `output` appears whole, by one rename.
+// Work is kept in `<output>.work`: lock, run.json (fingerprint), journal, one part a piece, spilled
+// activations, the folder being assembled. A run that was killed goes on at the piece it lost and
+// ends with the same bytes; `output` appears whole, by one rename.
 #pragma once
 
 #include <functional>
@@ -22,27 +25,33 @@
 namespace halftone::recipe {
 
 struct QuantizeRequest {
-  spec::Checkpoint checkpoint;       // dense
-  Recipe recipe;                     // resolved
-  std::string output;                // folder
+  spec::Checkpoint checkpoint;  // dense
+  Recipe recipe;                // resolved
+  std::string output;           // folder
   bool resume = false, force = false;
-  bool strict = false;               // fall-backs of rounders end the run (NumericError) instead of being warned of
+  bool strict =
+      false;  // fall-backs of rounders end the run (NumericError) instead of being warned of
   uint64_t spill_budget = 1ull << 30;  // bytes of activations kept in memory
-  uint64_t memory_limit = 0;         // 0: none; else the estimate must stay below
-  std::string resume_command;        // what an interrupted run tells the user to type
+  uint64_t memory_limit = 0;           // 0: none; else the estimate must stay below
+  std::string resume_command;          // what an interrupted run tells the user to type
 };
 
-// What the program can do, given to the driver so that recipe/ stays lean. All may be empty but `parts`.
+// What the program can do, given to the driver so that recipe/ stays lean. All may be empty but
+// `parts`.
 struct Capabilities {
   const Parts* parts = nullptr;
-  std::function<const rounder::Run*(const std::string& rounder)> run;  // of rounders that the lean tables do not run themselves
+  std::function<const rounder::Run*(const std::string& rounder)>
+      run;  // of rounders that the lean tables do not run themselves
   std::function<std::unique_ptr<BlockEngine>()> engine;
   std::function<CalibrationSet(const CalibrationRequest&)> calibrate;
   // Tokenizer files to write for a model that has none beside it (GGUF): name, contents.
   std::function<std::vector<std::pair<std::string, std::string>>()> tokenizer_files;
-  std::function<void()> text_done;         // the text side is needed no more: its memory can go before the blocks come
-  std::function<double()> measure_gflops;  // f32 GFLOP/s of the engine's matrix product, for the time estimate
-  std::string numeric_path;                // "openblas haswell": part of the fingerprint, as bytes may depend on it
+  std::function<void()>
+      text_done;  // the text side is needed no more: its memory can go before the blocks come
+  std::function<double()>
+      measure_gflops;  // f32 GFLOP/s of the engine's matrix product, for the time estimate
+  std::string
+      numeric_path;  // "openblas haswell": part of the fingerprint, as bytes may depend on it
 };
 
 struct LayerReport {
@@ -52,7 +61,7 @@ struct LayerReport {
   double error = 0, nearest_error = 0;  // as rounder::Result
   double damping = 0;
   int64_t dead_columns = 0, clamped_scales = 0;
-  bool scattered = false;               // columns do not lie in groups in order
+  bool scattered = false;  // columns do not lie in groups in order
   std::string fallback;
   // error / nearest_error; 1 when both are 0.
   double ratio() const;
@@ -63,20 +72,20 @@ double bits_per_weight(const std::vector<LayerReport>& layers, const spec::Model
 
 struct PlanReport {
   struct Row {
-    std::string format;                 // label
+    std::string format;  // label
     int64_t linears = 0, parameters = 0;
     uint64_t bytes = 0;
   };
-  std::string layout;                   // "compressed-tensors", "halftone", "gptq v1"
-  std::vector<Row> rows;                // quantized linears by format; the last row is "dense"
+  std::string layout;     // "compressed-tensors", "halftone", "gptq v1"
+  std::vector<Row> rows;  // quantized linears by format; the last row is "dense"
   int64_t parameters = 0, quantized_parameters = 0;
-  uint64_t output_bytes = 0;            // all tensors
-  uint64_t work_bytes = 0;              // parts, spilled activations, the folder being assembled
-  double bits_per_weight = 0;           // of quantized linears: codes, scales, zeros
-  double nominal_bits = 0;              // codes alone
-  double model_bits_per_weight = 0;     // output_bytes * 8 / parameters
-  uint64_t peak_memory = 0;             // estimate, bytes
-  double seconds = 0, gflops = 0;       // estimate and the speed measured for it
+  uint64_t output_bytes = 0;         // all tensors
+  uint64_t work_bytes = 0;           // parts, spilled activations, the folder being assembled
+  double bits_per_weight = 0;        // of quantized linears: codes, scales, zeros
+  double nominal_bits = 0;           // codes alone
+  double model_bits_per_weight = 0;  // output_bytes * 8 / parameters
+  uint64_t peak_memory = 0;          // estimate, bytes
+  double seconds = 0, gflops = 0;    // estimate and the speed measured for it
 };
 Json to_json(const PlanReport& plan);
 
@@ -85,20 +94,24 @@ struct QuantizeResult {
   std::vector<LayerReport> layers;
   std::optional<CalibrationReport> calibration;
   int64_t blocks = 0, reused_blocks = 0;
-  bool already_complete = false;        // --resume found the finished result
+  bool already_complete = false;  // --resume found the finished result
   int64_t fallbacks = 0;
-  uint64_t output_bytes = 0;            // of all files
-  double bits_per_weight = 0;           // true bits of the quantized linears
+  uint64_t output_bytes = 0;   // of all files
+  double bits_per_weight = 0;  // true bits of the quantized linears
   std::string fingerprint;
   double seconds = 0;
 };
 Json to_json(const QuantizeResult& result);
 
-// Everything that can be said before any work; writes nothing. Runs the checks of preflight but the writing probe and the scan.
-PlanReport plan_quantize(const QuantizeRequest& request, const Capabilities& can, const Context& context);
+// Everything that can be said before any work; writes nothing. Runs the checks of preflight but the
+// writing probe and the scan.
+PlanReport plan_quantize(const QuantizeRequest& request, const Capabilities& can,
+                         const Context& context);
 
-// Errors by exit code: 2 output exists, options; 3 input; 4 disk; 5 memory estimate; 6 not finite, a rounder that did nothing;
-// 7 interrupted, with the resume command. The work folder stays for --resume unless the error came before any work.
-QuantizeResult quantize(const QuantizeRequest& request, const Capabilities& can, const Context& context);
+// Errors by exit code: 2 output exists, options; 3 input; 4 disk; 5 memory estimate; 6 not finite,
+// a rounder that did nothing; 7 interrupted, with the resume command. The work folder stays for
+// --resume unless the error came before any work.
+QuantizeResult quantize(const QuantizeRequest& request, const Capabilities& can,
+                        const Context& context);
 
 }  // namespace halftone::recipe

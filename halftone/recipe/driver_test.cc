@@ -29,19 +29,24 @@ using files::testing_files::TempFolder;
 using testing::HasSubstr;
 
 // Hundreds of runs that sync every file: in memory where that is possible.
-const bool kInMemory = [] { return posix_env()->stat("/dev/shm") && ::setenv("TMPDIR", "/dev/shm", 0) == 0; }();
+const bool kInMemory = [] {
+  return posix_env()->stat("/dev/shm") && ::setenv("TMPDIR", "/dev/shm", 0) == 0;
+}();
 
-// Runs blocks of the toy model with attention replaced by a causal mean: what matters here is that later blocks see earlier ones.
+// Runs blocks of the toy model with attention replaced by a causal mean: what matters here is that
+// later blocks see earlier ones.
 class ToyEngine : public BlockEngine {
  public:
-  ToyEngine(const spec::Checkpoint& checkpoint, ThreadPool& pool, bool blind) : checkpoint_(checkpoint), pool_(pool), blind_(blind) {}
+  ToyEngine(const spec::Checkpoint& checkpoint, ThreadPool& pool, bool blind)
+      : checkpoint_(checkpoint), pool_(pool), blind_(blind) {}
 
   Matrix<float> embed(std::span<const int32_t> ids) override {
     const HostTensor table = checkpoint_.tensors->read("model.embed_tokens.weight");
     const int64_t width = table.dim(1);
     Matrix<float> out(static_cast<int64_t>(ids.size()), width);
     for (size_t t = 0; t < ids.size(); ++t)
-      std::copy_n(table.as<float>().begin() + ids[t] * width, width, out.row(static_cast<int64_t>(t)).begin());
+      std::copy_n(table.as<float>().begin() + ids[t] * width, width,
+                  out.row(static_cast<int64_t>(t)).begin());
     return out;
   }
   void load(const spec::Segment& segment) override {
@@ -58,9 +63,10 @@ class ToyEngine : public BlockEngine {
   void set_weight(const std::string& op, const Matrix<float>& w) override { weights_.at(op) = w; }
   Matrix<float> weight(const std::string& op) override { return weights_.at(op); }
 
-  std::map<std::string, InputStatistics> run_block(int64_t samples, const std::function<Matrix<float>(int64_t)>& read,
-                                                   const std::function<void(int64_t, Matrix<float>)>& write,
-                                                   const std::map<std::string, std::set<Need>>& observe) override {
+  std::map<std::string, InputStatistics> run_block(
+      int64_t samples, const std::function<Matrix<float>(int64_t)>& read,
+      const std::function<void(int64_t, Matrix<float>)>& write,
+      const std::map<std::string, std::set<Need>>& observe) override {
     std::vector<std::map<std::string, Matrix<float>>> inputs(static_cast<size_t>(samples));
     pool_.each(samples, [&](int64_t s) {
       Matrix<float> out = forward(read(s), observe, inputs[static_cast<size_t>(s)]);
@@ -77,14 +83,17 @@ class ToyEngine : public BlockEngine {
         for (int64_t t = 0; t < x.rows; ++t)
           for (int64_t a = 0; a < x.cols; ++a)
             for (int64_t b = 0; b < x.cols; ++b)
-              stat.hessian->at(a, b) += 2.0 / static_cast<double>(samples) * static_cast<double>(x.at(t, a)) * static_cast<double>(x.at(t, b));
+              stat.hessian->at(a, b) += 2.0 / static_cast<double>(samples) *
+                                        static_cast<double>(x.at(t, a)) *
+                                        static_cast<double>(x.at(t, b));
       }
     }
     return result;
   }
 
  private:
-  Matrix<float> forward(Matrix<float> input, const std::map<std::string, std::set<Need>>& observe, std::map<std::string, Matrix<float>>& seen) const {
+  Matrix<float> forward(Matrix<float> input, const std::map<std::string, std::set<Need>>& observe,
+                        std::map<std::string, Matrix<float>>& seen) const {
     std::map<int32_t, Matrix<float>> values;
     const int64_t tokens = input.rows;
     values[0] = std::move(input);
@@ -105,7 +114,8 @@ class ToyEngine : public BlockEngine {
         for (int64_t t = 0; t < tokens; ++t)
           for (int64_t c = 0; c < y.cols; ++c)
             for (int64_t u = 0; u <= t; ++u)
-              y.at(t, c) += v.at(u, c / d / share * d + c % d) * (1 + 0.1f * std::tanh(x.at(t, c))) / static_cast<float>(t + 1);
+              y.at(t, c) += v.at(u, c / d / share * d + c % d) *
+                            (1 + 0.1f * std::tanh(x.at(t, c))) / static_cast<float>(t + 1);
       } else if (std::holds_alternative<spec::Norm>(op.params)) {
         for (int64_t t = 0; t < tokens; ++t) {
           float sum = 1e-5f;
@@ -117,9 +127,11 @@ class ToyEngine : public BlockEngine {
       } else {
         const Matrix<float>& z = values.at(op.in[1].value);
         const bool add = std::holds_alternative<spec::Add>(op.params);
-        for (size_t i = 0; i < y.data.size(); ++i) y.data[i] = add ? y.data[i] + z.data[i] : y.data[i] * z.data[i];
+        for (size_t i = 0; i < y.data.size(); ++i)
+          y.data[i] = add ? y.data[i] + z.data[i] : y.data[i] * z.data[i];
       }
-      if (blind_ && op.name.ends_with("input_layernorm")) std::fill(y.data.begin(), y.data.end(), 0.0f);
+      if (blind_ && op.name.ends_with("input_layernorm"))
+        std::fill(y.data.begin(), y.data.end(), 0.0f);
       values[op.out] = std::move(y);
     }
     return values.at(block_->ops.back().out);
@@ -132,24 +144,30 @@ class ToyEngine : public BlockEngine {
   std::map<std::string, Matrix<float>> weights_;
 };
 
-// Fails every operation from number `at` on, as a killed process would do no more. `lose`: what was not synced is cut in half and
-// renames whose folder was not synced are undone, as after a power cut.
+// Fails every operation from number `at` on, as a killed process would do no more. `lose`: what was
+// not synced is cut in half and renames whose folder was not synced are undone, as after a power
+// cut.
 class CrashingEnv {
  public:
   CrashingEnv(Env& real, int64_t at) : real_(real), at_(at) {
-    env_ = fault_env(real_, [this](std::string_view operation, const std::string& path) { return gate(operation, path); });
+    env_ = fault_env(real_, [this](std::string_view operation, const std::string& path) {
+      return gate(operation, path);
+    });
   }
   Env& env() { return *env_; }
   int64_t operations() const { return count_; }
   bool crashed() const { return at_ > 0 && count_ >= at_; }
   void lose_unsynced() {
     for (const auto& [path, kind] : dirty_)
-      if (const auto info = real_.stat(path); info && info->is_regular) real_.truncate(path, info->size / 2);
+      if (const auto info = real_.stat(path); info && info->is_regular)
+        real_.truncate(path, info->size / 2);
   }
 
  private:
   int gate(std::string_view operation, const std::string& path) {
-    if (operation == "stat" || operation == "list" || operation == "open" || operation == "free_space") return crashed() ? EIO : 0;
+    if (operation == "stat" || operation == "list" || operation == "open" ||
+        operation == "free_space")
+      return crashed() ? EIO : 0;
     ++count_;
     if (crashed()) return EIO;
     if (operation == "write") dirty_[path] = 1;
@@ -163,7 +181,8 @@ class CrashingEnv {
   std::unique_ptr<Env> env_;
 };
 
-constexpr const char* kFeedback = "{format: int4_g16, rounder: feedback, calibration: {data: x, samples: 5, length: 12}}";
+constexpr const char* kFeedback =
+    "{format: int4_g16, rounder: feedback, calibration: {data: x, samples: 5, length: 12}}";
 
 class Driver : public testing::Test {
  protected:
@@ -173,7 +192,8 @@ class Driver : public testing::Test {
     folder.env().make_directories(folder.in("tok"));
   }
 
-  void write_model(const std::string& name, int64_t blocks, bool tied, const std::function<void(const std::string&, HostTensor&)>& change = {}) {
+  void write_model(const std::string& name, int64_t blocks, bool tied,
+                   const std::function<void(const std::string&, HostTensor&)>& change = {}) {
     const spec::ModelSpec spec = toy_spec(blocks, tied);
     folder.env().make_directories(folder.in(name));
     folder.write(name + "/config.json", toy_config(blocks, tied).dump());
@@ -244,7 +264,8 @@ class Driver : public testing::Test {
       for (int64_t i = 0; i < wanted.samples; ++i) {
         set.samples.emplace_back();
         for (int64_t t = 0; t < wanted.length; ++t)
-          set.samples.back().push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i * wanted.length + t)) % 64));
+          set.samples.back().push_back(
+              static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i * wanted.length + t)) % 64));
       }
       set.report.fingerprint = fingerprint_ids(set.samples);
       return set;
@@ -258,7 +279,8 @@ class Driver : public testing::Test {
   std::map<std::string, std::string> hashes(const std::string& name) {
     std::map<std::string, std::string> out;
     for (const std::string& file : folder.env().list(folder.in(name)))
-      out[file] = Hasher().add(folder.env().read_text(join_path(folder.in(name), file), 1 << 30)).hex();
+      out[file] =
+          Hasher().add(folder.env().read_text(join_path(folder.in(name), file), 1 << 30)).hex();
     return out;
   }
   bool exists(const std::string& name) { return folder.env().stat(folder.in(name)).has_value(); }
@@ -286,8 +308,10 @@ TEST_F(Driver, WritesAFolderThatReadsBackAsTheCodesItChose) {
     const HostTensor w = source.tensors->read(ref.linear().weight.name);
     const Matrix<float> q = pack::effective_weight(linear);
     double worst = 0;
-    for (size_t i = 0; i < q.data.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(q.data[i]) - w.as<float>()[i]));
-    // Coordinate descent moves codes by a few steps; a step of 4 bits on values of sigma 0.2 is about 0.07.
+    for (size_t i = 0; i < q.data.size(); ++i)
+      worst = std::max(worst, std::abs(static_cast<double>(q.data[i]) - w.as<float>()[i]));
+    // Coordinate descent moves codes by a few steps; a step of 4 bits on values of sigma 0.2 is
+    // about 0.07.
     EXPECT_LT(worst, linear.quantized() ? 0.8 : 0.001) << ref.op->name;
   }
   const Json config = parse_json(folder.read("out/config.json"), "config.json");
@@ -306,23 +330,32 @@ TEST_F(Driver, WritesAFolderThatReadsBackAsTheCodesItChose) {
 
 TEST_F(Driver, SequentialAndOverridesReachTheRounder) {
   const auto plain = run({.output = "a"});
-  const auto parallel = run({.recipe = "{sequential: false, format: int4_g16, rounder: feedback, calibration: {samples: 5, length: 12}}", .output = "b"});
-  const auto mixed = run({.recipe = "{format: int4_g16, rounder: feedback, calibration: {samples: 5, length: 12},\n"
-                                    " overrides: [{roles: key, rounder: nearest}, {roles: mlp_down, format: int8}]}",
-                          .output = "c"});
+  const auto parallel = run({.recipe = "{sequential: false, format: int4_g16, rounder: feedback, "
+                                       "calibration: {samples: 5, length: 12}}",
+                             .output = "b"});
+  const auto mixed = run(
+      {.recipe = "{format: int4_g16, rounder: feedback, calibration: {samples: 5, length: 12},\n"
+                 " overrides: [{roles: key, rounder: nearest}, {roles: mlp_down, format: int8}]}",
+       .output = "c"});
   const auto layer = [](const QuantizeResult& r, const std::string& op) {
     for (const LayerReport& l : r.layers)
       if (l.op == op) return l;
     return LayerReport{};
   };
-  const std::string first = "model.layers.0.self_attn.q_proj", later = "model.layers.0.mlp.down_proj";
-  EXPECT_EQ(layer(plain, first).error, layer(parallel, first).error);  // sees the same inputs either way
+  const std::string first = "model.layers.0.self_attn.q_proj",
+                    later = "model.layers.0.mlp.down_proj";
+  EXPECT_EQ(layer(plain, first).error,
+            layer(parallel, first).error);  // sees the same inputs either way
   EXPECT_NE(layer(plain, later).error, layer(parallel, later).error);
   EXPECT_EQ(layer(mixed, "model.layers.0.self_attn.k_proj").rounder, "nearest");
   EXPECT_EQ(layer(mixed, "model.layers.0.self_attn.k_proj").ratio(), 1);
   EXPECT_LT(layer(mixed, "model.layers.0.self_attn.v_proj").ratio(), 1);
   EXPECT_EQ(layer(mixed, later).format.bits, 8);
-  EXPECT_EQ(pack::open_model(folder.in("c"), folder.context)->plan().find(later, format::Port::weight)->bits, 8);
+  EXPECT_EQ(pack::open_model(folder.in("c"), folder.context)
+                ->plan()
+                .find(later, format::Port::weight)
+                ->bits,
+            8);
 }
 
 TEST_F(Driver, SameBytesAtAnyThreadCountAndSpillBudget) {
@@ -343,7 +376,7 @@ TEST_F(Driver, NearestNeedsNoEngine) {
   can.parts = &test_parts();
   const QuantizeResult result = quantize(request, can, folder.context);
   EXPECT_FALSE(result.calibration.has_value());
-  EXPECT_EQ(result.blocks, 4);          // three blocks, and the head
+  EXPECT_EQ(result.blocks, 4);                // three blocks, and the head
   EXPECT_EQ(result.plan.layout, "halftone");  // down_proj has K = 48: a short last group
   const auto model = pack::open_model(folder.in("out"), folder.context);
   for (const auto& ref : spec::linears(request.checkpoint.spec)) {
@@ -356,45 +389,65 @@ TEST_F(Driver, NearestNeedsNoEngine) {
   }
   // With calibration asked for, a program without an engine says so before anything is written.
   request = request_for({.output = "none"});
-  EXPECT_THAT(line_of([&] { quantize(request, can, folder.context); }), HasSubstr("calibration needs the engine"));
+  EXPECT_THAT(line_of([&] { quantize(request, can, folder.context); }),
+              HasSubstr("calibration needs the engine"));
   EXPECT_FALSE(exists("none.work"));
 }
 
 TEST_F(Driver, GptqLayoutHoldsTheSameWeights) {
   // K and N are multiples of 8 at 4 bits: 32, 48, 16.
   run({.output = "ours"});
-  run({.recipe = "{layout: gptq, format: int4_g16, rounder: feedback, calibration: {samples: 5, length: 12}}", .output = "v1"});
-  run({.recipe = "{layout: gptq_v2, format: int4_g16, rounder: feedback, calibration: {samples: 5, length: 12}}", .output = "v2"});
+  run({.recipe = "{layout: gptq, format: int4_g16, rounder: feedback, calibration: {samples: 5, "
+                 "length: 12}}",
+       .output = "v1"});
+  run({.recipe = "{layout: gptq_v2, format: int4_g16, rounder: feedback, calibration: {samples: 5, "
+                 "length: 12}}",
+       .output = "v2"});
   const auto ours = pack::open_model(folder.in("ours"), folder.context);
   for (const char* name : {"v1", "v2"}) {
     const auto gptq = pack::open_model(folder.in(name), folder.context);
-    const Json config = parse_json(folder.read(std::string(name) + "/config.json"), "config.json")["quantization_config"];
+    const Json config = parse_json(folder.read(std::string(name) + "/config.json"),
+                                   "config.json")["quantization_config"];
     EXPECT_EQ(config["checkpoint_format"], std::string(name) == "v1" ? "gptq" : "gptq_v2");
     EXPECT_EQ(parse_json(folder.read(std::string(name) + "/quantize_config.json"), "q"), config);
     for (const auto& ref : spec::linears(ours->checkpoint().spec))
-      EXPECT_EQ(pack::effective_weight(gptq->linear(*ref.op)), pack::effective_weight(ours->linear(*ref.op))) << ref.op->name;
+      EXPECT_EQ(pack::effective_weight(gptq->linear(*ref.op)),
+                pack::effective_weight(ours->linear(*ref.op)))
+          << ref.op->name;
   }
   EXPECT_THAT(refusal({.recipe = "{layout: gptq, format: int4_g32}", .output = "no"}),
-              HasSubstr("the GPTQ layout cannot hold group 32 on K = 48; use one scale a row, or keep the halftone layout"));
-  EXPECT_THAT(refusal({.recipe = "{layout: gptq_v1, format: int4_g16_asym}", .output = "no"}), HasSubstr("use layout gptq_v2"));
+              HasSubstr("the GPTQ layout cannot hold group 32 on K = 48; use one scale a row, or "
+                        "keep the halftone layout"));
+  EXPECT_THAT(refusal({.recipe = "{layout: gptq_v1, format: int4_g16_asym}", .output = "no"}),
+              HasSubstr("use layout gptq_v2"));
   EXPECT_FALSE(exists("no.work"));
 }
 
 TEST_F(Driver, ScatteredGroupsAreNotShownToOtherLoaders) {
-  const std::string scattering = "{format: int4_g16, rounder: {name: feedback, list_groups: true}, calibration: {samples: 5, length: 12}";
+  const std::string scattering =
+      "{format: int4_g16, rounder: {name: feedback, list_groups: true}, calibration: {samples: 5, "
+      "length: 12}";
   EXPECT_EQ(run({.recipe = scattering + "}"}).plan.layout, "halftone");
   EXPECT_THAT(folder.log, HasSubstr("static_groups: true keeps compressed-tensors"));
-  const Json config = parse_json(folder.read("out/config.json"), "config.json")["quantization_config"];
+  const Json config =
+      parse_json(folder.read("out/config.json"), "config.json")["quantization_config"];
   EXPECT_EQ(config["quant_method"], "halftone");
   EXPECT_EQ(config["config_groups"]["group_0"]["weights"]["actorder"], "group");
   run({.recipe = scattering + ", layout: gptq}", .output = "gptq"});
-  EXPECT_EQ(parse_json(folder.read("gptq/config.json"), "config.json")["quantization_config"]["desc_act"], true);
+  EXPECT_EQ(
+      parse_json(folder.read("gptq/config.json"), "config.json")["quantization_config"]["desc_act"],
+      true);
   run({.output = "plain"});
-  const auto scattered = pack::open_model(folder.in("out"), folder.context), gptq = pack::open_model(folder.in("gptq"), folder.context),
+  const auto scattered = pack::open_model(folder.in("out"), folder.context),
+             gptq = pack::open_model(folder.in("gptq"), folder.context),
              plain = pack::open_model(folder.in("plain"), folder.context);
   for (const auto& ref : spec::linears(plain->checkpoint().spec)) {
-    EXPECT_EQ(pack::effective_weight(scattered->linear(*ref.op)), pack::effective_weight(plain->linear(*ref.op))) << ref.op->name;
-    EXPECT_EQ(pack::effective_weight(gptq->linear(*ref.op)), pack::effective_weight(plain->linear(*ref.op))) << ref.op->name;
+    EXPECT_EQ(pack::effective_weight(scattered->linear(*ref.op)),
+              pack::effective_weight(plain->linear(*ref.op)))
+        << ref.op->name;
+    EXPECT_EQ(pack::effective_weight(gptq->linear(*ref.op)),
+              pack::effective_weight(plain->linear(*ref.op)))
+        << ref.op->name;
   }
 }
 
@@ -465,7 +518,8 @@ TEST_F(Driver, FullDiskAtAnyWriteKeepsWhatIsDone) {
     EXPECT_THAT(line, HasSubstr("free some space")) << at;
     EXPECT_FALSE(exists("out")) << at;
     const bool begun = exists("out.work");
-    for (const std::string& name : begun ? folder.env().list(folder.in("out.work")) : std::vector<std::string>())
+    for (const std::string& name :
+         begun ? folder.env().list(folder.in("out.work")) : std::vector<std::string>())
       EXPECT_FALSE(name.ends_with(".tmp") || name == "out") << name;
     run({.resume = true});
     ASSERT_EQ(hashes("out"), wanted) << at;
@@ -477,10 +531,13 @@ TEST_F(Driver, InterruptedItNamesTheCommandThatGoesOn) {
   run({.output = "undisturbed"});
   std::atomic<bool> stop = false;
   const std::string line = refusal({.stop = &stop, .progress = [&](const Progress& p) {
-                                      if (p.stage == "quantize" && p.done > 0.6 * p.total) stop = true;
+                                      if (p.stage == "quantize" && p.done > 0.6 * p.total)
+                                        stop = true;
                                     }});
   EXPECT_THAT(line, HasSubstr("error[E_INTERRUPTED]"));
-  EXPECT_THAT(line, HasSubstr("1 of 3 blocks are finished and kept; go on with: halftone quantize m --resume"));
+  EXPECT_THAT(
+      line,
+      HasSubstr("1 of 3 blocks are finished and kept; go on with: halftone quantize m --resume"));
   EXPECT_FALSE(exists("out"));
   EXPECT_EQ(run({.resume = true}).reused_blocks, 1);
   EXPECT_EQ(hashes("out"), hashes("undisturbed"));
@@ -499,8 +556,11 @@ class Unfinished : public Driver {
 };
 
 TEST_F(Unfinished, AnotherFingerprintIsRefusedNamingTheFields) {
-  EXPECT_THAT(refusal({.recipe = "{format: int3_g16, rounder: feedback, calibration: {data: x, samples: 5, length: 12}}", .resume = true}),
-              HasSubstr("holds an unfinished run with other inputs (they differ in: recipe.format.bits); run it as before to finish it, or "
+  EXPECT_THAT(refusal({.recipe = "{format: int3_g16, rounder: feedback, calibration: {data: x, "
+                                 "samples: 5, length: 12}}",
+                       .resume = true}),
+              HasSubstr("holds an unfinished run with other inputs (they differ in: "
+                        "recipe.format.bits); run it as before to finish it, or "
                         "--force to start over"));
   EXPECT_THAT(refusal({.resume = true, .seed = 1}), HasSubstr("(they differ in: calibration)"));
   write_model("model", 3, false, [](const std::string& name, HostTensor& t) {
@@ -508,7 +568,8 @@ TEST_F(Unfinished, AnotherFingerprintIsRefusedNamingTheFields) {
   });
   EXPECT_THAT(refusal({.resume = true}), HasSubstr("(they differ in: weights)"));
   folder.write("model/tokenizer.json", "{}");
-  EXPECT_THAT(refusal({.resume = true}), HasSubstr("(they differ in: tokenizer.tokenizer.json, weights)"));
+  EXPECT_THAT(refusal({.resume = true}),
+              HasSubstr("(they differ in: tokenizer.tokenizer.json, weights)"));
   EXPECT_EQ(run({.force = true}).reused_blocks, 0);
   EXPECT_TRUE(exists("out"));
 }
@@ -528,7 +589,8 @@ TEST_F(Unfinished, ADamagedPartIsDoneAgain) {
 TEST_F(Unfinished, ATornJournalLosesOneBlock) {
   run({.output = "undisturbed"});
   const std::string journal = folder.read("out.work/journal");
-  for (const std::string& torn : {journal.substr(0, journal.size() - 5), journal + "{\"kind\":\"block\",\"unit\":1", journal + journal}) {
+  for (const std::string& torn : {journal.substr(0, journal.size() - 5),
+                                  journal + "{\"kind\":\"block\",\"unit\":1", journal + journal}) {
     folder.write("out.work/journal", torn);
     const bool cut = torn.size() < journal.size();
     CrashingEnv crashing(folder.env(), 30);
@@ -547,7 +609,8 @@ TEST_F(Unfinished, ATornJournalLosesOneBlock) {
 std::string journal_line(const Json& record) {
   char sum[17];
   const std::string body = record.dump();
-  std::snprintf(sum, sizeof(sum), "%016llx", static_cast<unsigned long long>(hash64(std::as_bytes(std::span(body)))));
+  std::snprintf(sum, sizeof(sum), "%016llx",
+                static_cast<unsigned long long>(hash64(std::as_bytes(std::span(body)))));
   return body + " " + sum + "\n";
 }
 
@@ -558,7 +621,8 @@ TEST_F(Unfinished, EveryFlippedByteOfTheJournalIsFound) {
   for (size_t i = 0; i < journal.size(); i += i < 40 || i + 40 > journal.size() ? 1 : 17) {
     std::string flipped = journal;
     flipped[i] = static_cast<char>(flipped[i] ^ (1 << (i % 7)));
-    folder.write("copy", journal_line({{"kind", "first"}}) + flipped + journal_line({{"kind", "last"}}));
+    folder.write("copy",
+                 journal_line({{"kind", "first"}}) + flipped + journal_line({{"kind", "last"}}));
     // Before the damage everything counts, from there on nothing.
     ASSERT_EQ(Journal(folder.env(), folder.in("copy")).records().size(), 1u) << i;
     folder.write("copy", journal.substr(0, i));
@@ -570,17 +634,21 @@ TEST_F(Unfinished, StrangeRecordsWithGoodChecksumsAreDoneAgain) {
   run({.output = "undisturbed"});
   const std::string whole = first_line(folder.read("out.work/journal"));
   const Json good = parse_json(std::string_view(whole).substr(0, whole.size() - 18), "journal");
-  const std::string part = folder.read("out.work/layer-0000.safetensors"), before = folder.read("out.work/run.json");
+  const std::string part = folder.read("out.work/layer-0000.safetensors"),
+                    before = folder.read("out.work/run.json");
   ASSERT_EQ(journal_line(good), whole);
   folder.write("secret.safetensors", part);
-  std::vector<Json> records = {nullptr, 7, "block", Json::array(), Json::array({good}), Json::object()};
-  const std::vector<Json> values = {nullptr, uint64_t{1} << 63, "../secret.safetensors", Json::object()};
+  std::vector<Json> records = {nullptr,       7, "block", Json::array(), Json::array({good}),
+                               Json::object()};
+  const std::vector<Json> values = {nullptr, uint64_t{1} << 63, "../secret.safetensors",
+                                    Json::object()};
   const Json flat = good.flatten();
   std::set<std::string> places;
   for (const auto& [pointer, old] : flat.items())
     for (std::string at = pointer; !at.empty(); at = at.substr(0, at.rfind('/'))) places.insert(at);
   for (const std::string& at : places) {
-    if (at.starts_with("/layers/") && !at.starts_with("/layers/0")) continue;  // the others are alike
+    if (at.starts_with("/layers/") && !at.starts_with("/layers/0"))
+      continue;  // the others are alike
     for (const Json& value : values) {
       Json record = good;
       record[Json::json_pointer(at)] = value;
@@ -594,9 +662,15 @@ TEST_F(Unfinished, StrangeRecordsWithGoodChecksumsAreDoneAgain) {
     folder.write("out.work/layer-0000.safetensors", part);
     folder.write("out.work/journal", journal_line(record));
     const std::string line = refusal({.resume = true});
-    // Wrong numbers of a report cannot be told from right ones, and change nothing but the report; everything else is the same run.
-    if (line == "no error") EXPECT_EQ(folder.read("out/model.safetensors"), folder.read("undisturbed/model.safetensors")) << record;
-    else EXPECT_THAT(line, testing::AllOf(testing::StartsWith("error[E_"), HasSubstr("--force starts over"))) << record;
+    // Wrong numbers of a report cannot be told from right ones, and change nothing but the report;
+    // everything else is the same run.
+    if (line == "no error")
+      EXPECT_EQ(folder.read("out/model.safetensors"), folder.read("undisturbed/model.safetensors"))
+          << record;
+    else
+      EXPECT_THAT(line,
+                  testing::AllOf(testing::StartsWith("error[E_"), HasSubstr("--force starts over")))
+          << record;
     EXPECT_EQ(folder.read("secret.safetensors"), part);
     folder.env().remove_tree(folder.in("out.work"));
   }
@@ -604,8 +678,13 @@ TEST_F(Unfinished, StrangeRecordsWithGoodChecksumsAreDoneAgain) {
 
 TEST_F(Unfinished, ADamagedOrFutureRunIsNotTouchedWithoutForce) {
   for (const auto& [text, part] : std::vector<std::pair<std::string, std::string>>{
-           {"", "error[E_JSON]"}, {"{\"schema\":1,", "error[E_JSON]"}, {"[]", "error[E_MISMATCH]"}, {"{}", "error[E_MISMATCH]"},
-           {"{\"schema\":1,\"schema\":1}", "error[E_DUP]"}, {std::string(100'000, '['), "error[E_DEPTH]"}, {"{\"schema\":1,\"fingerprint\":7}", "error[E_MISMATCH]"},
+           {"", "error[E_JSON]"},
+           {"{\"schema\":1,", "error[E_JSON]"},
+           {"[]", "error[E_MISMATCH]"},
+           {"{}", "error[E_MISMATCH]"},
+           {"{\"schema\":1,\"schema\":1}", "error[E_DUP]"},
+           {std::string(100'000, '['), "error[E_DEPTH]"},
+           {"{\"schema\":1,\"fingerprint\":7}", "error[E_MISMATCH]"},
            {"{\"schema\":2,\"fingerprint\":{}}", "error[E_VERSION]"}}) {
     folder.write("out.work/run.json", text);
     const std::string line = refusal({.resume = true});
@@ -626,13 +705,20 @@ TEST_F(Driver, AReceiptThatContradictsItselfIsRefused) {
     return refusal({.resume = true});
   };
   EXPECT_EQ(with([](Json&) {}), "no error");
-  for (const auto& line : {with([](Json& r) { r.erase("layers"); }), with([](Json& r) { r["layers"] = 7; }), with([](Json& r) { r["layers"][0] = 7; }),
-                           with([](Json& r) { r["layers"][0]["op"] = "lm_head"; }), with([](Json& r) { r["layers"][0] = r["layers"][1]; }),
-                           with([](Json& r) { r["layers"].erase(0); }), with([](Json& r) { r["layers"][0]["error"] = "much"; }),
-                           with([](Json& r) { r["layers"][0]["format"] = nullptr; })})
-    EXPECT_THAT(line, testing::AllOf(testing::StartsWith("error[E_"), HasSubstr("halftone.json"), HasSubstr("--force")));
+  for (const auto& line :
+       {with([](Json& r) { r.erase("layers"); }), with([](Json& r) { r["layers"] = 7; }),
+        with([](Json& r) { r["layers"][0] = 7; }),
+        with([](Json& r) { r["layers"][0]["op"] = "lm_head"; }),
+        with([](Json& r) { r["layers"][0] = r["layers"][1]; }),
+        with([](Json& r) { r["layers"].erase(0); }),
+        with([](Json& r) { r["layers"][0]["error"] = "much"; }),
+        with([](Json& r) { r["layers"][0]["format"] = nullptr; })})
+    EXPECT_THAT(line, testing::AllOf(testing::StartsWith("error[E_"), HasSubstr("halftone.json"),
+                                     HasSubstr("--force")));
   // Another run's receipt, or none that can be read: somebody else's folder.
-  for (const auto& line : {with([](Json& r) { r["fingerprint"] = 7; }), with([](Json& r) { r.erase("fingerprint"); }), with([](Json& r) { r = Json::array(); })})
+  for (const auto& line :
+       {with([](Json& r) { r["fingerprint"] = 7; }), with([](Json& r) { r.erase("fingerprint"); }),
+        with([](Json& r) { r = Json::array(); })})
     EXPECT_THAT(line, HasSubstr("exists already and is another run's result; --force replaces it"));
   folder.write("out/halftone.json", "{");
   EXPECT_THAT(refusal({.resume = true}), HasSubstr("--force replaces it"));
@@ -640,7 +726,8 @@ TEST_F(Driver, AReceiptThatContradictsItselfIsRefused) {
 }
 
 TEST_F(Unfinished, AnotherEngineIsFoundOut) {
-  EXPECT_THAT(refusal({.resume = true, .blind = true}), HasSubstr("gives other hidden states than in the run to go on with"));
+  EXPECT_THAT(refusal({.resume = true, .blind = true}),
+              HasSubstr("gives other hidden states than in the run to go on with"));
 }
 
 TEST_F(Driver, TwoProcessesDoNotShareAWorkFolder) {
@@ -670,7 +757,8 @@ TEST_F(Driver, ExistingOutputNeedsForce) {
   EXPECT_THAT(refusal({}), HasSubstr("exists already; --force replaces it"));
   EXPECT_TRUE(run({.resume = true}).already_complete);
   EXPECT_EQ(run({.resume = true}).layers.size(), 21u);
-  EXPECT_THAT(refusal({.recipe = "{format: int8}", .resume = true}), HasSubstr("exists already and is another run's result"));
+  EXPECT_THAT(refusal({.recipe = "{format: int8}", .resume = true}),
+              HasSubstr("exists already and is another run's result"));
   EXPECT_FALSE(exists("out.work"));
   EXPECT_EQ(hashes("out"), first);
   run({.recipe = "{format: int8}", .force = true});
@@ -679,37 +767,58 @@ TEST_F(Driver, ExistingOutputNeedsForce) {
 }
 
 TEST_F(Driver, BadInputIsSaidBeforeAnyWork) {
-  EXPECT_THAT(refusal({.output = "model", .force = true}), HasSubstr("the output is the input model"));
-  EXPECT_THAT(refusal({.output = ".", .force = true}), HasSubstr("the output folder holds the input model"));
+  EXPECT_THAT(refusal({.output = "model", .force = true}),
+              HasSubstr("the output is the input model"));
+  EXPECT_THAT(refusal({.output = ".", .force = true}),
+              HasSubstr("the output folder holds the input model"));
   folder.write("file", "x");
   EXPECT_THAT(refusal({.output = "file"}), HasSubstr("exists and is not a folder"));
   write_model("nan", 2, false, [](const std::string& name, HostTensor& t) {
-    if (name == "model.layers.1.mlp.up_proj.weight") t.as<float>()[77] = t.as<float>()[80] = std::nanf("");
+    if (name == "model.layers.1.mlp.up_proj.weight")
+      t.as<float>()[77] = t.as<float>()[80] = std::nanf("");
   });
   EXPECT_THAT(refusal({.model = "nan"}),
-              HasSubstr("tensor \"model.layers.1.mlp.up_proj.weight\" has 2 values that are not finite, the first at index 77"));
+              HasSubstr("tensor \"model.layers.1.mlp.up_proj.weight\" has 2 values that are not "
+                        "finite, the first at index 77"));
   write_model("large", 2, false, [](const std::string& name, HostTensor& t) {
     if (name == "model.embed_tokens.weight") t.as<float>()[3] = 70000.0f;
   });
-  EXPECT_THAT(refusal({.model = "large"}), HasSubstr("has values beyond f16's 65504; set dense_dtype to bf16 or f32 in the recipe"));
-  EXPECT_THAT(refusal({.recipe = "{format: int4_g16, rounder: feedback, calibration: {samples: 1, length: 200}}"}),
-              HasSubstr("samples of 200 tokens are longer than the model's 128; use --length 128"));
-  EXPECT_THAT(refusal({.change = [](QuantizeRequest& r) { r.memory_limit = 1 << 20; }}), HasSubstr("error[E_BUDGET] memory"));
+  EXPECT_THAT(
+      refusal({.model = "large"}),
+      HasSubstr("has values beyond f16's 65504; set dense_dtype to bf16 or f32 in the recipe"));
+  EXPECT_THAT(
+      refusal(
+          {.recipe =
+               "{format: int4_g16, rounder: feedback, calibration: {samples: 1, length: 200}}"}),
+      HasSubstr("samples of 200 tokens are longer than the model's 128; use --length 128"));
+  EXPECT_THAT(refusal({.change = [](QuantizeRequest& r) { r.memory_limit = 1 << 20; }}),
+              HasSubstr("error[E_BUDGET] memory"));
   run({.output = "done"});
   EXPECT_THAT(refusal({.model = "done"}), HasSubstr("the model is quantized already"));
   // Several at once.
-  EXPECT_THAT(refusal({.recipe = "{format: int4_g16, rounder: feedback, calibration: {samples: 1, length: 200}}", .output = "done"}),
-              testing::AllOf(HasSubstr("2 problems: (1) [E_USAGE] calibration"), HasSubstr("(2) [E_USAGE]"), HasSubstr("exists already")));
-  const auto poor = fault_env(folder.env(), [](std::string_view operation, const std::string&) { return operation == "create" ? EACCES : 0; });
-  EXPECT_THAT(refusal({.env = poor.get()}), HasSubstr("give an -o in a folder that you may write in"));
+  EXPECT_THAT(
+      refusal({.recipe =
+                   "{format: int4_g16, rounder: feedback, calibration: {samples: 1, length: 200}}",
+               .output = "done"}),
+      testing::AllOf(HasSubstr("2 problems: (1) [E_USAGE] calibration"), HasSubstr("(2) [E_USAGE]"),
+                     HasSubstr("exists already")));
+  const auto poor = fault_env(folder.env(), [](std::string_view operation, const std::string&) {
+    return operation == "create" ? EACCES : 0;
+  });
+  EXPECT_THAT(refusal({.env = poor.get()}),
+              HasSubstr("give an -o in a folder that you may write in"));
   EXPECT_FALSE(exists("out"));
   EXPECT_FALSE(exists("out.work"));
 }
 
 TEST_F(Driver, ADeadHookIsAnError) {
-  const std::string line = refusal({.recipe = "{format: int4_g16, rounder: {name: feedback, sweeps: 0}, calibration: {samples: 5, length: 12}}"});
+  const std::string line =
+      refusal({.recipe = "{format: int4_g16, rounder: {name: feedback, sweeps: 0}, calibration: "
+                         "{samples: 5, length: 12}}"});
   EXPECT_THAT(line, HasSubstr("error[E_NONFINITE]"));
-  EXPECT_THAT(line, HasSubstr("lost exactly what nearest rounding loses: its calibration did not reach it"));
+  EXPECT_THAT(
+      line,
+      HasSubstr("lost exactly what nearest rounding loses: its calibration did not reach it"));
 }
 
 TEST_F(Driver, PlanWritesNothingAndCountsWhatIsWritten) {

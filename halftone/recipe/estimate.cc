@@ -9,25 +9,33 @@
 namespace halftone::recipe {
 namespace {
 
-// Resident before any work, measured on stories260K: the lean program, and the worker with its tensor library. A tokenizer costs about
-// 5 KB an entry while it is there, which is before the first block.
+// Resident before any work, measured on stories260K: the lean program, and the worker with its
+// tensor library. A tokenizer costs about 5 KB an entry while it is there, which is before the
+// first block.
 constexpr uint64_t kLeanBytes = 20ull << 20, kWorkerBytes = 260ull << 20, kBytesPerToken = 5 << 10;
-constexpr double kLeanBytesPerSecond = 1e9;             // reading, hashing and writing tensors, rough
+constexpr double kLeanBytesPerSecond = 1e9;  // reading, hashing and writing tensors, rough
 
 double calibration_tokens(const Recipe& recipe) {
-  return recipe.calibration ? static_cast<double>(recipe.calibration->samples) * static_cast<double>(recipe.calibration->length) : 0;
+  return recipe.calibration ? static_cast<double>(recipe.calibration->samples) *
+                                  static_cast<double>(recipe.calibration->length)
+                            : 0;
 }
 
-uint64_t matrix_bytes(int64_t n, int64_t k, uint64_t element) { return static_cast<uint64_t>(n) * static_cast<uint64_t>(k) * element; }
+uint64_t matrix_bytes(int64_t n, int64_t k, uint64_t element) {
+  return static_cast<uint64_t>(n) * static_cast<uint64_t>(k) * element;
+}
 
-// The piece of a block at hand in f32 (engine), the linears of one input once more in f32, one of them a third time, codes, Hessians that live at once,
-// hidden states, and what a forward pass of one sample per thread holds.
-uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule, const Context& context) {
+// The piece of a block at hand in f32 (engine), the linears of one input once more in f32, one of
+// them a third time, codes, Hessians that live at once, hidden states, and what a forward pass of
+// one sample per thread holds.
+uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule,
+                     const Context& context) {
   const Recipe& recipe = request.recipe;
   uint64_t worst = 0;
   for (const Unit& unit : schedule.units) {
     const bool engine = unit.index <= schedule.last_observed;
-    uint64_t bytes = 0, widest = static_cast<uint64_t>(request.checkpoint.spec.width), hessians = 0, packed = 0, linears = 0;
+    uint64_t bytes = 0, widest = static_cast<uint64_t>(request.checkpoint.spec.width), hessians = 0,
+             packed = 0, linears = 0;
     for (const spec::Op& op : unit.segment.ops)
       if (const auto* linear = std::get_if<spec::Linear>(&op.params)) {
         if (engine) bytes += matrix_bytes(linear->out, linear->in, 4);
@@ -39,22 +47,28 @@ uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule, c
         group_bytes += matrix_bytes(c->out, c->in, 4 + 1);
         packed += packed_bytes(c->format, c->out, c->in, pack::Layout::halftone);
       }
-      linears = std::max(linears, group_bytes + matrix_bytes(group.linears.back()->out, group.linears.back()->in, 4));
+      linears = std::max(linears, group_bytes + matrix_bytes(group.linears.back()->out,
+                                                             group.linears.back()->in, 4));
       if (!group.needs.contains(Need::input_hessian)) continue;
-      const uint64_t hessian = matrix_bytes(group.linears.front()->in, group.linears.front()->in, 8);
+      const uint64_t hessian =
+          matrix_bytes(group.linears.front()->in, group.linears.front()->in, 8);
       hessians = recipe.sequential ? std::max(hessians, hessian) : hessians + hessian;
     }
     bytes += linears + hessians + packed;
     if (engine && recipe.calibration) {
       const auto length = static_cast<uint64_t>(recipe.calibration->length);
-      bytes += std::min<uint64_t>(request.spill_budget, static_cast<uint64_t>(recipe.calibration->samples) * length *
-                                                            static_cast<uint64_t>(request.checkpoint.spec.width) * 4);
+      bytes += std::min<uint64_t>(request.spill_budget,
+                                  static_cast<uint64_t>(recipe.calibration->samples) * length *
+                                      static_cast<uint64_t>(request.checkpoint.spec.width) * 4);
       bytes += static_cast<uint64_t>(context.threads) * length * widest * 4 * 6;
     }
     worst = std::max(worst, bytes);
   }
   const bool engine = schedule.last_observed >= 0;
-  const uint64_t text = engine || request.checkpoint.gguf ? static_cast<uint64_t>(request.checkpoint.spec.vocabulary) * kBytesPerToken : 0;
+  const uint64_t text =
+      engine || request.checkpoint.gguf
+          ? static_cast<uint64_t>(request.checkpoint.spec.vocabulary) * kBytesPerToken
+          : 0;
   return std::max(worst, text) + (engine ? kWorkerBytes : kLeanBytes);
 }
 
@@ -65,10 +79,12 @@ double total_flops(const Schedule& schedule, const Recipe& recipe, const Parts& 
   double flops = 0;
   for (const Unit& unit : schedule.units) {
     if (unit.index <= schedule.last_observed) {
-      const auto passes = observing_passes(unit, recipe.sequential) + (unit.index < schedule.last_observed ? 1 : 0);
+      const auto passes =
+          observing_passes(unit, recipe.sequential) + (unit.index < schedule.last_observed ? 1 : 0);
       flops += static_cast<double>(passes) * forward_flops(unit, tokens);
     }
-    for (const InputGroup& group : unit.groups) flops += observe_flops(group, tokens) + round_flops(group, parts);
+    for (const InputGroup& group : unit.groups)
+      flops += observe_flops(group, tokens) + round_flops(group, parts);
   }
   return flops;
 }
@@ -88,7 +104,8 @@ double measure_rounder(const rounder::Run& run, const Choice& choice, const Cont
   return elapsed.count() / static_cast<double>(n * k);
 }
 
-PlanReport estimate(const QuantizeRequest& request, const Capabilities& can, const Assignment& assignment, const Schedule& schedule,
+PlanReport estimate(const QuantizeRequest& request, const Capabilities& can,
+                    const Assignment& assignment, const Schedule& schedule,
                     const ChosenLayout& layout, const Context& context) {
   const Recipe& recipe = request.recipe;
   const spec::ModelSpec& spec = request.checkpoint.spec;
@@ -115,30 +132,37 @@ PlanReport estimate(const QuantizeRequest& request, const Capabilities& can, con
     out.output_bytes += row.bytes;
     out.rows.push_back(std::move(row));
   }
-  PlanReport::Row dense{.format = "dense " + std::string(dtype_name(recipe.dense_dtype)), .linears = static_cast<int64_t>(assignment.kept.size())};
+  PlanReport::Row dense{.format = "dense " + std::string(dtype_name(recipe.dense_dtype)),
+                        .linears = static_cast<int64_t>(assignment.kept.size())};
   for (const auto& ref : dense_tensors(spec, assignment)) {
     dense.parameters += element_count(ref.shape);
-    dense.bytes += static_cast<uint64_t>(element_count(ref.shape) * dtype_bytes(recipe.dense_dtype));
+    dense.bytes +=
+        static_cast<uint64_t>(element_count(ref.shape) * dtype_bytes(recipe.dense_dtype));
   }
   out.output_bytes += dense.bytes;
   out.rows.push_back(dense);
   const auto weights = static_cast<double>(out.quantized_parameters);
   out.bits_per_weight = true_bits / weights;
   out.nominal_bits = nominal / weights;
-  out.model_bits_per_weight = static_cast<double>(out.output_bytes) * 8 / static_cast<double>(out.parameters);
+  out.model_bits_per_weight =
+      static_cast<double>(out.output_bytes) * 8 / static_cast<double>(out.parameters);
 
   const double tokens = calibration_tokens(recipe);
   const auto hidden = static_cast<uint64_t>(tokens) * static_cast<uint64_t>(spec.width) * 4;
-  const uint64_t spilled = schedule.last_observed < 0 || hidden <= request.spill_budget ? 0 : hidden - request.spill_budget;
+  const uint64_t spilled = schedule.last_observed < 0 || hidden <= request.spill_budget
+                               ? 0
+                               : hidden - request.spill_budget;
   out.work_bytes = part_bytes + out.output_bytes + spilled;
   out.peak_memory = peak_memory(request, schedule, context);
 
-  // Rounders that need nothing are timed as they are; the rest is operations over the measured speed of a matrix product.
+  // Rounders that need nothing are timed as they are; the rest is operations over the measured
+  // speed of a matrix product.
   std::map<std::string, double> per_weight;
   double flops = 0;
   for (const Unit& unit : schedule.units) {
     if (unit.index <= schedule.last_observed)
-      flops += static_cast<double>(observing_passes(unit, recipe.sequential) + (unit.index < schedule.last_observed ? 1 : 0)) *
+      flops += static_cast<double>(observing_passes(unit, recipe.sequential) +
+                                   (unit.index < schedule.last_observed ? 1 : 0)) *
                forward_flops(unit, tokens);
     for (const InputGroup& group : unit.groups) {
       flops += observe_flops(group, tokens);
@@ -151,7 +175,8 @@ PlanReport estimate(const QuantizeRequest& request, const Capabilities& can, con
         if (!run) continue;
         const std::string key = c->rounder.name + " " + c->format.label();
         if (!per_weight.contains(key)) per_weight[key] = measure_rounder(run, *c, context);
-        out.seconds += per_weight[key] * static_cast<double>(c->out * c->in) / static_cast<double>(context.threads);
+        out.seconds += per_weight[key] * static_cast<double>(c->out * c->in) /
+                       static_cast<double>(context.threads);
       }
     }
   }
@@ -159,7 +184,9 @@ PlanReport estimate(const QuantizeRequest& request, const Capabilities& can, con
     out.gflops = can.measure_gflops();
     out.seconds += flops / (out.gflops * 1e9);
   }
-  out.seconds += (static_cast<double>(out.parameters) * 4 + 4 * static_cast<double>(out.output_bytes)) / kLeanBytesPerSecond;
+  out.seconds +=
+      (static_cast<double>(out.parameters) * 4 + 4 * static_cast<double>(out.output_bytes)) /
+      kLeanBytesPerSecond;
   return out;
 }
 

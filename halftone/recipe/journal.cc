@@ -12,7 +12,8 @@ constexpr uint64_t kMaxBytes = 1ull << 30;
 
 std::string checksum(std::string_view text) {
   char out[17];
-  std::snprintf(out, sizeof(out), "%016llx", static_cast<unsigned long long>(hash64(std::as_bytes(std::span(text)))));
+  std::snprintf(out, sizeof(out), "%016llx",
+                static_cast<unsigned long long>(hash64(std::as_bytes(std::span(text)))));
   return out;
 }
 

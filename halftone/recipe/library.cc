@@ -11,7 +11,8 @@ std::optional<int64_t> whole_number(std::string_view text) {
   int64_t value = 0;
   if (text.empty() || text.size() > 9 || text[0] < '0' || text[0] > '9') return std::nullopt;
   const auto r = std::from_chars(text.data(), text.data() + text.size(), value);
-  return r.ec == std::errc() && r.ptr == text.data() + text.size() ? std::optional(value) : std::nullopt;
+  return r.ec == std::errc() && r.ptr == text.data() + text.size() ? std::optional(value)
+                                                                   : std::nullopt;
 }
 
 struct Label {
@@ -21,10 +22,13 @@ struct Label {
   bool tensor = false, symmetric = true, clip_search = false;
 };
 
-// Reads from the right: [_clip], [_asym], [_g<group> or _tensor], <kind><bits>: what Format::label() writes.
+// Reads from the right: [_clip], [_asym], [_g<group> or _tensor], <kind><bits>: what
+// Format::label() writes.
 std::optional<Label> read_label(std::string_view name) {
   Label out;
-  const auto last_word = [&] { return name.substr(name.rfind('_') == std::string_view::npos ? 0 : name.rfind('_') + 1); };
+  const auto last_word = [&] {
+    return name.substr(name.rfind('_') == std::string_view::npos ? 0 : name.rfind('_') + 1);
+  };
   const auto drop = [&](std::string_view word) {
     name.remove_suffix(word.size());
     if (name.ends_with('_')) name.remove_suffix(1);
@@ -65,7 +69,8 @@ const BuiltinRecipe* find_builtin(std::string_view name) {
   return nullptr;
 }
 
-format::Format format_of(const Label& label, const format::Format& base, const std::string& subject) {
+format::Format format_of(const Label& label, const format::Format& base,
+                         const std::string& subject) {
   Json json = {{"kind", label.kind}, {"bits", label.bits}, {"symmetric", label.symmetric}};
   json["granularity"] = label.group > 0 ? "group" : label.tensor ? "tensor" : "row";
   if (label.clip_search) json["clip_search"] = true;
@@ -75,25 +80,30 @@ format::Format format_of(const Label& label, const format::Format& base, const s
 
 }  // namespace
 
-std::optional<format::Format> format_from_label(std::string_view label, const format::Format& base) {
+std::optional<format::Format> format_from_label(std::string_view label,
+                                                const format::Format& base) {
   const auto read = read_label(label);
   if (!read || !read->method.empty()) return std::nullopt;
   return format_of(*read, base, "format " + std::string(label));
 }
 
-format::Format format_from(const Json& json, const format::Format& base, const std::string& subject) {
+format::Format format_from(const Json& json, const format::Format& base,
+                           const std::string& subject) {
   if (!json.is_string()) return format::format_from_json(json, base, subject);
   const auto format = format_from_label(json.get<std::string>(), base);
   if (!format)
-    throw InputError(subject, quote(json.get<std::string>()) + " is not a format", "write one such as int4_g64, int8 or int3_g128_asym");
+    throw InputError(subject, quote(json.get<std::string>()) + " is not a format",
+                     "write one such as int4_g64, int8 or int3_g128_asym");
   return *format;
 }
 
 Recipe load_recipe(const std::string& name, Env& env) {
-  if (name.find('/') != std::string::npos || name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json")) {
+  if (name.find('/') != std::string::npos || name.ends_with(".yaml") || name.ends_with(".yml") ||
+      name.ends_with(".json")) {
     const std::string text = env.read_text(name, 1 << 20);
     Json json = name.ends_with(".json") ? parse_json(text, name) : parse_yaml(text, name);
-    if (name.ends_with("halftone.json") && json.is_object() && json.contains("recipe")) json = Json(json["recipe"]);
+    if (name.ends_with("halftone.json") && json.is_object() && json.contains("recipe"))
+      json = Json(json["recipe"]);
     std::string stem = file_name(name);
     stem = stem.substr(0, stem.rfind('.'));
     return recipe_from_json(json, stem, name);
@@ -111,14 +121,18 @@ Recipe load_recipe(const std::string& name, Env& env) {
   const auto label = read_label(name);
   if (!label || label->method.empty()) {
     const auto near = nearest_name(name, names);
-    throw InputError("recipe", "unknown recipe " + quote(name),
-                     near ? "did you mean " + *near + "?" : "methods: " + all + ", with a format as in gptq_int4_g64; or the path of a .yaml");
+    throw InputError(
+        "recipe", "unknown recipe " + quote(name),
+        near ? "did you mean " + *near + "?"
+             : "methods: " + all + ", with a format as in gptq_int4_g64; or the path of a .yaml");
   }
   const BuiltinRecipe* method = find_builtin(label->method);
   if (!method) {
     const auto near = nearest_name(label->method, names);
-    throw InputError("recipe", "unknown recipe " + quote(name) + ": there is no method " + quote(label->method),
-                     near ? "did you mean " + *near + name.substr(label->method.size()) + "?" : "methods: " + all);
+    throw InputError(
+        "recipe", "unknown recipe " + quote(name) + ": there is no method " + quote(label->method),
+        near ? "did you mean " + *near + name.substr(label->method.size()) + "?"
+             : "methods: " + all);
   }
   Recipe recipe = read(*method);
   recipe.format = format_of(*label, recipe.format, "recipe " + name);

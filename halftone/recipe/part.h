@@ -16,7 +16,8 @@ namespace halftone::recipe {
 
 struct Recipe;
 
-// "gptq" or {name: gptq, block: 64} in YAML. Once a recipe is resolved, `options` holds every option with its value.
+// "gptq" or {name: gptq, block: 64} in YAML. Once a recipe is resolved, `options` holds every
+// option with its value.
 struct Part {
   std::string name;
   Json options = Json::object();
@@ -28,14 +29,15 @@ struct PartDescription {
   std::string summary, paper;
   std::set<Need> needs;
   std::vector<FieldInfo> options;
-  std::function<Json(const Json& options)> resolve;         // refuses unknown keys, fills in defaults
+  std::function<Json(const Json& options)> resolve;  // refuses unknown keys, fills in defaults
   // Empty when the part fits the rest of the recipe, else "<other part>: <why>".
   std::function<std::string(const Recipe& recipe, const Json& options)> clash;
 };
 
 }  // namespace halftone::recipe
 
-// Slots of which no part is built in yet; their tables are generated like all others, from recipe/<slot>/*.cc.
+// Slots of which no part is built in yet; their tables are generated like all others, from
+// recipe/<slot>/*.cc.
 namespace halftone::transform {
 using Entry = recipe::PartDescription;
 std::span<const Named<Entry>> entries();

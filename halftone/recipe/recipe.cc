@@ -13,7 +13,8 @@ namespace {
 class MapReader {
  public:
   MapReader(const Json& json, std::string subject) : json_(json), subject_(std::move(subject)) {
-    if (!json.is_object()) throw InputError(subject_, "wanted a map of keys, found " + std::string(json.type_name()));
+    if (!json.is_object())
+      throw InputError(subject_, "wanted a map of keys, found " + std::string(json.type_name()));
   }
   const Json* find(std::string_view key) {
     known_.emplace_back(key);
@@ -29,9 +30,12 @@ class MapReader {
   int64_t whole(std::string_view key, int64_t absent, int64_t low, int64_t high) {
     const Json* v = find(key);
     if (!v) return absent;
-    const bool fits = v->is_number_unsigned() ? v->get<uint64_t>() <= static_cast<uint64_t>(high) && v->get<int64_t>() >= low
-                                              : v->is_number_integer() && v->get<int64_t>() >= low && v->get<int64_t>() <= high;
-    if (!fits) wrong(key, *v, "whole number from " + std::to_string(low) + " to " + std::to_string(high));
+    const bool fits =
+        v->is_number_unsigned()
+            ? v->get<uint64_t>() <= static_cast<uint64_t>(high) && v->get<int64_t>() >= low
+            : v->is_number_integer() && v->get<int64_t>() >= low && v->get<int64_t>() <= high;
+    if (!fits)
+      wrong(key, *v, "whole number from " + std::to_string(low) + " to " + std::to_string(high));
     return v->get<int64_t>();
   }
   bool boolean(std::string_view key, bool absent) {
@@ -54,7 +58,8 @@ class MapReader {
     return out;
   }
   template <class T, size_t N>
-  T choice(std::string_view key, T absent, const std::array<std::pair<std::string_view, T>, N>& choices) {
+  T choice(std::string_view key, T absent,
+           const std::array<std::pair<std::string_view, T>, N>& choices) {
     const Json* v = find(key);
     if (!v) return absent;
     std::vector<std::string> names;
@@ -65,10 +70,13 @@ class MapReader {
     std::string all;
     for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
     const auto near = v->is_string() ? nearest_name(v->get<std::string>(), names) : std::nullopt;
-    throw InputError(subject_, std::string(key) + " is " + quote(v->dump()), near ? "did you mean " + *near + "?" : "it is one of: " + all);
+    throw InputError(subject_, std::string(key) + " is " + quote(v->dump()),
+                     near ? "did you mean " + *near + "?" : "it is one of: " + all);
   }
-  [[noreturn]] void wrong(std::string_view key, const Json& value, const std::string& wanted) const {
-    throw InputError(subject_, std::string(key) + " is " + quote(value.dump()) + ", wanted a " + wanted);
+  [[noreturn]] void wrong(std::string_view key, const Json& value,
+                          const std::string& wanted) const {
+    throw InputError(subject_,
+                     std::string(key) + " is " + quote(value.dump()) + ", wanted a " + wanted);
   }
   void finish() const {
     for (const auto& [key, value] : json_.items()) {
@@ -76,7 +84,8 @@ class MapReader {
       std::string all;
       for (const auto& name : known_) all += (all.empty() ? "" : ", ") + name;
       const auto near = nearest_name(key, known_);
-      throw InputError(subject_, "unknown key " + quote(key), near ? "did you mean " + *near + "?" : "known: " + all);
+      throw InputError(subject_, "unknown key " + quote(key),
+                       near ? "did you mean " + *near + "?" : "known: " + all);
     }
   }
   const std::string& subject() const { return subject_; }
@@ -89,14 +98,17 @@ class MapReader {
 
 using Windows = CalibrationRequest::Windows;
 using Bos = CalibrationRequest::Bos;
-constexpr std::array<std::pair<std::string_view, Windows>, 2> kWindows = {{{"document", Windows::document}, {"gptq", Windows::gptq}}};
+constexpr std::array<std::pair<std::string_view, Windows>, 2> kWindows = {
+    {{"document", Windows::document}, {"gptq", Windows::gptq}}};
 constexpr std::array<std::pair<std::string_view, Bos>, 3> kBos = {
     {{"auto", Bos::auto_}, {"never", Bos::never}, {"each_sample", Bos::each_sample}}};
-constexpr std::array<std::pair<std::string_view, DType>, 3> kDense = {{{"f16", DType::f16}, {"bf16", DType::bf16}, {"f32", DType::f32}}};
-const std::array<std::pair<std::string_view, LayoutChoice>, 4> kLayouts = {{{"halftone", {pack::Layout::halftone, 0}},
-                                                                            {"gptq", {pack::Layout::gptq, 0}},
-                                                                            {"gptq_v1", {pack::Layout::gptq, 1}},
-                                                                            {"gptq_v2", {pack::Layout::gptq, 2}}}};
+constexpr std::array<std::pair<std::string_view, DType>, 3> kDense = {
+    {{"f16", DType::f16}, {"bf16", DType::bf16}, {"f32", DType::f32}}};
+const std::array<std::pair<std::string_view, LayoutChoice>, 4> kLayouts = {
+    {{"halftone", {pack::Layout::halftone, 0}},
+     {"gptq", {pack::Layout::gptq, 0}},
+     {"gptq_v1", {pack::Layout::gptq, 1}},
+     {"gptq_v2", {pack::Layout::gptq, 2}}}};
 template <class T, size_t N>
 std::string name_of(const T& value, const std::array<std::pair<std::string_view, T>, N>& choices) {
   for (const auto& [name, candidate] : choices)
@@ -114,7 +126,8 @@ Part part_from(const Json& json, const std::string& subject) {
       part.options[key] = value;
       continue;
     }
-    if (!value.is_string()) throw InputError(subject, "name is " + quote(value.dump()) + ", wanted a text");
+    if (!value.is_string())
+      throw InputError(subject, "name is " + quote(value.dump()) + ", wanted a text");
     part.name = value.get<std::string>();
   }
   if (part.name.empty()) throw InputError(subject, "name is missing");
@@ -139,7 +152,8 @@ CalibrationRequest calibration_from(const Json& json, const std::string& subject
   MapReader in(json, subject);
   CalibrationRequest out;
   out.data = in.text("data", out.data);
-  if (out.data.empty()) throw InputError(subject, "data is empty", "name a set (wikitext2, c4, ptb, self) or a file");
+  if (out.data.empty())
+    throw InputError(subject, "data is empty", "name a set (wikitext2, c4, ptb, self) or a file");
   out.samples = in.whole("samples", out.samples, 1, 1'000'000);
   out.length = in.whole("length", out.length, 2, 1'048'576);
   out.seed = static_cast<uint64_t>(in.whole("seed", 0, 0, std::numeric_limits<int64_t>::max()));
@@ -169,20 +183,26 @@ Override override_from(const Json& json, const std::string& subject) {
       const auto near = nearest_name(name, spec::role_names());
       std::string all;
       for (const auto& known : spec::role_names()) all += (all.empty() ? "" : ", ") + known;
-      throw InputError(subject, "unknown role " + quote(name), near ? "did you mean " + *near + "?" : "known: " + all);
+      throw InputError(subject, "unknown role " + quote(name),
+                       near ? "did you mean " + *near + "?" : "known: " + all);
     }
     out.roles.push_back(*role);
   }
   if (const Json* layers = in.find("layers")) {
-    if (!layers->is_string() && !layers->is_number_integer()) in.wrong("layers", *layers, "range of layers such as 0-3,7");
-    out.layers = parse_layers(layers->is_string() ? layers->get<std::string>() : std::to_string(layers->get<int64_t>()), subject);
+    if (!layers->is_string() && !layers->is_number_integer())
+      in.wrong("layers", *layers, "range of layers such as 0-3,7");
+    out.layers = parse_layers(
+        layers->is_string() ? layers->get<std::string>() : std::to_string(layers->get<int64_t>()),
+        subject);
   }
   out.ops = in.texts("ops");
   if (const Json* format = in.find("format")) {
-    if (!format->is_string() && !format->is_object()) in.wrong("format", *format, "label such as int8, or a map");
+    if (!format->is_string() && !format->is_object())
+      in.wrong("format", *format, "label such as int8, or a map");
     out.format = *format;
   }
-  if (const Json* rounder = in.find("rounder")) out.rounder = part_from(*rounder, subject + ": rounder");
+  if (const Json* rounder = in.find("rounder"))
+    out.rounder = part_from(*rounder, subject + ": rounder");
   if (in.find("keep")) out.keep = in.boolean("keep", false);
   in.finish();
   if (!out.format && !out.rounder && !out.keep)
@@ -194,12 +214,15 @@ Json override_json(const Override& o) {
   Json out = Json::object();
   if (!o.roles.empty()) {
     out["roles"] = Json::array();
-    for (const spec::Role role : o.roles) out["roles"].push_back(std::string(spec::role_name(role)));
+    for (const spec::Role role : o.roles)
+      out["roles"].push_back(std::string(spec::role_name(role)));
   }
   std::string layers;
   for (const auto& [first, last] : o.layers)
     layers += (layers.empty() ? "" : ",") + std::to_string(first) +
-              (last == first ? "" : last < 0 ? "-" : "-" + std::to_string(last));
+              (last == first ? ""
+               : last < 0    ? "-"
+                             : "-" + std::to_string(last));
   if (!layers.empty()) out["layers"] = layers;
   if (!o.ops.empty()) out["ops"] = o.ops;
   if (o.format) out["format"] = *o.format;
@@ -210,10 +233,12 @@ Json override_json(const Override& o) {
 
 }  // namespace
 
-std::vector<std::pair<int64_t, int64_t>> parse_layers(const std::string& text, const std::string& subject) {
+std::vector<std::pair<int64_t, int64_t>> parse_layers(const std::string& text,
+                                                      const std::string& subject) {
   std::vector<std::pair<int64_t, int64_t>> out;
   const auto refuse = [&] {
-    throw InputError(subject, "layers is " + quote(text), "write numbers and ranges, as in 0-3,7,28- (from 28 to the end)");
+    throw InputError(subject, "layers is " + quote(text),
+                     "write numbers and ranges, as in 0-3,7,28- (from 28 to the end)");
   };
   const char *p = text.data(), *end = p + text.size();
   const auto number = [&]() -> int64_t {
@@ -248,25 +273,31 @@ std::vector<std::pair<int64_t, int64_t>> parse_layers(const std::string& text, c
 Recipe recipe_from_json(const Json& json, const std::string& name, const std::string& subject) {
   MapReader in(json, subject);
   Recipe out;
-  const int64_t schema = in.whole("schema", Recipe::kSchema, 1, std::numeric_limits<int64_t>::max());
+  const int64_t schema =
+      in.whole("schema", Recipe::kSchema, 1, std::numeric_limits<int64_t>::max());
   if (schema != Recipe::kSchema)
-    throw InputError(subject, "recipe schema " + std::to_string(schema) + " is newer than this program",
+    throw InputError(subject,
+                     "recipe schema " + std::to_string(schema) + " is newer than this program",
                      "this version reads schema " + std::to_string(Recipe::kSchema));
   out.name = in.text("name", name);
   out.summary = in.text("summary", "");
-  if (const Json* format = in.find("format")) out.format = format_from(*format, out.format, subject + ": format");
+  if (const Json* format = in.find("format"))
+    out.format = format_from(*format, out.format, subject + ": format");
   out.transforms = parts_from(in.find("transforms"), subject + ": transforms");
-  if (const Json* part = in.find("allocator")) out.allocator = part_from(*part, subject + ": allocator");
+  if (const Json* part = in.find("allocator"))
+    out.allocator = part_from(*part, subject + ": allocator");
   if (const Json* part = in.find("rounder")) out.rounder = part_from(*part, subject + ": rounder");
   out.correctors = parts_from(in.find("correctors"), subject + ": correctors");
   if (const Json* part = in.find("trainer")) out.trainer = part_from(*part, subject + ": trainer");
-  if (const Json* calibration = in.find("calibration")) out.calibration = calibration_from(*calibration, subject + ": calibration");
+  if (const Json* calibration = in.find("calibration"))
+    out.calibration = calibration_from(*calibration, subject + ": calibration");
   out.sequential = in.boolean("sequential", out.sequential);
   if (in.find("keep")) out.keep = in.texts("keep");
   if (const Json* overrides = in.find("overrides")) {
     if (!overrides->is_array()) in.wrong("overrides", *overrides, "list of maps");
     for (size_t i = 0; i < overrides->size(); ++i)
-      out.overrides.push_back(override_from((*overrides)[i], subject + ": override " + std::to_string(i + 1)));
+      out.overrides.push_back(
+          override_from((*overrides)[i], subject + ": override " + std::to_string(i + 1)));
   }
   out.dense_dtype = in.choice("dense_dtype", out.dense_dtype, kDense);
   out.layout = in.choice("layout", out.layout, kLayouts);
@@ -275,7 +306,10 @@ Recipe recipe_from_json(const Json& json, const std::string& name, const std::st
 }
 
 Json to_json(const Recipe& r) {
-  Json out = {{"schema", Recipe::kSchema}, {"name", r.name}, {"summary", r.summary}, {"format", format::to_json(r.format)}};
+  Json out = {{"schema", Recipe::kSchema},
+              {"name", r.name},
+              {"summary", r.summary},
+              {"format", format::to_json(r.format)}};
   out["transforms"] = Json::array();
   for (const Part& part : r.transforms) out["transforms"].push_back(part_json(part));
   if (!r.allocator.name.empty()) out["allocator"] = part_json(r.allocator);

@@ -29,7 +29,8 @@ Json to_json(const LayerReport& r) {
 
 LayerReport layer_report_from(const Json& json) {
   try {
-    if (!json.at("format").is_object()) throw FileError(Code::type, "layer report", "the format is not an object");
+    if (!json.at("format").is_object())
+      throw FileError(Code::type, "layer report", "the format is not an object");
     return {.op = json.at("op"),
             .rounder = json.at("rounder"),
             .format = format::format_from_json(json.at("format"), {}, "layer report"),
@@ -60,7 +61,10 @@ double bits_per_weight(const std::vector<LayerReport>& layers, const spec::Model
 Json to_json(const PlanReport& p) {
   Json rows = Json::array();
   for (const PlanReport::Row& row : p.rows)
-    rows.push_back({{"format", row.format}, {"linears", row.linears}, {"parameters", row.parameters}, {"bytes", row.bytes}});
+    rows.push_back({{"format", row.format},
+                    {"linears", row.linears},
+                    {"parameters", row.parameters},
+                    {"bytes", row.bytes}});
   return {{"layout", p.layout},
           {"formats", rows},
           {"parameters", p.parameters},

@@ -14,36 +14,45 @@ void refuse_clash(const Recipe& recipe, const std::string& what, const std::stri
 
 // Entries of transform, corrector and trainer describe themselves alike.
 template <class Entry>
-void resolve_part(Part& part, const Table<Entry>& table, const Recipe& recipe, std::string_view slot) {
+void resolve_part(Part& part, const Table<Entry>& table, const Recipe& recipe,
+                  std::string_view slot) {
   const Entry& entry = table.at(part.name);
   part.options = entry.resolve(part.options);
-  if (entry.clash) refuse_clash(recipe, std::string(slot) + " " + part.name, entry.clash(recipe, part.options));
+  if (entry.clash)
+    refuse_clash(recipe, std::string(slot) + " " + part.name, entry.clash(recipe, part.options));
 }
 
-void resolve_rounder(Part& part, const format::Format& format, const Table<rounder::Entry>& table, const Recipe& recipe) {
+void resolve_rounder(Part& part, const format::Format& format, const Table<rounder::Entry>& table,
+                     const Recipe& recipe) {
   const rounder::Entry& entry = table.at(part.name);
   part.options = entry.resolve(part.options);
   const std::string why = entry.clash ? entry.clash(format, part.options) : "";
   if (!why.empty())
-    throw UnsupportedError(subject_of(recipe), "rounder " + part.name + " and format " + format.label() + " clash: " + why);
+    throw UnsupportedError(subject_of(recipe), "rounder " + part.name + " and format " +
+                                                   format.label() + " clash: " + why);
 }
 
 }  // namespace
 
 void resolve(Recipe& recipe, const Parts& parts) {
   const std::string subject = subject_of(recipe);
-  recipe.format = format::format_from_json(format::to_json(recipe.format), recipe.format, subject + ": format");
+  recipe.format =
+      format::format_from_json(format::to_json(recipe.format), recipe.format, subject + ": format");
   for (Override& rule : recipe.overrides)
-    if (rule.format) rule.format = format::to_json(format_from(*rule.format, recipe.format, subject + ": override format"));
+    if (rule.format)
+      rule.format =
+          format::to_json(format_from(*rule.format, recipe.format, subject + ": override format"));
 
   bool formats_differ = false;
   for (const Override& rule : recipe.overrides) formats_differ |= rule.format || rule.keep;
   if (recipe.allocator.name.empty()) recipe.allocator.name = formats_differ ? "by_list" : "uniform";
 
-  // Which linear gets which pair of format and rounder is known once there is a model: assign() checks each.
+  // Which linear gets which pair of format and rounder is known once there is a model: assign()
+  // checks each.
   resolve_rounder(recipe.rounder, recipe.format, parts.rounders, recipe);
   for (Override& rule : recipe.overrides)
-    if (rule.rounder) rule.rounder->options = parts.rounders.at(rule.rounder->name).resolve(rule.rounder->options);
+    if (rule.rounder)
+      rule.rounder->options = parts.rounders.at(rule.rounder->name).resolve(rule.rounder->options);
   for (Part& part : recipe.transforms) resolve_part(part, parts.transforms, recipe, "transform");
   resolve_part(recipe.allocator, parts.allocators, recipe, "allocator");
   for (Part& part : recipe.correctors) resolve_part(part, parts.correctors, recipe, "corrector");
@@ -63,7 +72,8 @@ std::set<Need> needs(const Recipe& recipe, const Parts& parts) {
   if (!recipe.allocator.name.empty()) add(parts.allocators.at(recipe.allocator.name).needs);
   add(rounder::needs_of(parts.rounders.at(recipe.rounder.name), recipe.rounder.options));
   for (const Override& rule : recipe.overrides)
-    if (rule.rounder) add(rounder::needs_of(parts.rounders.at(rule.rounder->name), rule.rounder->options));
+    if (rule.rounder)
+      add(rounder::needs_of(parts.rounders.at(rule.rounder->name), rule.rounder->options));
   for (const Part& part : recipe.correctors) add(parts.correctors.at(part.name).needs);
   if (recipe.trainer) add(parts.trainers.at(recipe.trainer->name).needs);
   return out;

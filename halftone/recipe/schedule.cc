@@ -14,7 +14,8 @@ const spec::Op* op_in(const spec::Segment& segment, const std::string& name) {
   return nullptr;
 }
 
-Unit make_unit(int64_t index, int64_t block, const spec::Segment& segment, const Assignment& assignment, const Parts& parts) {
+Unit make_unit(int64_t index, int64_t block, const spec::Segment& segment,
+               const Assignment& assignment, const Parts& parts) {
   Unit unit{.index = index, .block = block, .name = segment.name, .segment = segment, .groups = {}};
   std::vector<spec::View> inputs;
   for (const Choice& choice : assignment.choices) {
@@ -29,7 +30,8 @@ Unit make_unit(int64_t index, int64_t block, const spec::Segment& segment, const
       unit.groups.emplace_back();
     }
     unit.groups[g].linears.push_back(&choice);
-    const auto needs = rounder::needs_of(parts.rounders.at(choice.rounder.name), choice.rounder.options);
+    const auto needs =
+        rounder::needs_of(parts.rounders.at(choice.rounder.name), choice.rounder.options);
     unit.groups[g].needs.insert(needs.begin(), needs.end());
   }
   return unit;
@@ -37,7 +39,8 @@ Unit make_unit(int64_t index, int64_t block, const spec::Segment& segment, const
 
 }  // namespace
 
-Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment, const Parts& parts, bool sequential) {
+Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment,
+                       const Parts& parts, bool sequential) {
   Schedule out;
   const auto next = [&] { return static_cast<int64_t>(out.units.size()); };
   const auto blocks = static_cast<int64_t>(spec.blocks.size());
@@ -48,7 +51,8 @@ Schedule make_schedule(const spec::ModelSpec& spec, const Assignment& assignment
       out.units.push_back(std::move(whole));
       continue;
     }
-    for (const spec::Segment& piece : spec::pieces(block, spec.width)) out.units.push_back(make_unit(next(), b, piece, assignment, parts));
+    for (const spec::Segment& piece : spec::pieces(block, spec.width))
+      out.units.push_back(make_unit(next(), b, piece, assignment, parts));
   }
   Unit last = make_unit(next(), blocks, spec.epilogue, assignment, parts);
   if (last.name.empty()) last.name = "epilogue";
@@ -67,7 +71,9 @@ int64_t Schedule::whole_blocks(int64_t finished) const {
   return count;
 }
 
-double forward_flops(const Unit& unit, double tokens) { return 2 * spec::multiply_adds(unit.segment) * tokens; }
+double forward_flops(const Unit& unit, double tokens) {
+  return 2 * spec::multiply_adds(unit.segment) * tokens;
+}
 
 double observe_flops(const InputGroup& group, double tokens) {
   if (!group.needs.contains(Need::input_hessian)) return 0;
@@ -80,16 +86,21 @@ double round_flops(const InputGroup& group, const Parts& parts) {
   for (const Choice* choice : group.linears) {
     const rounder::Entry& entry = parts.rounders.at(choice->rounder.name);
     const auto n = static_cast<double>(choice->out), k = static_cast<double>(choice->in);
-    flops += entry.flops ? entry.flops(choice->out, choice->in) : entry.needs.contains(Need::input_hessian) ? n * k * k : 50 * n * k;
+    flops += entry.flops                                 ? entry.flops(choice->out, choice->in)
+             : entry.needs.contains(Need::input_hessian) ? n * k * k
+                                                         : 50 * n * k;
   }
   const auto k = static_cast<double>(group.linears.front()->in);
-  return flops + (group.needs.contains(Need::input_hessian) ? 2 * k * k * k : 0);  // two factorisations and an inverse, once
+  return flops + (group.needs.contains(Need::input_hessian)
+                      ? 2 * k * k * k
+                      : 0);  // two factorisations and an inverse, once
 }
 
 int64_t observing_passes(const Unit& unit, bool sequential) {
   if (!unit.observed()) return 0;
   if (!sequential) return 1;
-  return std::count_if(unit.groups.begin(), unit.groups.end(), [](const InputGroup& group) { return !group.needs.empty(); });
+  return std::count_if(unit.groups.begin(), unit.groups.end(),
+                       [](const InputGroup& group) { return !group.needs.empty(); });
 }
 
 }  // namespace halftone::recipe

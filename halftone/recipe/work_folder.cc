@@ -20,7 +20,8 @@ std::string hash_of_file(Env& env, const std::string& path, uint64_t& size) {
   Hasher hasher;
   std::vector<std::byte> chunk(static_cast<size_t>(std::min<uint64_t>(size, 4 << 20)));
   for (uint64_t at = 0; at < size;) {
-    const auto part = std::span(chunk).first(static_cast<size_t>(std::min<uint64_t>(chunk.size(), size - at)));
+    const auto part =
+        std::span(chunk).first(static_cast<size_t>(std::min<uint64_t>(chunk.size(), size - at)));
     file->read(at, part);
     hasher.add(std::span<const std::byte>(part));
     at += part.size();
@@ -28,17 +29,22 @@ std::string hash_of_file(Env& env, const std::string& path, uint64_t& size) {
   return hasher.hex();
 }
 
-// The only names that are ever removed: somebody else's files may lie in a folder that happens to be called like ours.
+// The only names that are ever removed: somebody else's files may lie in a folder that happens to
+// be called like ours.
 bool is_ours(const std::string& name) {
-  return name == "lock" || name == "run.json" || name == "run.json.tmp" || name == "journal" || name == "out" ||
-         name.starts_with("layer-") || name.starts_with("activations-");
+  return name == "lock" || name == "run.json" || name == "run.json.tmp" || name == "journal" ||
+         name == "out" || name.starts_with("layer-") || name.starts_with("activations-");
 }
 
-// A journal is input like any other file, however unlikely a record with a good checksum and strange contents is: another version of
-// this program may have written it.
+// A journal is input like any other file, however unlikely a record with a good checksum and
+// strange contents is: another version of this program may have written it.
 bool is_block_record(const Json& record) {
-  const auto text = [&](const char* key) { return record.contains(key) && record[key].is_string(); };
-  const auto number = [&](const char* key) { return record.contains(key) && record[key].is_number_unsigned(); };
+  const auto text = [&](const char* key) {
+    return record.contains(key) && record[key].is_string();
+  };
+  const auto number = [&](const char* key) {
+    return record.contains(key) && record[key].is_number_unsigned();
+  };
   if (!text("file") || !text("hash") || !number("size") || !number("unit")) return false;
   if (record.contains("hidden") && !text("hidden")) return false;
   if (!record.contains("layers") || !record["layers"].is_array()) return false;
@@ -60,7 +66,8 @@ void collect(const Json& a, const Json& b, const std::string& name, std::vector<
   for (const auto& [key, value] : a.items()) keys.insert(key);
   for (const auto& [key, value] : b.items()) keys.insert(key);
   for (const std::string& key : keys)
-    collect(a.contains(key) ? a[key] : Json(), b.contains(key) ? b[key] : Json(), name.empty() ? key : name + "." + key, out);
+    collect(a.contains(key) ? a[key] : Json(), b.contains(key) ? b[key] : Json(),
+            name.empty() ? key : name + "." + key, out);
 }
 
 }  // namespace
@@ -111,25 +118,33 @@ void WorkFolder::begin(const Json& fingerprint, bool force) {
     } catch (const FileError& e) {
       if (!force) throw FileError(e.code(), run, e.fact(), {}, "--force starts over");
     }
-    if (!force && before.is_object() && before.contains("schema") && before["schema"].is_number_integer() && before["schema"] > kSchema)
-      throw FileError(Code::version, run, "was written by a newer halftone (schema " + before["schema"].dump() + ", this one knows " + std::to_string(kSchema) + ")",
+    if (!force && before.is_object() && before.contains("schema") &&
+        before["schema"].is_number_integer() && before["schema"] > kSchema)
+      throw FileError(Code::version, run,
+                      "was written by a newer halftone (schema " + before["schema"].dump() +
+                          ", this one knows " + std::to_string(kSchema) + ")",
                       {}, "finish the run with that version, or --force to start over");
     const Json now = {{"schema", kSchema}, {"fingerprint", fingerprint}};
     if (before != now) {
       if (!force) {
         std::string fields;
-        for (const std::string& field : differing_fields(before.is_object() && before.contains("fingerprint") ? before["fingerprint"] : Json(),
-                                                         fingerprint))
+        for (const std::string& field : differing_fields(
+                 before.is_object() && before.contains("fingerprint") ? before["fingerprint"]
+                                                                      : Json(),
+                 fingerprint))
           fields += (fields.empty() ? "" : ", ") + (field.empty() ? "everything" : field);
-        throw FileError(Code::mismatch, path_, "holds an unfinished run with other inputs (they differ in: " + fields + ")", {},
-                        "run it as before to finish it, or --force to start over");
+        throw FileError(
+            Code::mismatch, path_,
+            "holds an unfinished run with other inputs (they differ in: " + fields + ")", {},
+            "run it as before to finish it, or --force to start over");
       }
       fresh = true;
     }
   }
   for (const std::string& name : env_.list(path_))
     if (!is_ours(name))
-      throw InputError(path_, "is not a work folder: it holds " + quote(name), "move it away, or give another -o");
+      throw InputError(path_, "is not a work folder: it holds " + quote(name),
+                       "move it away, or give another -o");
   begun_ = true;
   if (fresh) {
     // run.json goes first: without it the rest counts for nothing, wherever this is interrupted.
@@ -137,7 +152,8 @@ void WorkFolder::begin(const Json& fingerprint, bool force) {
     env_.sync_directory(path_);
     for (const std::string& name : env_.list(path_))
       if (name != "lock") env_.remove_tree(join_path(path_, name));
-    write_atomically(env_, run, Json{{"schema", kSchema}, {"fingerprint", fingerprint}}.dump(2) + "\n");
+    write_atomically(env_, run,
+                     Json{{"schema", kSchema}, {"fingerprint", fingerprint}}.dump(2) + "\n");
     env_.sync_directory(parent_path(path_));
   }
   journal_ = std::make_unique<Journal>(env_, join_path(path_, "journal"));
@@ -160,7 +176,8 @@ void WorkFolder::read_records() {
     const auto unit = static_cast<int64_t>(finished_.size());
     if (kind == "assembled") {
       assembled_ = record;
-    } else if (kind == "block" && is_block_record(record) && record["unit"] == unit && record["file"] == file_name(part_path(unit)) && part_is_whole(record)) {
+    } else if (kind == "block" && is_block_record(record) && record["unit"] == unit &&
+               record["file"] == file_name(part_path(unit)) && part_is_whole(record)) {
       finished_.push_back(record);
     } else {
       break;
@@ -168,7 +185,8 @@ void WorkFolder::read_records() {
     ++good;
   }
   if (good < journal_->records().size()) {
-    context_.warn("the work folder is damaged from part " + std::to_string(finished_.size()) + " on: going on from there");
+    context_.warn("the work folder is damaged from part " + std::to_string(finished_.size()) +
+                  " on: going on from there");
     journal_->cut_after(good);
   }
   std::set<std::string> known = {"lock", "run.json", "journal"};
@@ -184,7 +202,9 @@ std::string WorkFolder::part_path(int64_t unit) const {
   return join_path(path_, name);
 }
 
-void WorkFolder::add_part(int64_t unit, const std::vector<std::pair<std::string, HostTensor>>& tensors, Json record) {
+void WorkFolder::add_part(int64_t unit,
+                          const std::vector<std::pair<std::string, HostTensor>>& tensors,
+                          Json record) {
   check(unit == static_cast<int64_t>(finished_.size()), "parts come in order");
   const std::string path = part_path(unit), temporary = path + ".tmp";
   std::vector<std::pair<std::string, const HostTensor*>> views;
@@ -213,7 +233,8 @@ void WorkFolder::remove_temporaries() {
   if (!begun_) return;
   if (!assembled()) env_.remove_tree(staging());
   for (const std::string& name : env_.list(path_))
-    if (name.ends_with(".tmp") || name.starts_with("activations-")) env_.remove(join_path(path_, name));
+    if (name.ends_with(".tmp") || name.starts_with("activations-"))
+      env_.remove(join_path(path_, name));
 }
 
 void WorkFolder::remove() {

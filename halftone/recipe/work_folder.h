@@ -14,29 +14,36 @@ namespace halftone::recipe {
 
 class WorkFolder {
  public:
-  // Creates and locks it. IoError when another process works there. Nothing of an earlier run is touched yet.
+  // Creates and locks it. IoError when another process works there. Nothing of an earlier run is
+  // touched yet.
   WorkFolder(const Context& context, const std::string& output);
   // Removes a folder in which no run was begun.
   ~WorkFolder();
   WorkFolder(const WorkFolder&) = delete;
   WorkFolder& operator=(const WorkFolder&) = delete;
 
-  // Begins a run, or goes on with the earlier one when its fingerprint is the same. Another fingerprint: FileError{mismatch} naming
-  // the fields, or with `force` a new beginning. Leftovers of a killed run (temporaries, spilled activations) are removed.
+  // Begins a run, or goes on with the earlier one when its fingerprint is the same. Another
+  // fingerprint: FileError{mismatch} naming the fields, or with `force` a new beginning. Leftovers
+  // of a killed run (temporaries, spilled activations) are removed.
   void begin(const Json& fingerprint, bool force);
 
   const std::string& path() const { return path_; }
-  std::string staging() const { return join_path(path_, "out"); }  // where the output folder is assembled
+  std::string staging() const {
+    return join_path(path_, "out");
+  }  // where the output folder is assembled
   // Parts that are recorded and whole, in order of units: [unit] -> its record.
   const std::vector<Json>& finished() const { return finished_; }
   const Json* assembled() const { return assembled_.is_null() ? nullptr : &assembled_; }
 
-  // Writes the part of the next unit, syncs it, and journals `record` with the part's size and hash.
-  void add_part(int64_t unit, const std::vector<std::pair<std::string, HostTensor>>& tensors, Json record);
+  // Writes the part of the next unit, syncs it, and journals `record` with the part's size and
+  // hash.
+  void add_part(int64_t unit, const std::vector<std::pair<std::string, HostTensor>>& tensors,
+                Json record);
   std::string part_path(int64_t unit) const;
   void record_assembled(const std::string& hash);
-  void remove_temporaries();           // after a failure: staging and half-written parts; what is journalled stays
-  void remove();                       // the run is over
+  void remove_temporaries();  // after a failure: staging and half-written parts; what is journalled
+                              // stays
+  void remove();              // the run is over
 
  private:
   void read_records();

@@ -24,11 +24,14 @@ Json plain_scalar(const std::string& text) {
   if (text == "false") return false;
   const char *first = text.data() + (text[0] == '+' ? 1 : 0), *last = text.data() + text.size();
   int64_t whole = 0;
-  if (const auto r = std::from_chars(first, last, whole); r.ec == std::errc() && r.ptr == last) return whole;
+  if (const auto r = std::from_chars(first, last, whole); r.ec == std::errc() && r.ptr == last)
+    return whole;
   // from_chars would also take "inf" and "nan"
   if (text.find_first_not_of("+-.0123456789eE") == std::string::npos) {
     double number = 0;
-    if (const auto r = std::from_chars(first, last, number); r.ec == std::errc() && r.ptr == last && std::isfinite(number)) return number;
+    if (const auto r = std::from_chars(first, last, number);
+        r.ec == std::errc() && r.ptr == last && std::isfinite(number))
+      return number;
   }
   return text;
 }
@@ -43,15 +46,19 @@ class Builder : public YAML::EventHandler {
     if (documents_++ > 0) fail(mark, "a second document");
   }
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { leaf(mark, nullptr, anchor); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    leaf(mark, nullptr, anchor);
+  }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const auto it = anchors_.find(anchor);
     if (it == anchors_.end()) fail(mark, "an alias inside its own anchor");
     count(mark, it->second.second);
     place(mark, it->second.first, it->second.second);
   }
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
-    if (!tag.empty() && tag != "?" && tag != "!" && tag != "tag:yaml.org,2002:str") fail(mark, "tag " + quote(tag) + " is not supported");
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    if (!tag.empty() && tag != "?" && tag != "!" && tag != "tag:yaml.org,2002:str")
+      fail(mark, "tag " + quote(tag) + " is not supported");
     if (!valid_utf8(value)) fail(mark, "not valid UTF-8");
     if (wants_key()) {
       Frame& top = stack_.back();
@@ -62,11 +69,13 @@ class Builder : public YAML::EventHandler {
     }
     leaf(mark, tag == "?" ? plain_scalar(value) : Json(value), anchor);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     open(mark, Json::array(), anchor);
   }
   void OnSequenceEnd() override { close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     open(mark, Json::object(), anchor);
   }
   void OnMapEnd() override { close(); }
@@ -81,9 +90,12 @@ class Builder : public YAML::EventHandler {
     YAML::Mark mark;
   };
   [[noreturn]] void fail(const YAML::Mark& mark, const std::string& fact) const {
-    throw InputError(path_, "line " + std::to_string(mark.line + 1) + ", column " + std::to_string(mark.column + 1) + ": " + fact);
+    throw InputError(path_, "line " + std::to_string(mark.line + 1) + ", column " +
+                                std::to_string(mark.column + 1) + ": " + fact);
   }
-  bool wants_key() const { return !stack_.empty() && stack_.back().value.is_object() && !stack_.back().has_key; }
+  bool wants_key() const {
+    return !stack_.empty() && stack_.back().value.is_object() && !stack_.back().has_key;
+  }
   void count(const YAML::Mark& mark, size_t values) {
     total_ += values;
     if (total_ > kMaxValues) fail(mark, "more than " + std::to_string(kMaxValues) + " values");
@@ -133,7 +145,8 @@ class Builder : public YAML::EventHandler {
 
 Json parse_yaml(std::string_view text, const std::string& path) {
   if (text.size() > kMaxBytes)
-    throw InputError(path, "has " + std::to_string(text.size()) + " bytes, a recipe has at most " + std::to_string(kMaxBytes));
+    throw InputError(path, "has " + std::to_string(text.size()) + " bytes, a recipe has at most " +
+                               std::to_string(kMaxBytes));
   if (!valid_utf8(text)) throw InputError(path, "not valid UTF-8");
   Builder builder(path);
   try {
@@ -142,7 +155,8 @@ Json parse_yaml(std::string_view text, const std::string& path) {
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& e) {
-    throw InputError(path, "line " + std::to_string(e.mark.line + 1) + ", column " + std::to_string(e.mark.column + 1) +
+    throw InputError(path, "line " + std::to_string(e.mark.line + 1) + ", column " +
+                               std::to_string(e.mark.column + 1) +
                                ": not valid YAML: " + quote(e.msg));
   }
   return builder.take();

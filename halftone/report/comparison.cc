@@ -28,7 +28,9 @@ std::string three(double x) {
   return fixed(x, std::clamp(2 - magnitude, 0, 6));
 }
 
-double number(const Json& row, const char* key) { return row.contains(key) && row[key].is_number() ? row[key].get<double>() : 0; }
+double number(const Json& row, const char* key) {
+  return row.contains(key) && row[key].is_number() ? row[key].get<double>() : 0;
+}
 
 // "1 token in 27": a rate that people can picture.
 std::string one_in(double share) {
@@ -38,16 +40,19 @@ std::string one_in(double share) {
 
 std::string verdict(const Json& row, const Json& reference) {
   const double same = number(row, "top1_agreement");
-  std::string out = "<strong>" + std::string(closeness(row["top1_ci95"][0].get<double>())) + "</strong>: " + one_in(1 - same) +
-                    " gets another first choice";
-  if (number(row, "bytes") > 0) out += "; " + fixed(number(reference, "bytes") / number(row, "bytes"), 2) + " times smaller";
+  std::string out = "<strong>" + std::string(closeness(row["top1_ci95"][0].get<double>())) +
+                    "</strong>: " + one_in(1 - same) + " gets another first choice";
+  if (number(row, "bytes") > 0)
+    out += "; " + fixed(number(reference, "bytes") / number(row, "bytes"), 2) + " times smaller";
   if (number(row, "decode_tok_s") > 0 && number(reference, "decode_tok_s") > 0)
-    out += ", writes " + fixed(number(row, "decode_tok_s") / number(reference, "decode_tok_s"), 2) + " times as fast";
+    out += ", writes " + fixed(number(row, "decode_tok_s") / number(reference, "decode_tok_s"), 2) +
+           " times as fast";
   return out + ".";
 }
 
 std::string figure(const std::string& label, const std::string& value, const std::string& below) {
-  return "<div class=\"figure\"><div class=\"label\">" + label + "</div><div class=\"value\">" + value + "</div><div class=\"before\">" + below + "</div></div>";
+  return "<div class=\"figure\"><div class=\"label\">" + label + "</div><div class=\"value\">" +
+         value + "</div><div class=\"before\">" + below + "</div></div>";
 }
 
 // The candidate to put first: the closest one.
@@ -80,27 +85,53 @@ std::string table_of(const Json& models) {
     bool lower_is_better;
   };
   const std::vector<Column> columns = {
-      {"size MB &#8595;", [](const Json& r) { return fixed(number(r, "bytes") / 1e6, 1); }, "bytes", true},
-      {"bits/weight &#8595;", [](const Json& r) { return fixed(number(r, "bits_per_weight"), 2); }, "bits_per_weight", true},
-      {"KL nats/token &#8595;", [](const Json& r) { return three(number(r, "kl_mean")) + " <span class=\"quiet\">[" + three(r["kl_ci95"][0].get<double>()) + ", " + three(r["kl_ci95"][1].get<double>()) + "]</span>"; }, "kl_mean", true},
+      {"size MB &#8595;", [](const Json& r) { return fixed(number(r, "bytes") / 1e6, 1); }, "bytes",
+       true},
+      {"bits/weight &#8595;", [](const Json& r) { return fixed(number(r, "bits_per_weight"), 2); },
+       "bits_per_weight", true},
+      {"KL nats/token &#8595;",
+       [](const Json& r) {
+         return three(number(r, "kl_mean")) + " <span class=\"quiet\">[" +
+                three(r["kl_ci95"][0].get<double>()) + ", " + three(r["kl_ci95"][1].get<double>()) +
+                "]</span>";
+       },
+       "kl_mean", true},
       {"p99 &#8595;", [](const Json& r) { return three(number(r, "kl_p99")); }, "kl_p99", true},
-      {"same first choice % &#8593;", [](const Json& r) { return fixed(100 * number(r, "top1_agreement"), 2); }, "top1_agreement", false},
-      {"perplexity &#8595;", [](const Json& r) { return fixed(number(r, "perplexity"), 3); }, "perplexity", true},
-      {"prefill tok/s &#8593;", [](const Json& r) { return r.contains("prefill_tok_s") ? fixed(number(r, "prefill_tok_s"), 0) : "&#8211;"; }, "prefill_tok_s", false},
-      {"decode tok/s &#8593;", [](const Json& r) { return r.contains("decode_tok_s") ? fixed(number(r, "decode_tok_s"), 1) : "&#8211;"; }, "decode_tok_s", false},
-      {"peak MB &#8595;", [](const Json& r) { return r.contains("peak_rss_bytes") ? fixed(number(r, "peak_rss_bytes") / 1e6, 0) : "&#8211;"; }, "peak_rss_bytes", true}};
+      {"same first choice % &#8593;",
+       [](const Json& r) { return fixed(100 * number(r, "top1_agreement"), 2); }, "top1_agreement",
+       false},
+      {"perplexity &#8595;", [](const Json& r) { return fixed(number(r, "perplexity"), 3); },
+       "perplexity", true},
+      {"prefill tok/s &#8593;",
+       [](const Json& r) {
+         return r.contains("prefill_tok_s") ? fixed(number(r, "prefill_tok_s"), 0) : "&#8211;";
+       },
+       "prefill_tok_s", false},
+      {"decode tok/s &#8593;",
+       [](const Json& r) {
+         return r.contains("decode_tok_s") ? fixed(number(r, "decode_tok_s"), 1) : "&#8211;";
+       },
+       "decode_tok_s", false},
+      {"peak MB &#8595;",
+       [](const Json& r) {
+         return r.contains("peak_rss_bytes") ? fixed(number(r, "peak_rss_bytes") / 1e6, 0)
+                                             : "&#8211;";
+       },
+       "peak_rss_bytes", true}};
   std::string out = "<div class=\"scroll\"><table><thead><tr><th>model</th>";
   for (const Column& column : columns) out += "<th>" + column.head + "</th>";
   out += "</tr></thead><tbody>";
   for (size_t i = 0; i < models.size(); ++i) {
-    out += "<tr><td>" + escape_html(models[i]["name"].get<std::string>()) + (i == 0 ? " <span class=\"quiet\">reference</span>" : "") + "</td>";
+    out += "<tr><td>" + escape_html(models[i]["name"].get<std::string>()) +
+           (i == 0 ? " <span class=\"quiet\">reference</span>" : "") + "</td>";
     for (const Column& column : columns) {
       bool best = i > 0 && models.size() > 2;  // among candidates
       for (size_t k = 1; best && k < models.size(); ++k) {
         const double mine = number(models[i], column.key), other = number(models[k], column.key);
         best = column.lower_is_better ? mine <= other : mine >= other;
       }
-      out += best ? "<td class=\"best\">" + column.cell(models[i]) + " *</td>" : "<td>" + column.cell(models[i]) + "</td>";
+      out += best ? "<td class=\"best\">" + column.cell(models[i]) + " *</td>"
+                  : "<td>" + column.cell(models[i]) + "</td>";
     }
     out += "</tr>";
   }
@@ -110,9 +141,11 @@ std::string table_of(const Json& models) {
 std::string frontier(const Json& models) {
   std::vector<ChartPoint> points;
   for (size_t i = 1; i < models.size(); ++i)
-    points.push_back({models[i]["name"].get<std::string>(), number(models[i], "bytes") / 1e6, number(models[i], "kl_mean"),
-                      models[i]["kl_ci95"][0].get<double>(), models[i]["kl_ci95"][1].get<double>()});
-  return scatter(points, {"size, MB (log)", "KL to the reference, nats per token (log)", number(models[0], "bytes") / 1e6, "full precision"});
+    points.push_back({models[i]["name"].get<std::string>(), number(models[i], "bytes") / 1e6,
+                      number(models[i], "kl_mean"), models[i]["kl_ci95"][0].get<double>(),
+                      models[i]["kl_ci95"][1].get<double>()});
+  return scatter(points, {"size, MB (log)", "KL to the reference, nats per token (log)",
+                          number(models[0], "bytes") / 1e6, "full precision"});
 }
 
 }  // namespace
@@ -129,12 +162,23 @@ std::string escape_html(std::string_view text) {
   std::string out;
   for (char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
     }
   }
   return out;
@@ -143,7 +187,11 @@ std::string escape_html(std::string_view text) {
 Json measurement_facts(const std::vector<std::string>& argv) {
   std::string command = "halftone";
   for (size_t i = 1; i < argv.size(); ++i) command += " " + argv[i];
-  return {{"command", command}, {"version", HALFTONE_VERSION}, {"cpu", kernel::cpu_name()}, {"cpu flags", kernel::cpu_flags()}, {"compiler", "GCC " __VERSION__}};
+  return {{"command", command},
+          {"version", HALFTONE_VERSION},
+          {"cpu", kernel::cpu_name()},
+          {"cpu flags", kernel::cpu_flags()},
+          {"compiler", "GCC " __VERSION__}};
 }
 
 std::string comparison_page(const Json& result, const Json& facts) {
@@ -151,28 +199,50 @@ std::string comparison_page(const Json& result, const Json& facts) {
   const Json& reference = models[0];
   const Json& best = best_of(models);
   const std::string name = escape_html(reference["name"].get<std::string>());
-  std::string page = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-                     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>" + name +
-                     ": what was lost</title><style>" + std::string(kStyle) + "</style></head><body><main>";
-  page += "<h1>" + name + " &#8594; " + escape_html(best["name"].get<std::string>()) + "</h1><p>" + verdict(best, reference) + "</p><div class=\"figures\">";
-  page += figure("size", fixed(number(best, "bytes") / 1e6, 1) + " MB", "before " + fixed(number(reference, "bytes") / 1e6, 1) + " MB");
-  page += best.contains("decode_tok_s") ? figure("speed, decode", fixed(number(best, "decode_tok_s"), 1) + " tok/s", "before " + fixed(number(reference, "decode_tok_s"), 1))
-                                        : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2), "before " + fixed(number(reference, "bits_per_weight"), 2));
-  page += figure("KL", three(number(best, "kl_mean")), "nats per token, 95 % [" + three(best["kl_ci95"][0].get<double>()) + ", " + three(best["kl_ci95"][1].get<double>()) + "]");
-  page += figure("same first choice", fixed(100 * number(best, "top1_agreement"), 1) + " %", "95 % [" + fixed(100 * best["top1_ci95"][0].get<double>(), 1) + ", " + fixed(100 * best["top1_ci95"][1].get<double>(), 1) + "]");
+  std::string page =
+      "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width,initial-scale=1\">"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+      "'unsafe-inline'\"><title>" +
+      name + ": what was lost</title><style>" + std::string(kStyle) + "</style></head><body><main>";
+  page += "<h1>" + name + " &#8594; " + escape_html(best["name"].get<std::string>()) + "</h1><p>" +
+          verdict(best, reference) + "</p><div class=\"figures\">";
+  page += figure("size", fixed(number(best, "bytes") / 1e6, 1) + " MB",
+                 "before " + fixed(number(reference, "bytes") / 1e6, 1) + " MB");
+  page += best.contains("decode_tok_s")
+              ? figure("speed, decode", fixed(number(best, "decode_tok_s"), 1) + " tok/s",
+                       "before " + fixed(number(reference, "decode_tok_s"), 1))
+              : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2),
+                       "before " + fixed(number(reference, "bits_per_weight"), 2));
+  page += figure("KL", three(number(best, "kl_mean")),
+                 "nats per token, 95 % [" + three(best["kl_ci95"][0].get<double>()) + ", " +
+                     three(best["kl_ci95"][1].get<double>()) + "]");
+  page += figure("same first choice", fixed(100 * number(best, "top1_agreement"), 1) + " %",
+                 "95 % [" + fixed(100 * best["top1_ci95"][0].get<double>(), 1) + ", " +
+                     fixed(100 * best["top1_ci95"][1].get<double>(), 1) + "]");
   page += "</div>";
   if (models.size() > 2) {
     page += "<h2>Each candidate in a sentence</h2>";
-    for (size_t i = 1; i < models.size(); ++i) page += "<p>" + escape_html(models[i]["name"].get<std::string>()) + ": " + verdict(models[i], reference) + "</p>";
+    for (size_t i = 1; i < models.size(); ++i)
+      page += "<p>" + escape_html(models[i]["name"].get<std::string>()) + ": " +
+              verdict(models[i], reference) + "</p>";
   }
   page += "<h2>Size against loss</h2>" + frontier(models);
-  page += "<h2>All figures</h2>" + table_of(models) + "<p class=\"quiet\">* best candidate. Intervals: 95 %, bootstrap over windows.</p>";
+  page += "<h2>All figures</h2>" + table_of(models) +
+          "<p class=\"quiet\">* best candidate. Intervals: 95 %, bootstrap over windows.</p>";
   page += "<h2>Method</h2><dl>";
-  const auto fact = [&](const std::string& key, const std::string& value) { page += "<dt>" + escape_html(key) + "</dt><dd>" + escape_html(value) + "</dd>"; };
-  fact("text", result["data"].get<std::string>() + ", " + result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows, " + result["positions"].dump() + " positions");
-  fact("quality", "numeric mode " + result["mode"].get<std::string>() + ", real kernels (nothing simulated)");
-  fact("speed", "numeric mode int8, " + result["threads"].dump() + " threads, " + result["isa"].get<std::string>());
-  for (const auto& [key, value] : facts.items()) fact(key, value.is_string() ? value.get<std::string>() : value.dump());
+  const auto fact = [&](const std::string& key, const std::string& value) {
+    page += "<dt>" + escape_html(key) + "</dt><dd>" + escape_html(value) + "</dd>";
+  };
+  fact("text", result["data"].get<std::string>() + ", " + result["protocol"].get<std::string>() +
+                   ", " + result["windows"].dump() + " windows, " + result["positions"].dump() +
+                   " positions");
+  fact("quality",
+       "numeric mode " + result["mode"].get<std::string>() + ", real kernels (nothing simulated)");
+  fact("speed", "numeric mode int8, " + result["threads"].dump() + " threads, " +
+                    result["isa"].get<std::string>());
+  for (const auto& [key, value] : facts.items())
+    fact(key, value.is_string() ? value.get<std::string>() : value.dump());
   page += "</dl></main></body></html>\n";
   return page;
 }

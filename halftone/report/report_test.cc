@@ -7,25 +7,46 @@ namespace halftone::report {
 namespace {
 
 Json row(const std::string& name, double bytes, double kl, double same) {
-  return {{"name", name}, {"bytes", bytes}, {"bits_per_weight", 5}, {"kl_mean", kl}, {"kl_ci95", {kl * 0.9, kl * 1.1}}, {"kl_p99", kl * 9},
-          {"top1_agreement", same}, {"top1_ci95", {same - 0.001, same}}, {"perplexity", 16}, {"decode_tok_s", 50}, {"prefill_tok_s", 500}, {"peak_rss_bytes", 1e8}};
+  return {{"name", name},
+          {"bytes", bytes},
+          {"bits_per_weight", 5},
+          {"kl_mean", kl},
+          {"kl_ci95", {kl * 0.9, kl * 1.1}},
+          {"kl_p99", kl * 9},
+          {"top1_agreement", same},
+          {"top1_ci95", {same - 0.001, same}},
+          {"perplexity", 16},
+          {"decode_tok_s", 50},
+          {"prefill_tok_s", 500},
+          {"peak_rss_bytes", 1e8}};
 }
 
 Json comparison(const std::string& name) {
-  return {{"models", {row("ref", 5e8, 0, 1), row(name, 9e7, 0.05, 0.9), row("gptq", 9e7, 0.02, 0.963)}}, {"protocol", "gptq-2048"}, {"windows", 8},
-          {"positions", 100}, {"data", "wikitext2 test"}, {"mode", "exact"}, {"threads", 2}, {"isa", "avx2"}};
+  return {
+      {"models", {row("ref", 5e8, 0, 1), row(name, 9e7, 0.05, 0.9), row("gptq", 9e7, 0.02, 0.963)}},
+      {"protocol", "gptq-2048"},
+      {"windows", 8},
+      {"positions", 100},
+      {"data", "wikitext2 test"},
+      {"mode", "exact"},
+      {"threads", 2},
+      {"isa", "avx2"}};
 }
 
 TEST(Report, SaysTheVerdictOfTheClosestCandidateInWords) {
   const std::string page = comparison_page(comparison("rtn"), {{"command", "halftone compare"}});
-  EXPECT_THAT(page, testing::HasSubstr("<strong>close</strong>: 1 token in 27 gets another first choice; 5.56 times smaller"));
+  EXPECT_THAT(
+      page,
+      testing::HasSubstr(
+          "<strong>close</strong>: 1 token in 27 gets another first choice; 5.56 times smaller"));
   EXPECT_THAT(page, testing::HasSubstr("<strong>strong change</strong>"));
   EXPECT_THAT(page, testing::HasSubstr("<svg"));
   EXPECT_EQ(page, comparison_page(comparison("rtn"), {{"command", "halftone compare"}}));
 }
 
 TEST(Report, TextFromModelsIsNeverMarkup) {
-  const std::string page = comparison_page(comparison("<script>alert(1)</script>"), {{"command", "a\"<b>"}});
+  const std::string page =
+      comparison_page(comparison("<script>alert(1)</script>"), {{"command", "a\"<b>"}});
   EXPECT_THAT(page, testing::Not(testing::HasSubstr("<script")));
   EXPECT_THAT(page, testing::Not(testing::HasSubstr("<b>")));
 }

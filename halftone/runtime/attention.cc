@@ -9,14 +9,24 @@ namespace halftone::runtime {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-constexpr int64_t kRowsWanted = 72;        // rows of a task: 12 panels of 6, or 6 of 12
-constexpr double kWorthWaking = 1 << 17;   // multiply-adds
+constexpr int64_t kRowsWanted = 72;       // rows of a task: 12 panels of 6, or 6 of 12
+constexpr double kWorthWaking = 1 << 17;  // multiply-adds
 
 // y [x.rows, w.rows] = x w^T; y's rows are ldy apart.
-void product(const kernel::Kernels& kernels, const kernel::Tiles& w, const kernel::Activations& x, float* y, int64_t ldy) {
-  const int64_t units = x.plan().units(), tiles = (w.rows + kernel::kTileRows - 1) / kernel::kTileRows;
-  const kernel::FloatMatmul job{.w = w, .x = x.values(), .m = x.rows(), .unit = x.plan().unit, .units = units, .units_per_group = units,
-                                .y = y, .ldy = ldy, .tile_begin = 0, .tile_end = tiles};
+void product(const kernel::Kernels& kernels, const kernel::Tiles& w, const kernel::Activations& x,
+             float* y, int64_t ldy) {
+  const int64_t units = x.plan().units(),
+                tiles = (w.rows + kernel::kTileRows - 1) / kernel::kTileRows;
+  const kernel::FloatMatmul job{.w = w,
+                                .x = x.values(),
+                                .m = x.rows(),
+                                .unit = x.plan().unit,
+                                .units = units,
+                                .units_per_group = units,
+                                .y = y,
+                                .ldy = ldy,
+                                .tile_begin = 0,
+                                .tile_end = tiles};
   (x.rows() <= kernel::kRowsLimit ? kernels.gemv_float : kernels.gemm_float)(job);
 }
 
@@ -31,7 +41,8 @@ float exp_of(const kernel::VectorOps& ops, float x) {
 }
 
 // Folds block result (m, l, o) into the running one.
-void merge(const kernel::VectorOps& ops, float m, float l, const float* o, int64_t dim, float& m_all, float& l_all, float* o_all) {
+void merge(const kernel::VectorOps& ops, float m, float l, const float* o, int64_t dim,
+           float& m_all, float& l_all, float* o_all) {
   if (m == kMinusInfinity) return;
   if (m_all == kMinusInfinity) {
     m_all = m;
@@ -62,8 +73,10 @@ void RopeTable::reserve(int64_t positions) {
   for (int64_t p = positions_; p < grown; ++p) {
     for (int64_t i = 0; i < half; ++i) {
       const double angle = static_cast<double>(p) * rope_.inverse_frequency[static_cast<size_t>(i)];
-      cos_[static_cast<size_t>(p * half + i)] = static_cast<float>(std::cos(angle) * rope_.magnitude);
-      sin_[static_cast<size_t>(p * half + i)] = static_cast<float>(std::sin(angle) * rope_.magnitude);
+      cos_[static_cast<size_t>(p * half + i)] =
+          static_cast<float>(std::cos(angle) * rope_.magnitude);
+      sin_[static_cast<size_t>(p * half + i)] =
+          static_cast<float>(std::sin(angle) * rope_.magnitude);
     }
   }
   positions_ = grown;
@@ -88,9 +101,12 @@ std::vector<float> alibi_slopes(int64_t heads) {
   int64_t power = 1;
   while (2 * power <= heads) power *= 2;
   std::vector<float> slopes;
-  for (int64_t i = 1; i <= power; ++i) slopes.push_back(static_cast<float>(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(power))));
+  for (int64_t i = 1; i <= power; ++i)
+    slopes.push_back(
+        static_cast<float>(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(power))));
   for (int64_t i = 1; i <= heads - power; ++i)
-    slopes.push_back(static_cast<float>(std::exp2(-4.0 * static_cast<double>(2 * i - 1) / static_cast<double>(power))));
+    slopes.push_back(static_cast<float>(
+        std::exp2(-4.0 * static_cast<double>(2 * i - 1) / static_cast<double>(power))));
   return slopes;
 }
 
@@ -108,7 +124,8 @@ void AttentionRunner::run(std::span<const AttentionCall> calls) {
   const spec::Attention& a = *calls.front().attention;
   const int64_t group = a.heads / a.kv_heads;
   const AttentionCall& first = calls.front();
-  const bool split = calls.size() == 1 && first.tokens == 1 && first.position >= kKvBlock && pool_.threads() > 1;
+  const bool split =
+      calls.size() == 1 && first.tokens == 1 && first.position >= kKvBlock && pool_.threads() > 1;
   if (split) {
     attend_split(first);
     return;
@@ -117,9 +134,11 @@ void AttentionRunner::run(std::span<const AttentionCall> calls) {
   double work = 0;
   const int64_t step = std::max<int64_t>(1, kRowsWanted / group);
   for (const AttentionCall& call : calls) {
-    work += static_cast<double>(call.tokens) * static_cast<double>(call.position + call.tokens) * static_cast<double>(a.heads * a.head_dim);
+    work += static_cast<double>(call.tokens) * static_cast<double>(call.position + call.tokens) *
+            static_cast<double>(a.heads * a.head_dim);
     for (int64_t head = 0; head < a.kv_heads; ++head)
-      for (int64_t t = 0; t < call.tokens; t += step) tasks_.push_back({&call, head, t, std::min(call.tokens, t + step), -1});
+      for (int64_t t = 0; t < call.tokens; t += step)
+        tasks_.push_back({&call, head, t, std::min(call.tokens, t + step), -1});
   }
   if (work < kWorthWaking || pool_.threads() == 1) {
     for (const Task& task : tasks_) attend(task, scratch_[0]);
@@ -138,14 +157,16 @@ void AttentionRunner::write_keys(std::span<const AttentionCall> calls) {
       call.cache->write(call.layer, head, call.position + t, k, call.v.at(t, head), ops);
     }
   };
-  constexpr int64_t kChunk = 64;  // absolute positions, so that no two workers write one line of keys
+  constexpr int64_t kChunk =
+      64;  // absolute positions, so that no two workers write one line of keys
   tasks_.clear();
   int64_t tokens = 0;
   for (const AttentionCall& call : calls) {
     tokens += call.tokens;
     for (int64_t head = 0; head < a.kv_heads; ++head) {
       for (int64_t t = 0; t < call.tokens;) {
-        const int64_t end = std::min(call.tokens, (call.position + t) / kChunk * kChunk + kChunk - call.position);
+        const int64_t end =
+            std::min(call.tokens, (call.position + t) / kChunk * kChunk + kChunk - call.position);
         tasks_.push_back({&call, head, t, end, -1});
         t = end;
       }
@@ -165,7 +186,8 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   const AttentionCall& call = *task.call;
   const spec::Attention& a = *call.attention;
   const kernel::VectorOps& ops = *kernels_.vector;
-  const int64_t group = a.heads / a.kv_heads, dim = a.head_dim, rows = (task.end - task.begin) * group;
+  const int64_t group = a.heads / a.kv_heads, dim = a.head_dim,
+                rows = (task.end - task.begin) * group;
   s.q.resize(static_cast<size_t>(rows * dim));
   s.scores.resize(static_cast<size_t>(rows * kKvBlock));
   s.block_out.resize(static_cast<size_t>(rows * dim));
@@ -174,7 +196,8 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   s.block_l.resize(static_cast<size_t>(rows));
   s.m.assign(static_cast<size_t>(rows), kMinusInfinity);
   s.l.assign(static_cast<size_t>(rows), 0.0f);
-  if (a.bias == spec::Attention::Bias::alibi && s.slopes.size() != static_cast<size_t>(a.heads)) s.slopes = alibi_slopes(a.heads);
+  if (a.bias == spec::Attention::Bias::alibi && s.slopes.size() != static_cast<size_t>(a.heads))
+    s.slopes = alibi_slopes(a.heads);
 
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t t = task.begin + r / group, head = task.head * group + r % group;
@@ -185,20 +208,26 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   }
   kernel::prepare(s.queries, kernels_, plain(dim), s.q.data(), rows, dim);
 
-  const int64_t end = a.causal ? call.position + task.end : call.position + call.tokens;  // keys [0, end)
-  const int64_t start = a.window > 0 ? std::max<int64_t>(0, call.position + task.begin - a.window + 1) : 0;
+  const int64_t end =
+      a.causal ? call.position + task.end : call.position + call.tokens;  // keys [0, end)
+  const int64_t start =
+      a.window > 0 ? std::max<int64_t>(0, call.position + task.begin - a.window + 1) : 0;
   const int64_t first = task.block >= 0 ? task.block : start / kKvBlock;
   const int64_t last = task.block >= 0 ? task.block : (end - 1) / kKvBlock;
   for (int64_t block = first; block <= last; ++block) {
     const int64_t n = std::min(kKvBlock, end - block * kKvBlock);
-    product(kernels_, call.cache->keys(call.layer, task.head, block, n), s.queries, s.scores.data(), n);
+    product(kernels_, call.cache->keys(call.layer, task.head, block, n), s.queries, s.scores.data(),
+            n);
     for (int64_t r = 0; r < rows; ++r) {
-      const auto [m, l] = weigh(call, s, task.head * group + r % group, call.position + task.begin + r / group, block, n, s.scores.data() + r * n);
+      const auto [m, l] =
+          weigh(call, s, task.head * group + r % group, call.position + task.begin + r / group,
+                block, n, s.scores.data() + r * n);
       s.block_m[static_cast<size_t>(r)] = m;
       s.block_l[static_cast<size_t>(r)] = l;
     }
     kernel::prepare(s.weights, kernels_, plain(n), s.scores.data(), rows, n);
-    product(kernels_, call.cache->values(call.layer, task.head, block, n), s.weights, s.block_out.data(), dim);
+    product(kernels_, call.cache->values(call.layer, task.head, block, n), s.weights,
+            s.block_out.data(), dim);
     for (int64_t r = 0; r < rows; ++r) {
       const auto i = static_cast<size_t>(r);
       if (task.block >= 0) {
@@ -207,17 +236,21 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
         to[1] = s.block_l[i];
         std::copy_n(s.block_out.data() + r * dim, dim, to + 2);
       } else {
-        merge(ops, s.block_m[i], s.block_l[i], s.block_out.data() + r * dim, dim, s.m[i], s.l[i], s.out.data() + r * dim);
+        merge(ops, s.block_m[i], s.block_l[i], s.block_out.data() + r * dim, dim, s.m[i], s.l[i],
+              s.out.data() + r * dim);
       }
     }
   }
   if (task.block >= 0) return;
   for (int64_t r = 0; r < rows; ++r)
-    finish(ops, s.out.data() + r * dim, s.l[static_cast<size_t>(r)], dim, call.out.at(task.begin + r / group, task.head * group + r % group));
+    finish(ops, s.out.data() + r * dim, s.l[static_cast<size_t>(r)], dim,
+           call.out.at(task.begin + r / group, task.head * group + r % group));
 }
 
-// Scores of one query against the `n` keys of a block -> exp(score - m), zero where the query may not look; returns (m, sum).
-std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const Scratch& s, int64_t head, int64_t position, int64_t block,
+// Scores of one query against the `n` keys of a block -> exp(score - m), zero where the query may
+// not look; returns (m, sum).
+std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const Scratch& s,
+                                               int64_t head, int64_t position, int64_t block,
                                                int64_t n, float* x) const {
   const spec::Attention& a = *call.attention;
   const kernel::VectorOps& ops = *kernels_.vector;
@@ -248,7 +281,8 @@ std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const 
   return {m, l};
 }
 
-float* AttentionRunner::partial(const AttentionCall& call, int64_t head, int64_t block, int64_t row) {
+float* AttentionRunner::partial(const AttentionCall& call, int64_t head, int64_t block,
+                                int64_t row) {
   const spec::Attention& a = *call.attention;
   const int64_t blocks = call.position / kKvBlock + 1, group = a.heads / a.kv_heads;
   return partial_.data() + ((head * blocks + block) * group + row) * (a.head_dim + 2);
@@ -258,12 +292,15 @@ float* AttentionRunner::partial(const AttentionCall& call, int64_t head, int64_t
 void AttentionRunner::attend_split(const AttentionCall& call) {
   const spec::Attention& a = *call.attention;
   const kernel::VectorOps& ops = *kernels_.vector;
-  const int64_t blocks = call.position / kKvBlock + 1, group = a.heads / a.kv_heads, dim = a.head_dim;
-  const int64_t first = a.window > 0 ? std::max<int64_t>(0, call.position - a.window + 1) / kKvBlock : 0;
+  const int64_t blocks = call.position / kKvBlock + 1, group = a.heads / a.kv_heads,
+                dim = a.head_dim;
+  const int64_t first =
+      a.window > 0 ? std::max<int64_t>(0, call.position - a.window + 1) / kKvBlock : 0;
   partial_.resize(static_cast<size_t>(a.heads * blocks * (dim + 2)));
   tasks_.clear();
   for (int64_t head = 0; head < a.kv_heads; ++head)
-    for (int64_t block = first; block < blocks; ++block) tasks_.push_back({&call, head, 0, 1, block});
+    for (int64_t block = first; block < blocks; ++block)
+      tasks_.push_back({&call, head, 0, 1, block});
   run_tasks();
   // Worker 0 merges, whether or not it got a task that sized its scratch.
   Scratch& s = scratch_[0];
@@ -284,7 +321,8 @@ void AttentionRunner::attend_split(const AttentionCall& call) {
 void AttentionRunner::run_tasks() {
   std::atomic<size_t> next{0};  // any worker may do any task: its result is its own
   pool_.run([&](int64_t worker, int64_t) {
-    for (size_t i = next.fetch_add(1); i < tasks_.size(); i = next.fetch_add(1)) attend(tasks_[i], scratch_[static_cast<size_t>(worker)]);
+    for (size_t i = next.fetch_add(1); i < tasks_.size(); i = next.fetch_add(1))
+      attend(tasks_[i], scratch_[static_cast<size_t>(worker)]);
   });
 }
 

@@ -1,8 +1,11 @@
-// softmax(scale * q k^T + bias, masked) v over a KvCache, by an online softmax over blocks of 256 tokens: no [T, T] buffer, and a
-// query's result does not depend on how many others are computed with it, on tokens after it, or on threads.
+// softmax(scale * q k^T + bias, masked) v over a KvCache, by an online softmax over blocks of 256
+// tokens: no [T, T] buffer, and a query's result does not depend on how many others are computed
+// with it, on tokens after it, or on threads.
 //
-// Each block of keys gives, per query, (m, l, o) = (its own maximum, sum of exp(s - m), sum of exp(s - m) v); blocks are merged in order:
-//     M = max(m, m');  l = l exp(m - M) + l' exp(m' - M);  o likewise          Milakov, Gimelshein 2018, arXiv:1805.02867
+// Each block of keys gives, per query, (m, l, o) = (its own maximum, sum of exp(s - m), sum of
+// exp(s - m) v); blocks are merged in order:
+//     M = max(m, m');  l = l exp(m - M) + l' exp(m' - M);  o likewise          Milakov, Gimelshein
+//     2018, arXiv:1805.02867
 #pragma once
 
 #include <cstdint>
@@ -18,7 +21,8 @@
 
 namespace halftone::runtime {
 
-// cos and sin of the rotation angles, [position][dims / 2], grown as positions come. Angles in double, rounded once.
+// cos and sin of the rotation angles, [position][dims / 2], grown as positions come. Angles in
+// double, rounded once.
 class RopeTable {
  public:
   explicit RopeTable(spec::Rope rope) : rope_(std::move(rope)) {}
@@ -36,7 +40,9 @@ class RopeTable {
 struct HeadRows {
   float* data = nullptr;
   int64_t stride = 0, offset = 0, head_stride = 0;
-  float* at(int64_t row, int64_t head) const { return data + row * stride + offset + head * head_stride; }
+  float* at(int64_t row, int64_t head) const {
+    return data + row * stride + offset + head * head_stride;
+  }
 };
 
 // One sequence: queries and new keys of positions [position, position + tokens).
@@ -53,7 +59,8 @@ class AttentionRunner {
  public:
   AttentionRunner(const kernel::Kernels& kernels, ThreadPool& pool);
   ~AttentionRunner();
-  // Writes the keys and values of all calls into their caches, then attends. The calls share layer and shapes.
+  // Writes the keys and values of all calls into their caches, then attends. The calls share layer
+  // and shapes.
   void run(std::span<const AttentionCall> calls);
 
  private:
@@ -66,19 +73,20 @@ class AttentionRunner {
   void write_keys(std::span<const AttentionCall> calls);
   void attend(const Task& task, Scratch& scratch);
   void run_tasks();
-  std::pair<float, float> weigh(const AttentionCall& call, const Scratch& s, int64_t head, int64_t position, int64_t block, int64_t n,
-                                float* x) const;
+  std::pair<float, float> weigh(const AttentionCall& call, const Scratch& s, int64_t head,
+                                int64_t position, int64_t block, int64_t n, float* x) const;
   float* partial(const AttentionCall& call, int64_t head, int64_t block, int64_t row);
   void attend_split(const AttentionCall& call);
 
   const kernel::Kernels& kernels_;
   ThreadPool& pool_;
-  std::vector<Scratch> scratch_;     // one for each worker
+  std::vector<Scratch> scratch_;  // one for each worker
   std::vector<Task> tasks_;
-  std::vector<float> partial_;       // decode: [head][block][group][dim + 2]
+  std::vector<float> partial_;  // decode: [head][block][group][dim + 2]
 };
 
-// ALiBi slopes of `heads` heads (Press et al. 2022, arXiv:2108.12409): 2^(-8 i / n) for powers of two, interleaved otherwise.
+// ALiBi slopes of `heads` heads (Press et al. 2022, arXiv:2108.12409): 2^(-8 i / n) for powers of
+// two, interleaved otherwise.
 std::vector<float> alibi_slopes(int64_t heads);
 
 }  // namespace halftone::runtime

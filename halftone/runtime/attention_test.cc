@@ -1,4 +1,5 @@
-// Attention against its definition, one score at a time in double; and its promise that grouping, threads and later tokens change no bit.
+// Attention against its definition, one score at a time in double; and its promise that grouping,
+// threads and later tokens change no bit.
 #include "halftone/runtime/attention.h"
 
 #include <gmock/gmock.h>
@@ -18,8 +19,8 @@ struct Problem {
   spec::Attention attention;
   int64_t tokens = 0;
   bool f16 = false;
-  std::vector<uint8_t> visible;       // empty: all
-  std::vector<float> q, k, v;         // [T, heads * dim], [T, kv_heads * dim]
+  std::vector<uint8_t> visible;  // empty: all
+  std::vector<float> q, k, v;    // [T, heads * dim], [T, kv_heads * dim]
 
   Problem(const spec::Attention& a, int64_t t, uint64_t seed = 1) : attention(a), tokens(t) {
     const auto fill = [&](std::vector<float>& x, int64_t width, uint32_t stream) {
@@ -40,15 +41,24 @@ struct Problem {
     std::optional<RopeTable> rope;
     if (attention.rope) rope.emplace(*attention.rope);
     std::vector<float> qc = q, kc = k, vc = v, out(q.size());
-    const int64_t wide = attention.heads * attention.head_dim, narrow = attention.kv_heads * attention.head_dim;
+    const int64_t wide = attention.heads * attention.head_dim,
+                  narrow = attention.kv_heads * attention.head_dim;
     for (int64_t at = 0, i = 0; at < tokens; ++i) {
-      const int64_t n = std::min(tokens - at, pieces[static_cast<size_t>(std::min<int64_t>(i, static_cast<int64_t>(pieces.size()) - 1))]);
+      const int64_t n = std::min(tokens - at, pieces[static_cast<size_t>(std::min<int64_t>(
+                                                  i, static_cast<int64_t>(pieces.size()) - 1))]);
       cache.reserve(at + n);
       if (rope) rope->reserve(at + n);
-      const AttentionCall call{.attention = &attention, .rope = rope ? &*rope : nullptr, .q = {qc.data() + at * wide, wide, 0, attention.head_dim},
-                               .k = {kc.data() + at * narrow, narrow, 0, attention.head_dim}, .v = {vc.data() + at * narrow, narrow, 0, attention.head_dim},
-                               .out = {out.data() + at * wide, wide, 0, attention.head_dim}, .position = at, .tokens = n, .layer = 0,
-                               .key_visible = visible.empty() ? nullptr : visible.data(), .cache = &cache};
+      const AttentionCall call{.attention = &attention,
+                               .rope = rope ? &*rope : nullptr,
+                               .q = {qc.data() + at * wide, wide, 0, attention.head_dim},
+                               .k = {kc.data() + at * narrow, narrow, 0, attention.head_dim},
+                               .v = {vc.data() + at * narrow, narrow, 0, attention.head_dim},
+                               .out = {out.data() + at * wide, wide, 0, attention.head_dim},
+                               .position = at,
+                               .tokens = n,
+                               .layer = 0,
+                               .key_visible = visible.empty() ? nullptr : visible.data(),
+                               .cache = &cache};
       runner.run({&call, 1});
       at += n;
     }
@@ -60,20 +70,27 @@ struct Problem {
     const int64_t dim = a.head_dim;
     const auto turned = [&](const std::vector<float>& x, int64_t heads, int64_t t, int64_t h) {
       std::vector<double> y(static_cast<size_t>(dim));
-      for (int64_t d = 0; d < dim; ++d) y[static_cast<size_t>(d)] = static_cast<double>(x[static_cast<size_t>((t * heads + h) * dim + d)]);
+      for (int64_t d = 0; d < dim; ++d)
+        y[static_cast<size_t>(d)] =
+            static_cast<double>(x[static_cast<size_t>((t * heads + h) * dim + d)]);
       if (!a.rope) return y;
       const auto in = y;
       const int64_t half = a.rope->dims / 2;
       for (int64_t i = 0; i < half; ++i) {
-        const auto lo = static_cast<size_t>(a.rope->interleaved ? 2 * i : i), hi = static_cast<size_t>(a.rope->interleaved ? 2 * i + 1 : i + half);
-        const double angle = static_cast<double>(t) * a.rope->inverse_frequency[static_cast<size_t>(i)];
-        const double c = std::cos(angle) * a.rope->magnitude, s = std::sin(angle) * a.rope->magnitude;
+        const auto lo = static_cast<size_t>(a.rope->interleaved ? 2 * i : i),
+                   hi = static_cast<size_t>(a.rope->interleaved ? 2 * i + 1 : i + half);
+        const double angle =
+            static_cast<double>(t) * a.rope->inverse_frequency[static_cast<size_t>(i)];
+        const double c = std::cos(angle) * a.rope->magnitude,
+                     s = std::sin(angle) * a.rope->magnitude;
         y[lo] = in[lo] * c - in[hi] * s;
         y[hi] = in[hi] * c + in[lo] * s;
       }
       return y;
     };
-    const auto stored = [&](double x) { return f16 ? static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(x)))) : x; };
+    const auto stored = [&](double x) {
+      return f16 ? static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(x)))) : x;
+    };
     const auto slopes = alibi_slopes(a.heads);
     std::vector<double> out(q.size());
     for (int64_t h = 0; h < a.heads; ++h) {
@@ -88,17 +105,27 @@ struct Problem {
         double sum = 0;
         std::vector<double> o(static_cast<size_t>(dim));
         for (int64_t j = 0; j < tokens; ++j) {
-          if ((a.causal && j > i) || (a.window > 0 && i - j >= a.window) || (!visible.empty() && !visible[static_cast<size_t>(j)])) continue;
+          if ((a.causal && j > i) || (a.window > 0 && i - j >= a.window) ||
+              (!visible.empty() && !visible[static_cast<size_t>(j)]))
+            continue;
           double score = 0;
-          for (size_t d = 0; d < static_cast<size_t>(dim); ++d) score += query[d] * keys[static_cast<size_t>(j)][d];
+          for (size_t d = 0; d < static_cast<size_t>(dim); ++d)
+            score += query[d] * keys[static_cast<size_t>(j)][d];
           score *= a.scale;
           if (a.softcap != 0) score = a.softcap * std::tanh(score / a.softcap);
-          if (a.bias == spec::Attention::Bias::alibi) score += static_cast<double>(slopes[static_cast<size_t>(h)]) * static_cast<double>(j - i);
+          if (a.bias == spec::Attention::Bias::alibi)
+            score +=
+                static_cast<double>(slopes[static_cast<size_t>(h)]) * static_cast<double>(j - i);
           const double p = std::exp(score);
           sum += p;
-          for (int64_t d = 0; d < dim; ++d) o[static_cast<size_t>(d)] += p * stored(static_cast<double>(v[static_cast<size_t>((j * a.kv_heads + g) * dim + d)]));
+          for (int64_t d = 0; d < dim; ++d)
+            o[static_cast<size_t>(d)] +=
+                p *
+                stored(static_cast<double>(v[static_cast<size_t>((j * a.kv_heads + g) * dim + d)]));
         }
-        for (int64_t d = 0; d < dim; ++d) out[static_cast<size_t>((i * a.heads + h) * dim + d)] = sum > 0 ? o[static_cast<size_t>(d)] / sum : 0.0;
+        for (int64_t d = 0; d < dim; ++d)
+          out[static_cast<size_t>((i * a.heads + h) * dim + d)] =
+              sum > 0 ? o[static_cast<size_t>(d)] / sum : 0.0;
       }
     }
     return out;
@@ -106,24 +133,32 @@ struct Problem {
 };
 
 spec::Attention shape(int64_t heads, int64_t kv_heads, int64_t dim) {
-  return {.heads = heads, .kv_heads = kv_heads, .head_dim = dim, .scale = 1 / std::sqrt(static_cast<double>(dim))};
+  return {.heads = heads,
+          .kv_heads = kv_heads,
+          .head_dim = dim,
+          .scale = 1 / std::sqrt(static_cast<double>(dim))};
 }
 
 spec::Rope rope_of(int64_t dims, bool interleaved = false) {
   spec::Rope r{.dims = dims, .inverse_frequency = {}, .interleaved = interleaved, .magnitude = 1.0};
-  for (int64_t i = 0; i < dims / 2; ++i) r.inverse_frequency.push_back(std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(dims)));
+  for (int64_t i = 0; i < dims / 2; ++i)
+    r.inverse_frequency.push_back(
+        std::pow(10000.0, -2.0 * static_cast<double>(i) / static_cast<double>(dims)));
   return r;
 }
 
-// Scores of size s = up to 5 carry 64 products' roundings (dim <= 64): |ds| <= 8 eps x 5, which moves exp(s) by as much; sums over T
-// positives keep relative errors; outputs are averages of |v| <= 4.5. In all 30 eps x 4.5 = 8e-6, taken twice.
+// Scores of size s = up to 5 carry 64 products' roundings (dim <= 64): |ds| <= 8 eps x 5, which
+// moves exp(s) by as much; sums over T positives keep relative errors; outputs are averages of |v|
+// <= 4.5. In all 30 eps x 4.5 = 8e-6, taken twice.
 constexpr double kTolerance = 1.6e-5;
 
-void expect_by_definition(const Problem& p, const std::vector<int64_t>& pieces, double tolerance = kTolerance) {
+void expect_by_definition(const Problem& p, const std::vector<int64_t>& pieces,
+                          double tolerance = kTolerance) {
   const auto got = p.run(pieces, 2);
   const auto wanted = p.by_definition();
   double worst = 0;
-  for (size_t i = 0; i < got.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(got[i]) - wanted[i]));
+  for (size_t i = 0; i < got.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(got[i]) - wanted[i]));
   EXPECT_LE(worst, tolerance);
 }
 
@@ -134,7 +169,8 @@ TEST(Attention, FollowsItsDefinitionOverManyBlocks) {
 }
 
 TEST(Attention, HeadSizesThatFillNoTile) {
-  for (const int64_t dim : {8, 20, 40, 80}) expect_by_definition(Problem(shape(4, 1, dim), 70), {33, 5, 1});
+  for (const int64_t dim : {8, 20, 40, 80})
+    expect_by_definition(Problem(shape(4, 1, dim), 70), {33, 5, 1});
 }
 
 TEST(Attention, WindowsEndInTheMiddleOfBlocks) {
@@ -158,14 +194,16 @@ TEST(Attention, BidirectionalWithPaddingAnywhere) {
   Problem p(shape(4, 4, 16), 310);
   p.attention.causal = false;
   p.visible.assign(310, 1);
-  for (size_t j = 0; j < 310; ++j) p.visible[j] = j < 3 || (j > 40 && j < 290);  // the second block keeps 34 keys
+  for (size_t j = 0; j < 310; ++j)
+    p.visible[j] = j < 3 || (j > 40 && j < 290);  // the second block keeps 34 keys
   expect_by_definition(p, {310});
   std::fill(p.visible.begin(), p.visible.end(), uint8_t{0});
   for (const float v : p.run({310}, 1)) ASSERT_EQ(v, 0.0f);  // nothing to see: zeros, not NaN
 }
 
 TEST(Attention, KeysAndValuesInHalfPrecision) {
-  // f16 rounds the rotated keys of the definition too; both sides round near-ties apart now and then, by 2^-11 of one key element
+  // f16 rounds the rotated keys of the definition too; both sides round near-ties apart now and
+  // then, by 2^-11 of one key element
   Problem p(shape(6, 2, 64), 400);
   p.f16 = true;
   p.attention.rope = rope_of(64);
@@ -191,9 +229,11 @@ TEST(Attention, PiecesThreadsAndLaterTokensChangeNoBit) {
 }
 
 TEST(Attention, SlopesOfAlibiAreThoseOfThePaper) {
-  EXPECT_EQ(alibi_slopes(8), (std::vector<float>{0.5f, 0.25f, 0.125f, 0.0625f, 0.03125f, 0.015625f, 0.0078125f, 0.00390625f}));
+  EXPECT_EQ(alibi_slopes(8), (std::vector<float>{0.5f, 0.25f, 0.125f, 0.0625f, 0.03125f, 0.015625f,
+                                                 0.0078125f, 0.00390625f}));
   const auto six = alibi_slopes(6);  // four of the powers for 4 heads, then every other one for 8
-  EXPECT_EQ(std::vector<float>(six.begin(), six.begin() + 4), (std::vector<float>{0.25f, 0.0625f, 0.015625f, 0.00390625f}));
+  EXPECT_EQ(std::vector<float>(six.begin(), six.begin() + 4),
+            (std::vector<float>{0.25f, 0.0625f, 0.015625f, 0.00390625f}));
   EXPECT_EQ(std::vector<float>(six.begin() + 4, six.end()), (std::vector<float>{0.5f, 0.125f}));
 }
 
@@ -201,7 +241,8 @@ TEST(KvCache, GrowsByBlocksOf256Tokens) {
   KvCache cache({{3, 64}, {3, 64}}, true);
   EXPECT_EQ(cache.bytes(), 0u);
   cache.reserve(1);
-  EXPECT_EQ(cache.bytes(), 2u * 2 * 3 * 64 * 256 * 2);  // layers, keys and values, heads, dim, tokens, bytes
+  EXPECT_EQ(cache.bytes(),
+            2u * 2 * 3 * 64 * 256 * 2);  // layers, keys and values, heads, dim, tokens, bytes
   cache.reserve(256);
   EXPECT_EQ(cache.bytes(), 2u * 2 * 3 * 64 * 256 * 2);
   cache.reserve(257);

@@ -14,8 +14,13 @@ using spec::Segment;
 
 class Compiler {
  public:
-  Compiler(const pack::PackedModel& packed, const LoadOptions& options, const Context& context, MemoryUse& memory)
-      : packed_(packed), spec_(packed.checkpoint().spec), options_(options), context_(context), memory_(memory) {}
+  Compiler(const pack::PackedModel& packed, const LoadOptions& options, const Context& context,
+           MemoryUse& memory)
+      : packed_(packed),
+        spec_(packed.checkpoint().spec),
+        options_(options),
+        context_(context),
+        memory_(memory) {}
 
   std::unique_ptr<Program> run() {
     program_ = std::make_unique<Program>();
@@ -38,7 +43,7 @@ class Compiler {
   struct Value {
     Operand place;
     int64_t width = 0;
-    int last_use = -1;    // index of the op in the segment
+    int last_use = -1;  // index of the op in the segment
     bool pooled = false, live = false;
   };
 
@@ -54,10 +59,13 @@ class Compiler {
 
   // ---- buffers
   int32_t take_slot(int64_t width) {
-    // The free buffer that wastes least; a new one when every free one would have to grow and none is free.
+    // The free buffer that wastes least; a new one when every free one would have to grow and none
+    // is free.
     auto best = free_.end();
     for (auto it = free_.begin(); it != free_.end(); ++it) {
-      const auto cost = [&](int32_t s) { return std::abs(program_->slot_widths[static_cast<size_t>(s)] - width); };
+      const auto cost = [&](int32_t s) {
+        return std::abs(program_->slot_widths[static_cast<size_t>(s)] - width);
+      };
       if (best == free_.end() || cost(*it) < cost(*best)) best = it;
     }
     if (best == free_.end()) {
@@ -81,14 +89,16 @@ class Compiler {
     values_[0].width = spec_.width;
     values_[0].live = in.slot >= 0;
     for (size_t i = 0; i < order.size(); ++i)
-      for (const spec::View& v : order[i]->in) values_[static_cast<size_t>(v.value)].last_use = static_cast<int>(i);
+      for (const spec::View& v : order[i]->in)
+        values_[static_cast<size_t>(v.value)].last_use = static_cast<int>(i);
     const int32_t result = s.ops.empty() ? 0 : s.ops.back().out;
     values_[static_cast<size_t>(result)].last_use = static_cast<int>(order.size());
     if (!release_input) {
       values_[0].last_use = static_cast<int>(order.size());
       values_[0].place.segment_input = true;
     }
-    const bool logits = &s == &spec_.epilogue && spec_.output == spec::ModelSpec::Output::language_model;
+    const bool logits =
+        &s == &spec_.epilogue && spec_.output == spec::ModelSpec::Output::language_model;
 
     for (size_t i = 0; i < order.size();) {
       const Op& op = *order[i];
@@ -97,17 +107,22 @@ class Compiler {
         Value& v = values_[static_cast<size_t>(o.out)];
         v.width = width;
         v.live = true;
-        v.place = logits && o.out == result ? Operand{.slot = kOutputSlot, .width = width} : Operand{.slot = take_slot(width), .width = width};
+        v.place = logits && o.out == result ? Operand{.slot = kOutputSlot, .width = width}
+                                            : Operand{.slot = take_slot(width), .width = width};
         v.pooled = pooled || std::holds_alternative<spec::Pool>(o.params);
         return v.place;
       };
       if (std::holds_alternative<spec::Linear>(op.params)) {
         // `schedule` put the linears that read one view next to each other.
         size_t end = i + 1;
-        while (end < order.size() && std::holds_alternative<spec::Linear>(order[end]->params) && order[end]->in == op.in) ++end;
+        while (end < order.size() && std::holds_alternative<spec::Linear>(order[end]->params) &&
+               order[end]->in == op.in)
+          ++end;
         LinearStep step;
         step.in = operand(op.in[0]);
-        for (size_t j = i; j < end; ++j) add_linear(step, *order[j], place(*order[j], std::get<spec::Linear>(order[j]->params).out));
+        for (size_t j = i; j < end; ++j)
+          add_linear(step, *order[j],
+                     place(*order[j], std::get<spec::Linear>(order[j]->params).out));
         out.steps.push_back({std::move(step), pooled});
         for (; i < end; ++i) release(*order[i], static_cast<int>(i));
         continue;
@@ -127,7 +142,8 @@ class Compiler {
         // Row by row, an input that ends here may be overwritten.
         release(op, static_cast<int>(i));
         row.out = place(op, row.out.width);
-        if (out.steps.empty() || out.steps.back().pooled != pooled || !std::holds_alternative<RowStep>(out.steps.back().what))
+        if (out.steps.empty() || out.steps.back().pooled != pooled ||
+            !std::holds_alternative<RowStep>(out.steps.back().what))
           out.steps.push_back({RowStep{}, pooled});
         std::get<RowStep>(out.steps.back().what).ops.push_back(std::move(row));
       }
@@ -138,11 +154,13 @@ class Compiler {
     out.pooled_out = values_[static_cast<size_t>(result)].pooled;
     // What is still live here, but for the result, is free for the next segment.
     for (size_t v = 0; v < values_.size(); ++v)
-      if (values_[v].live && static_cast<int32_t>(v) != result && (v != 0 || release_input)) free_slot(values_[v]);
+      if (values_[v].live && static_cast<int32_t>(v) != result && (v != 0 || release_input))
+        free_slot(values_[v]);
     return out;
   }
 
-  // Execution order: as listed, with later linears pulled up beside the first that reads the same view.
+  // Execution order: as listed, with later linears pulled up beside the first that reads the same
+  // view.
   static std::vector<const Op*> schedule(const Segment& s) {
     std::vector<const Op*> order;
     std::vector<bool> done(s.ops.size(), false);
@@ -151,7 +169,9 @@ class Compiler {
       order.push_back(&s.ops[i]);
       if (!std::holds_alternative<spec::Linear>(s.ops[i].params)) continue;
       for (size_t j = i + 1; j < s.ops.size(); ++j) {
-        if (done[j] || !std::holds_alternative<spec::Linear>(s.ops[j].params) || s.ops[j].in != s.ops[i].in) continue;
+        if (done[j] || !std::holds_alternative<spec::Linear>(s.ops[j].params) ||
+            s.ops[j].in != s.ops[i].in)
+          continue;
         done[j] = true;
         order.push_back(&s.ops[j]);
       }
@@ -175,7 +195,8 @@ class Compiler {
       any = any || p;
       all = all && p;
     }
-    if (any && !all) throw UnsupportedError(op.name, "an op that mixes pooled and unpooled values cannot run");
+    if (any && !all)
+      throw UnsupportedError(op.name, "an op that mixes pooled and unpooled values cannot run");
     return any;
   }
 
@@ -194,9 +215,12 @@ class Compiler {
   // ---- ops
   void add_linear(LinearStep& step, const Op& op, Operand out) {
     TiledLinear t;
-    if (const auto head = heads_.find(op.name); head != heads_.end()) t = std::move(head->second);
-    else t = load(op);
-    LinearJob job{.weights = std::move(t.weights), .bias = std::move(t.bias), .preparation = 0, .out = out};
+    if (const auto head = heads_.find(op.name); head != heads_.end())
+      t = std::move(head->second);
+    else
+      t = load(op);
+    LinearJob job{
+        .weights = std::move(t.weights), .bias = std::move(t.bias), .preparation = 0, .out = out};
     const auto same = std::find(step.preparations.begin(), step.preparations.end(), t.preparation);
     job.preparation = static_cast<size_t>(same - step.preparations.begin());
     if (same == step.preparations.end()) step.preparations.push_back(std::move(t.preparation));
@@ -242,7 +266,8 @@ class Compiler {
       row.op = EmbedOp{e->index, table(e->table), static_cast<float>(e->scale), e->offset};
       row.out.width = e->table.shape[1];
     } else if (const auto* n = std::get_if<spec::Norm>(&op.params)) {
-      NormOp norm{n->kind, n->width, static_cast<float>(n->eps), vector_of(n->weight, n->weight_offset), vector_of(n->bias, 0)};
+      NormOp norm{n->kind, n->width, static_cast<float>(n->eps),
+                  vector_of(n->weight, n->weight_offset), vector_of(n->bias, 0)};
       if (norm.weight.empty()) norm.weight.assign(static_cast<size_t>(n->width), 1.0f);
       row.op = std::move(norm);
     } else if (const auto* a = std::get_if<spec::Activation>(&op.params)) {
@@ -258,15 +283,19 @@ class Compiler {
   std::shared_ptr<const RowTable> table(const spec::TensorRef& ref) {
     for (const Op& op : spec_.epilogue.ops) {
       const auto head = heads_.find(op.name);
-      if (head == heads_.end() || std::get<spec::Linear>(op.params).weight.name != ref.name) continue;
+      if (head == heads_.end() || std::get<spec::Linear>(op.params).weight.name != ref.name)
+        continue;
       if (head->second.weights->dense()) return table_of(head->second.weights);
     }
     const auto& source = packed_.checkpoint().tensors;
     const files::TensorInfo* info = source->find(ref.name);
-    const bool floats = info != nullptr && (info->dtype == DType::f32 || info->dtype == DType::f16 || info->dtype == DType::bf16);
+    const bool floats =
+        info != nullptr &&
+        (info->dtype == DType::f32 || info->dtype == DType::f16 || info->dtype == DType::bf16);
     if (!floats || info->shape != ref.shape)
-      throw FileError(info == nullptr ? Code::missing : Code::mismatch, packed_.checkpoint().path,
-                      "tensor " + quote(ref.name) + " is not a table of floats " + to_string(ref.shape));
+      throw FileError(
+          info == nullptr ? Code::missing : Code::mismatch, packed_.checkpoint().path,
+          "tensor " + quote(ref.name) + " is not a table of floats " + to_string(ref.shape));
     return table_of(source, ref.name, &memory_.mapped, &memory_.tables);
   }
 
@@ -283,7 +312,8 @@ class Compiler {
 
 }  // namespace
 
-std::unique_ptr<Program> compile(const pack::PackedModel& packed, const LoadOptions& options, const Context& context, MemoryUse& memory) {
+std::unique_ptr<Program> compile(const pack::PackedModel& packed, const LoadOptions& options,
+                                 const Context& context, MemoryUse& memory) {
   return Compiler(packed, options, context, memory).run();
 }
 

@@ -9,12 +9,16 @@ namespace halftone::runtime {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 }  // namespace
 
-GenerateResult generate(Session& session, std::span<const int32_t> prompt, const GenerateOptions& options,
-                        const std::function<bool(int32_t)>& on_token, std::span<const int32_t> history) {
+GenerateResult generate(Session& session, std::span<const int32_t> prompt,
+                        const GenerateOptions& options,
+                        const std::function<bool(int32_t)>& on_token,
+                        std::span<const int32_t> history) {
   if (prompt.empty()) throw InputError("prompt", "has no tokens", "write at least one word");
   Sampler sampler(options.sampler);
   GenerateResult out;
@@ -55,7 +59,8 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt, const
   return out;
 }
 
-std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, int64_t length, const SamplerOptions& sampler,
+std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, int64_t length,
+                                              const SamplerOptions& sampler,
                                               const std::function<void()>& progress) {
   const auto n = static_cast<size_t>(session.sequences());
   const auto vocabulary = static_cast<size_t>(session.model().vocabulary());
@@ -73,7 +78,8 @@ std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, i
     session.advance_each(last);
     session.logits(0, session.sequences(), rows);
     for (size_t s = 0; s < n; ++s) {
-      last[s] = samplers[s].pick(std::span(rows).subspan(s * vocabulary, vocabulary), out[s], static_cast<uint64_t>(t - 1));
+      last[s] = samplers[s].pick(std::span(rows).subspan(s * vocabulary, vocabulary), out[s],
+                                 static_cast<uint64_t>(t - 1));
       out[s].push_back(last[s]);
     }
     if (progress) progress();

@@ -12,33 +12,40 @@
 namespace halftone::runtime {
 
 struct GenerateOptions {
-  int64_t max_new_tokens = 128;         // fewer where the session is full before
+  int64_t max_new_tokens = 128;  // fewer where the session is full before
   SamplerOptions sampler;
-  std::vector<int32_t> stop_ids;        // the token that stops is not handed out
+  std::vector<int32_t> stop_ids;  // the token that stops is not handed out
 };
 
 enum class Stop : uint8_t { stop_id, length, full, callback };
 
 struct GenerateResult {
-  std::vector<int32_t> tokens;          // the new ones
+  std::vector<int32_t> tokens;  // the new ones
   Stop reason = Stop::length;
   int64_t prompt_tokens = 0;
-  double prefill_s = 0;                 // prompt until its last logits
-  double first_token_s = 0;             // until the first token was handed out
-  double decode_s = 0;                  // from there to the end
-  int64_t decoded = 0;                  // tokens fed one by one in decode_s
-  double prefill_tok_s() const { return prefill_s > 0 ? static_cast<double>(prompt_tokens) / prefill_s : 0; }
+  double prefill_s = 0;      // prompt until its last logits
+  double first_token_s = 0;  // until the first token was handed out
+  double decode_s = 0;       // from there to the end
+  int64_t decoded = 0;       // tokens fed one by one in decode_s
+  double prefill_tok_s() const {
+    return prefill_s > 0 ? static_cast<double>(prompt_tokens) / prefill_s : 0;
+  }
   double decode_tok_s() const { return decode_s > 0 ? static_cast<double>(decoded) / decode_s : 0; }
 };
 
-// Continues `session` (what it holds already counts as seen by the sampler only if it is in `history`). `on_token` gets each new token and
-// returns false to stop. InputError when the prompt is empty or does not fit.
-GenerateResult generate(Session& session, std::span<const int32_t> prompt, const GenerateOptions& options,
-                        const std::function<bool(int32_t)>& on_token = {}, std::span<const int32_t> history = {});
+// Continues `session` (what it holds already counts as seen by the sampler only if it is in
+// `history`). `on_token` gets each new token and returns false to stop. InputError when the prompt
+// is empty or does not fit.
+GenerateResult generate(Session& session, std::span<const int32_t> prompt,
+                        const GenerateOptions& options,
+                        const std::function<bool(int32_t)>& on_token = {},
+                        std::span<const int32_t> history = {});
 
-// Continues `first` token by token in every sequence of `session` (which it resets), each with a random stream of its own (sampler.seed +
-// its number): `length` tokens a sequence, `first` included, the same that generate() gives one at a time. `progress` is called after each step.
-std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, int64_t length, const SamplerOptions& sampler,
+// Continues `first` token by token in every sequence of `session` (which it resets), each with a
+// random stream of its own (sampler.seed + its number): `length` tokens a sequence, `first`
+// included, the same that generate() gives one at a time. `progress` is called after each step.
+std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, int64_t length,
+                                              const SamplerOptions& sampler,
                                               const std::function<void()>& progress = {});
 
 }  // namespace halftone::runtime

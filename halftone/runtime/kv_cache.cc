@@ -10,7 +10,8 @@ constexpr int64_t kLanes = kernel::kTileRows;
 int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 }  // namespace
 
-KvCache::KvCache(std::vector<KvShape> layers, bool f16) : layers_(std::move(layers)), f16_(f16), element_(f16 ? 2 : 4) {
+KvCache::KvCache(std::vector<KvShape> layers, bool f16)
+    : layers_(std::move(layers)), f16_(f16), element_(f16 ? 2 : 4) {
   for (const KvShape& l : layers_) {
     Place p{};
     p.padded_dim = up(l.dim, kLanes);
@@ -25,22 +26,27 @@ KvCache::KvCache(std::vector<KvShape> layers, bool f16) : layers_(std::move(laye
 }
 
 void KvCache::reserve(int64_t count) {
-  while (static_cast<int64_t>(blocks_.size()) * kKvBlock < count) blocks_.emplace_back(DType::u8, Shape{block_bytes_});
+  while (static_cast<int64_t>(blocks_.size()) * kKvBlock < count)
+    blocks_.emplace_back(DType::u8, Shape{block_bytes_});
 }
 
 uint64_t KvCache::bytes() const { return static_cast<uint64_t>(block_bytes_) * blocks_.size(); }
 
-void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v, const kernel::VectorOps& ops) noexcept {
+void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v,
+                    const kernel::VectorOps& ops) noexcept {
   const KvShape& shape = layers_[static_cast<size_t>(layer)];
   const Place& p = places_[static_cast<size_t>(layer)];
   std::byte* base = blocks_[static_cast<size_t>(token / kKvBlock)].bytes().data();
   const int64_t t = token % kKvBlock;
-  std::byte* keys = base + p.keys + head * p.keys_stride + (t / kLanes * shape.dim * kLanes + t % kLanes) * element_;
+  std::byte* keys = base + p.keys + head * p.keys_stride +
+                    (t / kLanes * shape.dim * kLanes + t % kLanes) * element_;
   std::byte* values = base + p.values + head * p.values_stride + t * kLanes * element_;
   const auto scatter = [&](const auto* kx, const auto* vx) {
-    for (int64_t d = 0; d < shape.dim; ++d) std::memcpy(keys + d * kLanes * element_, kx + d, sizeof(*kx));
+    for (int64_t d = 0; d < shape.dim; ++d)
+      std::memcpy(keys + d * kLanes * element_, kx + d, sizeof(*kx));
     for (int64_t d = 0; d < shape.dim; d += kLanes)
-      std::memcpy(values + d * kKvBlock * element_, vx + d, static_cast<size_t>(std::min(kLanes, shape.dim - d) * element_));
+      std::memcpy(values + d * kKvBlock * element_, vx + d,
+                  static_cast<size_t>(std::min(kLanes, shape.dim - d) * element_));
   };
   if (!f16_) {
     scatter(k, v);
@@ -52,28 +58,54 @@ void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, 
     const int64_t n = std::min<int64_t>(kh.size(), shape.dim - d);
     ops.to_f16(k + d, n, kh.data());
     ops.to_f16(v + d, n, vh.data());
-    for (int64_t i = 0; i < n; ++i) std::memcpy(keys + (d + i) * kLanes * 2, &kh[static_cast<size_t>(i)], 2);
+    for (int64_t i = 0; i < n; ++i)
+      std::memcpy(keys + (d + i) * kLanes * 2, &kh[static_cast<size_t>(i)], 2);
     for (int64_t i = 0; i < n; i += kLanes)
-      std::memcpy(values + (d + i) * kKvBlock * 2, &vh[static_cast<size_t>(i)], static_cast<size_t>(std::min(kLanes, n - i) * 2));
+      std::memcpy(values + (d + i) * kKvBlock * 2, &vh[static_cast<size_t>(i)],
+                  static_cast<size_t>(std::min(kLanes, n - i) * 2));
   }
 }
 
-kernel::Tiles KvCache::keys(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept {
+kernel::Tiles KvCache::keys(int64_t layer, int64_t head, int64_t block,
+                            int64_t tokens) const noexcept {
   const KvShape& shape = layers_[static_cast<size_t>(layer)];
   const Place& p = places_[static_cast<size_t>(layer)];
-  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() + p.keys + head * p.keys_stride;
-  return {.data = reinterpret_cast<const uint8_t*>(data), .tile_bytes = shape.dim * kLanes * element_, .rows = tokens, .cols = shape.dim,
-          .padded_cols = shape.dim, .group = shape.dim, .groups = 1, .zeros_offset = -1, .codes_offset = 0,
-          .store = f16_ ? kernel::Store::f16 : kernel::Store::f32, .bits = 0, .zero = 0, .scales_f32 = 0};
+  const std::byte* data =
+      blocks_[static_cast<size_t>(block)].bytes().data() + p.keys + head * p.keys_stride;
+  return {.data = reinterpret_cast<const uint8_t*>(data),
+          .tile_bytes = shape.dim * kLanes * element_,
+          .rows = tokens,
+          .cols = shape.dim,
+          .padded_cols = shape.dim,
+          .group = shape.dim,
+          .groups = 1,
+          .zeros_offset = -1,
+          .codes_offset = 0,
+          .store = f16_ ? kernel::Store::f16 : kernel::Store::f32,
+          .bits = 0,
+          .zero = 0,
+          .scales_f32 = 0};
 }
 
-kernel::Tiles KvCache::values(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept {
+kernel::Tiles KvCache::values(int64_t layer, int64_t head, int64_t block,
+                              int64_t tokens) const noexcept {
   const KvShape& shape = layers_[static_cast<size_t>(layer)];
   const Place& p = places_[static_cast<size_t>(layer)];
-  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() + p.values + head * p.values_stride;
-  return {.data = reinterpret_cast<const uint8_t*>(data), .tile_bytes = kKvBlock * kLanes * element_, .rows = shape.dim, .cols = tokens,
-          .padded_cols = tokens, .group = tokens, .groups = 1, .zeros_offset = -1, .codes_offset = 0,
-          .store = f16_ ? kernel::Store::f16 : kernel::Store::f32, .bits = 0, .zero = 0, .scales_f32 = 0};
+  const std::byte* data =
+      blocks_[static_cast<size_t>(block)].bytes().data() + p.values + head * p.values_stride;
+  return {.data = reinterpret_cast<const uint8_t*>(data),
+          .tile_bytes = kKvBlock * kLanes * element_,
+          .rows = shape.dim,
+          .cols = tokens,
+          .padded_cols = tokens,
+          .group = tokens,
+          .groups = 1,
+          .zeros_offset = -1,
+          .codes_offset = 0,
+          .store = f16_ ? kernel::Store::f16 : kernel::Store::f32,
+          .bits = 0,
+          .zero = 0,
+          .scales_f32 = 0};
 }
 
 }  // namespace halftone::runtime

@@ -1,9 +1,13 @@
-// Keys and values of one sequence, in the tile form that the float kernels read: attention is then two matrix products.
+// Keys and values of one sequence, in the tile form that the float kernels read: attention is then
+// two matrix products.
 //
-// Memory comes in blocks of 256 tokens for all layers, taken as the sequence grows. Within a block, for each layer and kv head:
+// Memory comes in blocks of 256 tokens for all layers, taken as the sequence grows. Within a block,
+// for each layer and kv head:
 //     keys    [16 tiles][dim][16 tokens]           scores = q K^T: a tile's rows are tokens
-//     values  [dim / 16 tiles][256 tokens][16]     out = p V: a tile's rows are dimensions, its columns tokens
-// in f32 or f16. One thread writes a given (layer, head, 16-token tile) at a time; reading is safe from many threads.
+//     values  [dim / 16 tiles][256 tokens][16]     out = p V: a tile's rows are dimensions, its
+//     columns tokens
+// in f32 or f16. One thread writes a given (layer, head, 16-token tile) at a time; reading is safe
+// from many threads.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +20,8 @@
 
 namespace halftone::runtime {
 
-inline constexpr int64_t kKvBlock = 256;  // also the partial sums' length of the float kernels: results do not depend on how many tokens follow
+inline constexpr int64_t kKvBlock = 256;  // also the partial sums' length of the float kernels:
+                                          // results do not depend on how many tokens follow
 
 class KvCache {
  public:
@@ -27,9 +32,11 @@ class KvCache {
   uint64_t bytes() const;
 
   // k and v f32 [dim] of one token.
-  void write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v, const kernel::VectorOps& ops) noexcept;
+  void write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v,
+             const kernel::VectorOps& ops) noexcept;
 
-  // The first `tokens` (at most 256) of block `block`, as weights: keys [tokens, dim], values [dim, tokens].
+  // The first `tokens` (at most 256) of block `block`, as weights: keys [tokens, dim], values [dim,
+  // tokens].
   kernel::Tiles keys(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept;
   kernel::Tiles values(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept;
 

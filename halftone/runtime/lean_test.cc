@@ -19,7 +19,8 @@ std::string output_of(const std::string& command) {
   FILE* pipe = popen((command + " 2>&1").c_str(), "r");
   if (pipe == nullptr) return out;
   std::array<char, 4096> part{};
-  while (std::fgets(part.data(), static_cast<int>(part.size()), pipe) != nullptr) out += part.data();
+  while (std::fgets(part.data(), static_cast<int>(part.size()), pipe) != nullptr)
+    out += part.data();
   const int status = pclose(pipe);
   EXPECT_EQ(status, 0) << out;
   return out;
@@ -36,7 +37,8 @@ TEST(Lean, LinksNeitherTorchNorBlasNorRust) {
     EXPECT_EQ(symbols.find(unwanted), std::string::npos) << unwanted;
 }
 
-// Milliseconds of processor time that one run takes; it waits for nothing, so on an idle machine that is the time it takes.
+// Milliseconds of processor time that one run takes; it waits for nothing, so on an idle machine
+// that is the time it takes.
 double processor_ms(const std::string& program) {
   pid_t child = 0;
   std::string name = program;
@@ -50,7 +52,9 @@ double processor_ms(const std::string& program) {
   rusage use{};
   EXPECT_EQ(wait4(child, &status, 0, &use), child);
   EXPECT_EQ(status, 0);
-  const auto ms = [](const timeval& t) { return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) * 1e-3; };
+  const auto ms = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) * 1e-3;
+  };
   return ms(use.ru_utime) + ms(use.ru_stime);
 }
 

@@ -6,7 +6,8 @@
 
 namespace halftone::runtime {
 
-RuntimeLogits::RuntimeLogits(std::shared_ptr<const Model> model, const SessionOptions& options, const Context& context)
+RuntimeLogits::RuntimeLogits(std::shared_ptr<const Model> model, const SessionOptions& options,
+                             const Context& context)
     : model_(std::move(model)), session_(model_, options, context) {}
 
 void RuntimeLogits::begin(std::span<const int32_t> ids, int64_t first) {
@@ -23,7 +24,8 @@ int64_t RuntimeLogits::next(std::span<float> rows) {
   while (session_.position() <= given_) {
     chunk_begin_ = session_.position();
     const int64_t count = std::min(session_.chunk(), total - chunk_begin_);
-    session_.advance(std::span<const int32_t>(ids_).subspan(static_cast<size_t>(chunk_begin_), static_cast<size_t>(count)));
+    session_.advance(std::span<const int32_t>(ids_).subspan(static_cast<size_t>(chunk_begin_),
+                                                            static_cast<size_t>(count)));
   }
   const int64_t room = static_cast<int64_t>(rows.size()) / vocabulary();
   const int64_t count = std::min(room, session_.position() - given_);

@@ -1,4 +1,5 @@
-// The runtime as a source of logits for evaluation: whole chunks at prefill speed, rows handed out as they are asked for.
+// The runtime as a source of logits for evaluation: whole chunks at prefill speed, rows handed out
+// as they are asked for.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,8 @@ namespace halftone::runtime {
 
 class RuntimeLogits final : public eval::LogitSource {
  public:
-  RuntimeLogits(std::shared_ptr<const Model> model, const SessionOptions& options, const Context& context);
+  RuntimeLogits(std::shared_ptr<const Model> model, const SessionOptions& options,
+                const Context& context);
   std::string label() const override { return model_->label(); }
   int64_t vocabulary() const override { return model_->vocabulary(); }
   int64_t context() const override { return session_.max_tokens(); }
@@ -23,8 +25,8 @@ class RuntimeLogits final : public eval::LogitSource {
   std::shared_ptr<const Model> model_;
   Session session_;
   std::vector<int32_t> ids_;
-  int64_t chunk_begin_ = 0;   // position of the first row that the session holds
-  int64_t given_ = 0;         // rows before this position are done
+  int64_t chunk_begin_ = 0;  // position of the first row that the session holds
+  int64_t given_ = 0;        // rows before this position are done
 };
 
 }  // namespace halftone::runtime

@@ -6,7 +6,9 @@
 
 namespace halftone::runtime {
 
-std::string_view numerics_name(Numerics numerics) { return numerics == Numerics::exact ? "exact" : "int8"; }
+std::string_view numerics_name(Numerics numerics) {
+  return numerics == Numerics::exact ? "exact" : "int8";
+}
 
 Numerics numerics_from(std::string_view name) {
   if (name == "exact") return Numerics::exact;
@@ -16,10 +18,12 @@ Numerics numerics_from(std::string_view name) {
 
 Model::~Model() = default;
 
-std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel> packed, const LoadOptions& options, const Context& context) {
+std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel> packed,
+                                         const LoadOptions& options, const Context& context) {
   const int64_t block = options.activation_block;
   if (block != 0 && (block < 32 || block > 256 || block % 32 != 0))
-    throw InputError("activation_block", "is " + std::to_string(block) + ", wanted a multiple of 32 from 32 to 256");
+    throw InputError("activation_block",
+                     "is " + std::to_string(block) + ", wanted a multiple of 32 from 32 to 256");
   std::shared_ptr<Model> model(new Model());
   model->packed_ = std::move(packed);
   model->options_ = options;
@@ -38,7 +42,8 @@ bool Model::bidirectional() const { return !program_->bidirectional.empty(); }
 std::string_view Model::isa() const { return kernels_->name; }
 
 std::string Model::label() const {
-  return packed_->checkpoint().name + " (runtime, " + std::string(numerics_name(options_.numerics)) + ")";
+  return packed_->checkpoint().name + " (runtime, " +
+         std::string(numerics_name(options_.numerics)) + ")";
 }
 
 }  // namespace halftone::runtime

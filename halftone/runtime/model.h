@@ -1,18 +1,21 @@
-// A model ready to run: ModelSpec and PackedModel, compiled once into a short program over weights tiled for this CPU.
-// Links neither torch nor BLAS nor Rust; token ids in, logits out.
+// A model ready to run: ModelSpec and PackedModel, compiled once into a short program over weights
+// tiled for this CPU. Links neither torch nor BLAS nor Rust; token ids in, logits out.
 //
 //   auto packed = pack::open_model("smollm2-gptq4", context);
 //   auto model = runtime::Model::load(packed, {.numerics = runtime::Numerics::int8}, context);
 //   runtime::Session session(model, {}, context);           // session.h: KV cache, position
 //
 // Numerics:
-//   exact  low-bit weights are dequantized on the fly, activations are float: the meaning of a weight-only method. KV cache f32, so that
+//   exact  low-bit weights are dequantized on the fly, activations are float: the meaning of a
+//   weight-only method. KV cache f32, so that
 //          text equals that of any float32 engine.
 //   int8   activations of low-bit linears are quantized to int8 by blocks: faster. KV cache f16.
-// Dense weights (f32, f16, bf16 as stored) take float activations in both. Every result is the same at any thread count, on every
-// instruction set, and whether tokens are fed one by one or together (kernel/matmul.h says why).
+// Dense weights (f32, f16, bf16 as stored) take float activations in both. Every result is the same
+// at any thread count, on every instruction set, and whether tokens are fed one by one or together
+// (kernel/matmul.h says why).
 //
-// A loaded Model is read-only and safe from many threads. Loading reads tensor by tensor: the peak is the tiled weights and one tensor.
+// A loaded Model is read-only and safe from many threads. Loading reads tensor by tensor: the peak
+// is the tiled weights and one tensor.
 #pragma once
 
 #include <cstdint>
@@ -29,14 +32,15 @@ struct Kernels;
 namespace halftone::runtime {
 
 enum class Numerics : uint8_t { exact, int8 };
-std::string_view numerics_name(Numerics numerics);                      // "exact", "int8"
-Numerics numerics_from(std::string_view name);                          // InputError naming both
+std::string_view numerics_name(Numerics numerics);  // "exact", "int8"
+Numerics numerics_from(std::string_view name);      // InputError naming both
 enum class KvType : uint8_t { by_numerics, f32, f16 };
 
 struct LoadOptions {
   Numerics numerics = Numerics::exact;
   KvType kv = KvType::by_numerics;
-  int64_t activation_block = 0;  // int8: activations sharing a scale, 32 to 256; 0: 64 up to 4 bits, 32 above
+  int64_t activation_block =
+      0;  // int8: activations sharing a scale, 32 to 256; 0: 64 up to 4 bits, 32 above
 };
 
 struct MemoryUse {
@@ -49,21 +53,21 @@ struct Program;  // program.h
 
 class Model {
  public:
-  static std::shared_ptr<const Model> load(std::shared_ptr<const pack::PackedModel> packed, const LoadOptions& options,
-                                           const Context& context);
+  static std::shared_ptr<const Model> load(std::shared_ptr<const pack::PackedModel> packed,
+                                           const LoadOptions& options, const Context& context);
   ~Model();
 
   const spec::ModelSpec& spec() const { return packed_->checkpoint().spec; }
   const pack::PackedModel& packed() const { return *packed_; }
   const LoadOptions& options() const { return options_; }
-  KvType kv_type() const;               // f32 or f16
+  KvType kv_type() const;  // f32 or f16
   bool quantized() const { return !packed_->plan().ports.empty(); }
-  bool bidirectional() const;           // an encoder: Session::encode only
+  bool bidirectional() const;  // an encoder: Session::encode only
   int64_t vocabulary() const { return spec().vocabulary; }
   int64_t context_length() const { return spec().context; }
   const MemoryUse& memory() const { return memory_; }
-  std::string_view isa() const;         // "avx2": the kernels that run
-  std::string label() const;            // "smollm2-gptq4 (runtime, exact)"
+  std::string_view isa() const;  // "avx2": the kernels that run
+  std::string label() const;     // "smollm2-gptq4 (runtime, exact)"
 
   const Program& program() const { return *program_; }
   const kernel::Kernels& kernels() const { return *kernels_; }

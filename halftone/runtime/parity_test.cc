@@ -18,7 +18,8 @@ using testing::fixture;
 using testing::max_difference;
 using testing::Recorded;
 
-// 16 roundings of the largest outputs (6.4) in the last sums give 6e-6; the fixtures' README derives 3e-5 for any float32 engine.
+// 16 roundings of the largest outputs (6.4) in the last sums give 6e-6; the fixtures' README
+// derives 3e-5 for any float32 engine.
 constexpr double kTolerance = 3e-5;
 
 class TinyLanguageModel : public ::testing::TestWithParam<std::string> {};
@@ -33,15 +34,21 @@ TEST_P(TinyLanguageModel, GivesTheLogitsOfTransformers) {
   const auto wanted = recorded.floats("logits");
   for (int64_t b = 0; b < shape[0]; ++b) {
     Session session(model, {.chunk = 7}, bench.context);
-    const auto row = std::span(ids).subspan(static_cast<size_t>(b * shape[1]), static_cast<size_t>(shape[1]));
+    const auto row =
+        std::span(ids).subspan(static_cast<size_t>(b * shape[1]), static_cast<size_t>(shape[1]));
     const Matrix<float> got = all_logits(session, row);
-    EXPECT_LE(max_difference(got.data, std::span(wanted).subspan(static_cast<size_t>(b * shape[1] * shape[2]), got.data.size())), kTolerance);
+    EXPECT_LE(max_difference(got.data,
+                             std::span(wanted).subspan(static_cast<size_t>(b * shape[1] * shape[2]),
+                                                       got.data.size())),
+              kTolerance);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, TinyLanguageModel,
-                         ::testing::Values("llama_mha_tied", "llama_gqa_untied", "llama_rope_llama3", "llama_rope_linear", "llama_head_dim",
-                                           "llama_biases", "mistral_window", "gpt2_tiny"),
+                         ::testing::Values("llama_mha_tied", "llama_gqa_untied",
+                                           "llama_rope_llama3", "llama_rope_linear",
+                                           "llama_head_dim", "llama_biases", "mistral_window",
+                                           "gpt2_tiny"),
                          [](const auto& test) { return test.param; });
 
 TEST(Runtime, ReadsTheSameModelFromShardsAndBareNames) {
@@ -60,23 +67,35 @@ TEST(Runtime, EncodesPaddedBatchesOfBert) {
   const std::string path = fixture("models/bert_tiny");
   const Recorded recorded(path + "/reference.safetensors", bench.context);
   const Shape shape = recorded.shape("last_hidden_state");
-  const auto ids = recorded.ids("input_ids"), types = recorded.ids("token_type_ids"), mask = recorded.ids("attention_mask");
+  const auto ids = recorded.ids("input_ids"), types = recorded.ids("token_type_ids"),
+             mask = recorded.ids("attention_mask");
   const std::vector<uint8_t> visible(mask.begin(), mask.end());
   Session session(bench.load(path), {}, bench.context);
-  const Encoded got = session.encode({.sequences = shape[0], .tokens = shape[1], .ids = ids, .token_types = types, .visible = visible});
-  const auto hidden = recorded.floats("last_hidden_state"), pooled = recorded.floats("pooler_output");
+  const Encoded got = session.encode({.sequences = shape[0],
+                                      .tokens = shape[1],
+                                      .ids = ids,
+                                      .token_types = types,
+                                      .visible = visible});
+  const auto hidden = recorded.floats("last_hidden_state"),
+             pooled = recorded.floats("pooler_output");
   double worst = 0;
   for (int64_t r = 0; r < shape[0] * shape[1]; ++r) {
     if (!visible[static_cast<size_t>(r)]) continue;  // what a padded row holds means nothing
-    worst = std::max(worst, max_difference(got.hidden.row(r), std::span(hidden).subspan(static_cast<size_t>(r * shape[2]), static_cast<size_t>(shape[2]))));
+    worst = std::max(worst, max_difference(got.hidden.row(r), std::span(hidden).subspan(
+                                                                  static_cast<size_t>(r * shape[2]),
+                                                                  static_cast<size_t>(shape[2]))));
   }
   EXPECT_LE(worst, kTolerance);
   EXPECT_LE(max_difference(got.pooled.data, pooled), kTolerance);
 
   // A sequence alone gives the very same numbers as in the batch.
-  const Encoded alone = session.encode({.sequences = 1, .tokens = shape[1], .ids = std::span(ids).first(static_cast<size_t>(shape[1])),
-                                        .token_types = std::span(types).first(static_cast<size_t>(shape[1]))});
-  EXPECT_EQ(alone.pooled.data, std::vector<float>(got.pooled.row(0).begin(), got.pooled.row(0).end()));
+  const Encoded alone =
+      session.encode({.sequences = 1,
+                      .tokens = shape[1],
+                      .ids = std::span(ids).first(static_cast<size_t>(shape[1])),
+                      .token_types = std::span(types).first(static_cast<size_t>(shape[1]))});
+  EXPECT_EQ(alone.pooled.data,
+            std::vector<float>(got.pooled.row(0).begin(), got.pooled.row(0).end()));
 }
 
 TEST(Runtime, RefusesTheWrongKindOfModelAndBadTokens) {
@@ -90,14 +109,18 @@ TEST(Runtime, RefusesTheWrongKindOfModelAndBadTokens) {
     llama.feed(std::vector<int32_t>{1, 96});
     FAIL();
   } catch (const InputError& e) {
-    EXPECT_EQ(e.line(), "error[E_USAGE] tokens: id 96 is outside the vocabulary of 96; use the tokenizer of this model");
+    EXPECT_EQ(e.line(),
+              "error[E_USAGE] tokens: id 96 is outside the vocabulary of 96; use the tokenizer of "
+              "this model");
   }
   EXPECT_EQ(llama.position(), 0);
   try {
     llama.feed(std::vector<int32_t>{1, 2, 3, 4, 5});
     FAIL();
   } catch (const InputError& e) {
-    EXPECT_EQ(e.line(), "error[E_USAGE] tokens: a sequence of 5 tokens is longer than the limit of 4; shorten the text");
+    EXPECT_EQ(e.line(),
+              "error[E_USAGE] tokens: a sequence of 5 tokens is longer than the limit of 4; "
+              "shorten the text");
   }
 }
 
@@ -105,8 +128,10 @@ class Stories : public ::testing::Test {
  protected:
   void SetUp() override {
     folder_ = data_folder() + "/models/stories260k";
-    if (!bench_.env->stat(folder_ + "/reference.json")) GTEST_SKIP() << "no " << folder_ << " (set HALFTONE_DATA)";
-    reference_ = parse_json(bench_.env->read_text(folder_ + "/reference.json", 1 << 20), "reference.json");
+    if (!bench_.env->stat(folder_ + "/reference.json"))
+      GTEST_SKIP() << "no " << folder_ << " (set HALFTONE_DATA)";
+    reference_ =
+        parse_json(bench_.env->read_text(folder_ + "/reference.json", 1 << 20), "reference.json");
   }
   Bench bench_;
   std::string folder_;
@@ -122,7 +147,8 @@ TEST_F(Stories, LogitsAndGreedyTextEqualTheReference) {
   session.reset();
   const auto all = reference_["greedy_ids"].get<std::vector<int32_t>>();
   const auto out = generate(session, prompt, {.max_new_tokens = 200});
-  EXPECT_EQ(out.tokens, std::vector<int32_t>(all.begin() + static_cast<std::ptrdiff_t>(prompt.size()), all.end()));
+  EXPECT_EQ(out.tokens, std::vector<int32_t>(
+                            all.begin() + static_cast<std::ptrdiff_t>(prompt.size()), all.end()));
   EXPECT_EQ(out.tokens.size(), 200u);
 }
 
@@ -133,7 +159,8 @@ double negative_log_likelihood(RuntimeLogits& source, std::span<const int32_t> i
     double top = row[0], total = 0;
     for (const float v : row) top = std::max(top, static_cast<double>(v));
     for (const float v : row) total += std::exp(static_cast<double>(v) - top);
-    sum += top + std::log(total) - static_cast<double>(row[static_cast<size_t>(ids[static_cast<size_t>(t + 1)])]);
+    sum += top + std::log(total) -
+           static_cast<double>(row[static_cast<size_t>(ids[static_cast<size_t>(t + 1)])]);
   });
   return sum;
 }
@@ -144,7 +171,8 @@ TEST_F(Stories, ItsOwnGreedyTextHasTheSameLikelihoodInEveryKindOfCache) {
   const double f32 = negative_log_likelihood(exact, ids);
   RuntimeLogits half(bench_.load(folder_, {.kv = KvType::f16}), {}, bench_.context);
   // f16 keys and values carry 2^-12 relative errors: below a thousandth of a nat a token.
-  EXPECT_NEAR(negative_log_likelihood(half, ids) / static_cast<double>(ids.size()), f32 / static_cast<double>(ids.size()), 1e-3);
+  EXPECT_NEAR(negative_log_likelihood(half, ids) / static_cast<double>(ids.size()),
+              f32 / static_cast<double>(ids.size()), 1e-3);
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// What a ModelSpec becomes at load: per segment a list of steps over numbered buffers. Internal to runtime/.
+// What a ModelSpec becomes at load: per segment a list of steps over numbered buffers. Internal to
+// runtime/.
 //
-// Three things are decided here, once: linears that read one value run as one step (q, k, v; gate and up: one barrier, one
-// preparation of the input); ops that work row by row are chained, so that a row stays in the first cache; and values share buffers
-// when their lifetimes allow.
+// Three things are decided here, once: linears that read one value run as one step (q, k, v; gate
+// and up: one barrier, one preparation of the input); ops that work row by row are chained, so that
+// a row stays in the first cache; and values share buffers when their lifetimes allow.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,8 @@ namespace halftone::runtime {
 struct Operand {
   int32_t slot = 0;
   int64_t offset = 0, width = 0, head_stride = 0;
-  bool segment_input = false;  // rows start where the caller of the segment says (the epilogue runs on some rows only)
+  bool segment_input = false;  // rows start where the caller of the segment says (the epilogue runs
+                               // on some rows only)
 };
 inline constexpr int32_t kOutputSlot = -1;  // logits: memory of the caller
 
@@ -40,9 +42,12 @@ struct NormOp {
   spec::Norm::Kind kind = spec::Norm::Kind::rms;
   int64_t width = 0;
   float eps = 0;
-  std::vector<float> weight, bias;  // weight: ones where the model has none, weight_offset added; bias: may be empty
+  std::vector<float> weight,
+      bias;  // weight: ones where the model has none, weight_offset added; bias: may be empty
 };
-struct ActivationOp { spec::Activation::Kind kind = spec::Activation::Kind::silu; };
+struct ActivationOp {
+  spec::Activation::Kind kind = spec::Activation::Kind::silu;
+};
 struct AddOp {};
 struct MultiplyOp {};
 
@@ -50,10 +55,12 @@ struct RowOp {
   std::variant<EmbedOp, NormOp, ActivationOp, AddOp, MultiplyOp> op;
   Operand a, b, out;
 };
-struct RowStep { std::vector<RowOp> ops; };
+struct RowStep {
+  std::vector<RowOp> ops;
+};
 
-// What happens to the input of a linear before its codes see it: columns gathered (scattered groups sorted, groups padded to whole
-// lines; -1 is a zero) and scaled.
+// What happens to the input of a linear before its codes see it: columns gathered (scattered groups
+// sorted, groups padded to whole lines; -1 is a zero) and scaled.
 struct InputTransform {
   std::vector<int32_t> gather;  // empty: as it is
   std::vector<float> scale;     // by input column; empty: 1
@@ -80,8 +87,8 @@ struct LinearStep {
 struct AttentionStep {
   spec::Attention attention;
   Operand q, k, v, out;
-  int64_t layer = 0;   // index into Program::layers, or ::bidirectional
-  int32_t rope = -1;   // index into Program::ropes
+  int64_t layer = 0;  // index into Program::layers, or ::bidirectional
+  int32_t rope = -1;  // index into Program::ropes
 };
 
 struct PoolStep {
@@ -108,14 +115,16 @@ struct KvShape {
 struct Program {
   SegmentProgram prologue, epilogue;
   std::vector<SegmentProgram> blocks;
-  std::vector<int64_t> slot_widths;       // floats
-  std::vector<spec::Rope> ropes;          // each kind once
-  std::vector<KvShape> layers;            // causal attentions, in order
-  std::vector<KvShape> bidirectional;     // shapes of the others, each once: they keep nothing between calls
+  std::vector<int64_t> slot_widths;  // floats
+  std::vector<spec::Rope> ropes;     // each kind once
+  std::vector<KvShape> layers;       // causal attentions, in order
+  std::vector<KvShape>
+      bidirectional;  // shapes of the others, each once: they keep nothing between calls
 };
 
 // Compiles and loads. Adds to `memory`.
-std::unique_ptr<Program> compile(const pack::PackedModel& packed, const LoadOptions& options, const Context& context, MemoryUse& memory);
+std::unique_ptr<Program> compile(const pack::PackedModel& packed, const LoadOptions& options,
+                                 const Context& context, MemoryUse& memory);
 
 // The weights of one linear, tiled; and how its input must be prepared.
 struct TiledLinear {
@@ -123,7 +132,9 @@ struct TiledLinear {
   Preparation preparation;
   std::vector<float> bias;
 };
-TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op, const LoadOptions& options, const Context& context);
-TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& options, const Context& context);
+TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
+                        const LoadOptions& options, const Context& context);
+TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& options,
+                        const Context& context);
 
 }  // namespace halftone::runtime

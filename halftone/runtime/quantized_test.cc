@@ -22,18 +22,22 @@ using testing::Quantized;
 std::vector<int32_t> some_ids(int64_t count) {
   const CounterRng rng(5);
   std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
+  for (int64_t i = 0; i < count; ++i)
+    ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
   return ids;
 }
 
-Matrix<float> run(std::shared_ptr<const pack::PackedModel> packed, const LoadOptions& options, Bench& bench) {
-  Session session(Model::load(std::move(packed), options, bench.context), {.chunk = 16}, bench.context);
+Matrix<float> run(std::shared_ptr<const pack::PackedModel> packed, const LoadOptions& options,
+                  Bench& bench) {
+  Session session(Model::load(std::move(packed), options, bench.context), {.chunk = 16},
+                  bench.context);
   return all_logits(session, some_ids(30));
 }
 
 double root_mean_square(std::span<const float> a, std::span<const float> b) {
   double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+  for (size_t i = 0; i < a.size(); ++i)
+    sum += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
   return std::sqrt(sum / static_cast<double>(a.size()));
 }
 
@@ -44,15 +48,18 @@ struct Case {
 
 class EveryFormat : public ::testing::TestWithParam<Case> {};
 
-// Real and simulated differ in the order of roundings only: s * sum((q - z) x) against sum((s (q - z)) x). Both are within
-// kTolerance of the exact numbers, as any float32 engine is on these models (tests/fixtures/models/README.md): twice that apart.
+// Real and simulated differ in the order of roundings only: s * sum((q - z) x) against sum((s (q -
+// z)) x). Both are within kTolerance of the exact numbers, as any float32 engine is on these models
+// (tests/fixtures/models/README.md): twice that apart.
 constexpr double kTolerance = 6e-5;
 
 TEST_P(EveryFormat, ExactModeIsTheDenseRunOfTheDequantizedWeights) {
   Bench bench;
-  const auto dense = pack::open_model(fixture(std::string("models/") + GetParam().model), bench.context);
+  const auto dense =
+      pack::open_model(fixture(std::string("models/") + GetParam().model), bench.context);
   const auto real = run(std::make_shared<Quantized>(dense, GetParam().format, false), {}, bench);
-  const auto simulated = run(std::make_shared<Quantized>(dense, GetParam().format, true), {}, bench);
+  const auto simulated =
+      run(std::make_shared<Quantized>(dense, GetParam().format, true), {}, bench);
   EXPECT_LE(max_difference(real.data, simulated.data), kTolerance);
   // And quantization did something.
   EXPECT_GT(max_difference(real.data, run(dense, {}, bench).data), 1e-3);
@@ -60,20 +67,24 @@ TEST_P(EveryFormat, ExactModeIsTheDenseRunOfTheDequantizedWeights) {
 
 TEST_P(EveryFormat, Int8ActivationsStayNearTheExactOnes) {
   Bench bench;
-  const auto dense = pack::open_model(fixture(std::string("models/") + GetParam().model), bench.context);
+  const auto dense =
+      pack::open_model(fixture(std::string("models/") + GetParam().model), bench.context);
   const auto packed = std::make_shared<Quantized>(dense, GetParam().format, false);
-  const auto exact = run(packed, {}, bench), fast = run(packed, {.numerics = Numerics::int8}, bench);
+  const auto exact = run(packed, {}, bench),
+             fast = run(packed, {.numerics = Numerics::int8}, bench);
   double size = 0;
   for (const float v : exact.data) size += static_cast<double>(v) * static_cast<double>(v);
   size = std::sqrt(size / static_cast<double>(exact.data.size()));
-  // An int8 block of 32 errs by max|x| / 127 / sqrt(12) = 0.6 % of rms (max of 32 normal values is 2.1 rms, and those of an
-  // activation with outliers more); 7 linears a block, 2 blocks, added in squares: 0.6 % x sqrt(14) = 2.3 %. Half to three times that.
+  // An int8 block of 32 errs by max|x| / 127 / sqrt(12) = 0.6 % of rms (max of 32 normal values
+  // is 2.1 rms, and those of an activation with outliers more); 7 linears a block, 2 blocks, added
+  // in squares: 0.6 % x sqrt(14) = 2.3 %. Half to three times that.
   const double error = root_mean_square(exact.data, fast.data) / size;
   EXPECT_GT(error, 0.001);
   EXPECT_LT(error, 0.05);
 }
 
-format::Format made(int64_t bits, int64_t group, bool symmetric = true, format::Granularity granularity = format::Granularity::group) {
+format::Format made(int64_t bits, int64_t group, bool symmetric = true,
+                    format::Granularity granularity = format::Granularity::group) {
   format::Format f;
   f.bits = bits;
   f.group = granularity == format::Granularity::group ? group : 0;
@@ -84,13 +95,19 @@ format::Format made(int64_t bits, int64_t group, bool symmetric = true, format::
 
 INSTANTIATE_TEST_SUITE_P(
     Formats, EveryFormat,
-    ::testing::Values(Case{"llama_gqa_untied", made(4, 32)}, Case{"llama_gqa_untied", made(4, 16, false)}, Case{"llama_gqa_untied", made(3, 16)},
-                      Case{"llama_gqa_untied", made(2, 32, false)}, Case{"llama_gqa_untied", made(5, 24)}, Case{"llama_gqa_untied", made(6, 32)},
-                      Case{"llama_gqa_untied", made(7, 32, false)}, Case{"llama_gqa_untied", made(8, 0, true, format::Granularity::row)},
-                      Case{"llama_biases", made(4, 0, false, format::Granularity::row)}, Case{"llama_mha_tied", made(4, 0, true, format::Granularity::tensor)},
+    ::testing::Values(Case{"llama_gqa_untied", made(4, 32)},
+                      Case{"llama_gqa_untied", made(4, 16, false)},
+                      Case{"llama_gqa_untied", made(3, 16)},
+                      Case{"llama_gqa_untied", made(2, 32, false)},
+                      Case{"llama_gqa_untied", made(5, 24)}, Case{"llama_gqa_untied", made(6, 32)},
+                      Case{"llama_gqa_untied", made(7, 32, false)},
+                      Case{"llama_gqa_untied", made(8, 0, true, format::Granularity::row)},
+                      Case{"llama_biases", made(4, 0, false, format::Granularity::row)},
+                      Case{"llama_mha_tied", made(4, 0, true, format::Granularity::tensor)},
                       Case{"gpt2_tiny", made(4, 32)}, Case{"gpt2_tiny", made(8, 20, false)}),
     [](const auto& test) {
-      return std::string(test.param.model) + "_" + test.param.format.label() + (test.param.format.granularity == format::Granularity::tensor ? "_tensor" : "");
+      return std::string(test.param.model) + "_" + test.param.format.label() +
+             (test.param.format.granularity == format::Granularity::tensor ? "_tensor" : "");
     });
 
 TEST(Quantized, ScatteredGroupsAndInputScalesArePartOfTheWeight) {
@@ -100,12 +117,17 @@ TEST(Quantized, ScatteredGroupsAndInputScalesArePartOfTheWeight) {
     auto codes = linear.codes();
     const CounterRng rng(9, static_cast<uint32_t>(linear.in));
     codes.column_group.resize(static_cast<size_t>(linear.in));
-    for (int64_t k = 0; k < linear.in; ++k) codes.column_group[static_cast<size_t>(k)] = static_cast<int32_t>(rng.u32(static_cast<uint64_t>(k)) % static_cast<uint32_t>(codes.groups()));
+    for (int64_t k = 0; k < linear.in; ++k)
+      codes.column_group[static_cast<size_t>(k)] = static_cast<int32_t>(
+          rng.u32(static_cast<uint64_t>(k)) % static_cast<uint32_t>(codes.groups()));
     linear.weight = std::move(codes);
-    for (int64_t k = 0; k < linear.in; ++k) linear.input_scale.push_back(0.5f + static_cast<float>(rng.uniform(1000 + static_cast<uint64_t>(k))));
+    for (int64_t k = 0; k < linear.in; ++k)
+      linear.input_scale.push_back(
+          0.5f + static_cast<float>(rng.uniform(1000 + static_cast<uint64_t>(k))));
   };
   const auto real = run(std::make_shared<Quantized>(dense, made(4, 16), false, change), {}, bench);
-  const auto simulated = run(std::make_shared<Quantized>(dense, made(4, 16), true, change), {}, bench);
+  const auto simulated =
+      run(std::make_shared<Quantized>(dense, made(4, 16), true, change), {}, bench);
   EXPECT_LE(max_difference(real.data, simulated.data), kTolerance);
   const auto plain = run(std::make_shared<Quantized>(dense, made(4, 16), false), {}, bench);
   EXPECT_GT(max_difference(real.data, plain.data), 0.1);  // the change was not ignored
@@ -114,18 +136,22 @@ TEST(Quantized, ScatteredGroupsAndInputScalesArePartOfTheWeight) {
 TEST(Quantized, PackedFoldersRunAsTheirDequantizedWeights) {
   Bench bench;
   const std::string temp = ::testing::TempDir() + "/halftone_runtime_dense";
-  for (const std::string name : {"ct_int4_sym_g16", "ct_int3_asym_channel", "ct_int8_w8a8", "ct_mixed", "gptq_v1_b4_asym_g16_act", "gptq_v2_b8_asym_g32_act"}) {
+  for (const std::string name :
+       {"ct_int4_sym_g16", "ct_int3_asym_channel", "ct_int8_w8a8", "ct_mixed",
+        "gptq_v1_b4_asym_g16_act", "gptq_v2_b8_asym_g32_act"}) {
     const std::string folder = fixture("packed/" + name);
     bench.env->remove_tree(temp);
     bench.env->make_directories(temp);
     Json config = parse_json(bench.env->read_text(folder + "/config.json", 1 << 20), "config.json");
     config.erase("quantization_config");
     write_atomically(*bench.env, temp + "/config.json", config.dump());
-    write_atomically(*bench.env, temp + "/model.safetensors", bench.env->read_text(folder + ".dequantized.safetensors", 1 << 24));
+    write_atomically(*bench.env, temp + "/model.safetensors",
+                     bench.env->read_text(folder + ".dequantized.safetensors", 1 << 24));
     std::vector<int32_t> ids = some_ids(20);
     for (int32_t& id : ids) id %= 64;
     Session real(bench.load(folder), {}, bench.context), dense(bench.load(temp), {}, bench.context);
-    EXPECT_LE(max_difference(all_logits(real, ids).data, all_logits(dense, ids).data), kTolerance) << name;
+    EXPECT_LE(max_difference(all_logits(real, ids).data, all_logits(dense, ids).data), kTolerance)
+        << name;
   }
   bench.env->remove_tree(temp);
 }
@@ -139,7 +165,8 @@ TEST(Quantized, EveryInstructionSetAndThreadCountGivesTheSameBits) {
         Bench bench(threads);
         const auto dense = pack::open_model(fixture("models/llama_gqa_untied"), bench.context);
         const auto packed = std::make_shared<Quantized>(dense, made(4, 32, false), false);
-        EXPECT_EQ(Model::load(packed, {.numerics = numerics}, bench.context)->isa(), kernel::isa_name(isa));
+        EXPECT_EQ(Model::load(packed, {.numerics = numerics}, bench.context)->isa(),
+                  kernel::isa_name(isa));
         results.push_back(run(packed, {.numerics = numerics}, bench));
       }
     }

@@ -23,7 +23,8 @@ void widen(DType dtype, const std::byte* from, std::span<float> out) {
 
 class TiedTable final : public RowTable {
  public:
-  explicit TiedTable(std::shared_ptr<const kernel::TiledWeights> w) : RowTable(w->rows(), w->cols()), w_(std::move(w)) {}
+  explicit TiedTable(std::shared_ptr<const kernel::TiledWeights> w)
+      : RowTable(w->rows(), w->cols()), w_(std::move(w)) {}
   void read(int64_t row, std::span<float> out) const override { w_->row(row, out); }
 
  private:
@@ -32,8 +33,12 @@ class TiedTable final : public RowTable {
 
 class MappedTable final : public RowTable {
  public:
-  MappedTable(std::shared_ptr<const files::TensorSource> source, const files::TensorInfo& info, std::span<const std::byte> bytes)
-      : RowTable(info.shape[0], info.shape[1]), source_(std::move(source)), bytes_(bytes), dtype_(info.dtype) {}
+  MappedTable(std::shared_ptr<const files::TensorSource> source, const files::TensorInfo& info,
+              std::span<const std::byte> bytes)
+      : RowTable(info.shape[0], info.shape[1]),
+        source_(std::move(source)),
+        bytes_(bytes),
+        dtype_(info.dtype) {}
   void read(int64_t row, std::span<float> out) const override {
     widen(dtype_, bytes_.data() + row * width() * dtype_bytes(dtype_), out);
   }
@@ -73,10 +78,13 @@ constexpr int64_t kHeldElements = int64_t{1} << 20;  // tables of positions and 
 
 }  // namespace
 
-std::span<const std::byte> stored_as_read(const files::TensorSource& source, const files::TensorInfo& info) {
+std::span<const std::byte> stored_as_read(const files::TensorSource& source,
+                                          const files::TensorInfo& info) {
   if (info.stored_as != dtype_name(info.dtype)) return {};
   const auto bytes = source.mapped(info.name);
-  check(bytes.empty() || static_cast<int64_t>(bytes.size()) == element_count(info.shape) * dtype_bytes(info.dtype), "a mapped tensor of another size");
+  check(bytes.empty() || static_cast<int64_t>(bytes.size()) ==
+                             element_count(info.shape) * dtype_bytes(info.dtype),
+        "a mapped tensor of another size");
   return bytes;
 }
 
@@ -84,7 +92,8 @@ std::shared_ptr<const RowTable> table_of(std::shared_ptr<const kernel::TiledWeig
   return std::make_shared<TiedTable>(std::move(tied_head));
 }
 
-std::shared_ptr<const RowTable> table_of(std::shared_ptr<const files::TensorSource> source, const std::string& name, uint64_t* mapped,
+std::shared_ptr<const RowTable> table_of(std::shared_ptr<const files::TensorSource> source,
+                                         const std::string& name, uint64_t* mapped,
                                          uint64_t* held) {
   const files::TensorInfo& info = *source->find(name);
   const auto bytes = stored_as_read(*source, info);

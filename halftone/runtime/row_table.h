@@ -1,5 +1,5 @@
-// An embedding table [rows, width] that is read row by row: from the mapped file, from the tiled head it is tied to, or from memory. f16 and
-// bf16 stay what they are.
+// An embedding table [rows, width] that is read row by row: from the mapped file, from the tiled
+// head it is tied to, or from memory. f16 and bf16 stay what they are.
 #pragma once
 
 #include <cstddef>
@@ -28,13 +28,16 @@ class RowTable {
   int64_t rows_, width_;
 };
 
-// The mapped bytes of a tensor whose stored form is what `read` gives; empty otherwise (blocks of GGUF, no mapping).
-std::span<const std::byte> stored_as_read(const files::TensorSource& source, const files::TensorInfo& info);
+// The mapped bytes of a tensor whose stored form is what `read` gives; empty otherwise (blocks of
+// GGUF, no mapping).
+std::span<const std::byte> stored_as_read(const files::TensorSource& source,
+                                          const files::TensorInfo& info);
 
 std::shared_ptr<const RowTable> table_of(std::shared_ptr<const kernel::TiledWeights> tied_head);
-// Mapped where the file can be mapped as it is (`*mapped` bytes), dequantized row by row where it cannot be and is large, else read
-// into memory (`*held` bytes). Float tensors only; the caller has checked dtype and shape.
-std::shared_ptr<const RowTable> table_of(std::shared_ptr<const files::TensorSource> source, const std::string& name, uint64_t* mapped,
-                                         uint64_t* held);
+// Mapped where the file can be mapped as it is (`*mapped` bytes), dequantized row by row where it
+// cannot be and is large, else read into memory (`*held` bytes). Float tensors only; the caller has
+// checked dtype and shape.
+std::shared_ptr<const RowTable> table_of(std::shared_ptr<const files::TensorSource> source,
+                                         const std::string& name, uint64_t* mapped, uint64_t* held);
 
 }  // namespace halftone::runtime

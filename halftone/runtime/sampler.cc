@@ -27,7 +27,8 @@ void normalise(std::vector<TokenProbability>& kept) {
   for (auto& t : kept) t.probability /= sum;
 }
 
-// Shortens `kept` to the most probable tokens whose sum reaches p. Sorts only as far as needed: the front is enough nearly always.
+// Shortens `kept` to the most probable tokens whose sum reaches p. Sorts only as far as needed: the
+// front is enough nearly always.
 void keep_nucleus(std::vector<TokenProbability>& kept, double p) {
   double sum = 0;
   size_t sorted = 0, step = 64;
@@ -35,7 +36,8 @@ void keep_nucleus(std::vector<TokenProbability>& kept, double p) {
     if (i == sorted) {
       sorted = std::min(kept.size(), sorted + step);
       step *= 4;
-      std::partial_sort(kept.begin() + static_cast<std::ptrdiff_t>(i), kept.begin() + static_cast<std::ptrdiff_t>(sorted), kept.end(), before);
+      std::partial_sort(kept.begin() + static_cast<std::ptrdiff_t>(i),
+                        kept.begin() + static_cast<std::ptrdiff_t>(sorted), kept.end(), before);
     }
     sum += kept[i].probability;
     if (sum >= p) {
@@ -48,16 +50,19 @@ void keep_nucleus(std::vector<TokenProbability>& kept, double p) {
 }  // namespace
 
 void validate(const SamplerOptions& o) {
-  refuse(!(o.temperature >= 0) || !std::isfinite(o.temperature), "temperature", o.temperature, "0 (greedy) or more");
+  refuse(!(o.temperature >= 0) || !std::isfinite(o.temperature), "temperature", o.temperature,
+         "0 (greedy) or more");
   refuse(o.top_k < 0, "top_k", static_cast<double>(o.top_k), "0 (off) or more");
   refuse(!(o.top_p > 0 && o.top_p <= 1), "top_p", o.top_p, "more than 0 and at most 1 (off)");
   refuse(!(o.min_p >= 0 && o.min_p < 1), "min_p", o.min_p, "0 (off) or more and less than 1");
-  refuse(!(o.repetition_penalty > 0) || !std::isfinite(o.repetition_penalty), "repetition_penalty", o.repetition_penalty, "more than 0 (1: off)");
+  refuse(!(o.repetition_penalty > 0) || !std::isfinite(o.repetition_penalty), "repetition_penalty",
+         o.repetition_penalty, "more than 0 (1: off)");
 }
 
 Sampler::Sampler(SamplerOptions options) : options_(options) { validate(options_); }
 
-std::span<const TokenProbability> Sampler::distribution(std::span<const float> logits, std::span<const int32_t> seen) {
+std::span<const TokenProbability> Sampler::distribution(std::span<const float> logits,
+                                                        std::span<const int32_t> seen) {
   std::span<const float> scores = logits;
   if (options_.repetition_penalty != 1) {
     scores_.assign(logits.begin(), logits.end());
@@ -78,7 +83,8 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
       top = scores[i];
       best = static_cast<int32_t>(i);
     }
-  if (best < 0 || !std::isfinite(top)) throw NumericError("sampler", "no logit is a finite largest one");
+  if (best < 0 || !std::isfinite(top))
+    throw NumericError("sampler", "no logit is a finite largest one");
   kept_.clear();
   if (options_.temperature == 0) {
     kept_.push_back({best, 1.0});
@@ -95,7 +101,9 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
   for (size_t i = 0; i < scores.size(); ++i) {
     const float s = scores[i];
     if (!(s >= least) || !std::isfinite(s)) continue;
-    kept_.push_back({static_cast<int32_t>(i), std::exp((static_cast<double>(s) - static_cast<double>(top)) / options_.temperature)});
+    kept_.push_back(
+        {static_cast<int32_t>(i),
+         std::exp((static_cast<double>(s) - static_cast<double>(top)) / options_.temperature)});
   }
   normalise(kept_);
   if (options_.top_p < 1) {
@@ -105,7 +113,8 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
   if (options_.min_p > 0) {
     double largest = 0;
     for (const auto& t : kept_) largest = std::max(largest, t.probability);
-    std::erase_if(kept_, [&](const TokenProbability& t) { return t.probability < options_.min_p * largest; });
+    std::erase_if(
+        kept_, [&](const TokenProbability& t) { return t.probability < options_.min_p * largest; });
     normalise(kept_);
   }
   std::sort(kept_.begin(), kept_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });

@@ -18,7 +18,8 @@ using Distribution = std::map<int32_t, double>;
 // Probabilities 0.4, 0.3, 0.2, 0.1 in a scrambled order.
 const std::vector<float> kLogits = {std::log(0.2f), std::log(0.4f), std::log(0.1f), std::log(0.3f)};
 
-Distribution of(const SamplerOptions& options, const std::vector<float>& logits = kLogits, const std::vector<int32_t>& seen = {}) {
+Distribution of(const SamplerOptions& options, const std::vector<float>& logits = kLogits,
+                const std::vector<int32_t>& seen = {}) {
   Sampler sampler(options);
   Distribution out;
   for (const auto& t : sampler.distribution(logits, seen)) out[t.id] = t.probability;
@@ -42,8 +43,10 @@ TEST(Sampler, GreedyTakesTheLargestAndTheLowestIdAmongEquals) {
 TEST(Sampler, TemperatureSharpensBeforeEverythingElse) {
   expect_near(of({.temperature = 1}), {{0, 0.2}, {1, 0.4}, {2, 0.1}, {3, 0.3}});
   // p^2 / sum: 0.04 0.16 0.01 0.09 over 0.30
-  expect_near(of({.temperature = 0.5}), {{0, 0.04 / 0.3}, {1, 0.16 / 0.3}, {2, 0.01 / 0.3}, {3, 0.09 / 0.3}});
-  // at temperature 0.5 tokens 1 and 3 reach 0.25 / 0.30 = 0.833 > 0.8; at temperature 1 they would reach 0.7 only
+  expect_near(of({.temperature = 0.5}),
+              {{0, 0.04 / 0.3}, {1, 0.16 / 0.3}, {2, 0.01 / 0.3}, {3, 0.09 / 0.3}});
+  // at temperature 0.5 tokens 1 and 3 reach 0.25 / 0.30 = 0.833 > 0.8; at temperature 1 they would
+  // reach 0.7 only
   expect_near(of({.temperature = 0.5, .top_p = 0.8}), {{1, 0.16 / 0.25}, {3, 0.09 / 0.25}});
 }
 
@@ -76,7 +79,8 @@ TEST(Sampler, MinPIsRelativeToTheMostProbable) {
 TEST(Sampler, RepetitionPenaltyCountsEachTokenOnce) {
   // logits 2, -1, 1; penalty 2 on tokens 0 and 1 -> 1, -2, 1
   const double e = std::exp(1.0), low = std::exp(-2.0), sum = 2 * e + low;
-  expect_near(of({.temperature = 1, .repetition_penalty = 2}, {2, -1, 1}, {0, 1, 0, 0}), {{0, e / sum}, {1, low / sum}, {2, e / sum}});
+  expect_near(of({.temperature = 1, .repetition_penalty = 2}, {2, -1, 1}, {0, 1, 0, 0}),
+              {{0, e / sum}, {1, low / sum}, {2, e / sum}});
   expect_near(of({.repetition_penalty = 3}, {2, -1, 1}, {0}), {{2, 1.0}});  // greedy sees it too
 }
 
@@ -85,8 +89,10 @@ TEST(Sampler, DrawsFollowTheDistributionAndTheSeed) {
   std::map<int32_t, int> counts;
   constexpr int kDraws = 20000;
   for (uint64_t i = 0; i < kDraws; ++i) ++counts[sampler.pick(kLogits, {}, i)];
-  for (const auto& [id, p] : Distribution{{0, 0.2}, {1, 0.4}, {2, 0.1}, {3, 0.3}})  // five standard deviations
-    EXPECT_NEAR(counts[id] / static_cast<double>(kDraws), p, 5 * std::sqrt(p * (1 - p) / kDraws)) << id;
+  for (const auto& [id, p] :
+       Distribution{{0, 0.2}, {1, 0.4}, {2, 0.1}, {3, 0.3}})  // five standard deviations
+    EXPECT_NEAR(counts[id] / static_cast<double>(kDraws), p, 5 * std::sqrt(p * (1 - p) / kDraws))
+        << id;
   Sampler same({.temperature = 1, .seed = 7}), other({.temperature = 1, .seed = 8});
   std::vector<int32_t> a, b, c;
   for (uint64_t i = 0; i < 50; ++i) {
@@ -114,11 +120,15 @@ TEST(Sampler, RefusesOptionsThatMeanNothing) {
     }
     return std::string("accepted");
   };
-  EXPECT_EQ(line({.temperature = -1}), "error[E_USAGE] temperature: is -1.0, wanted 0 (greedy) or more");
-  EXPECT_EQ(line({.top_p = 0}), "error[E_USAGE] top_p: is 0.0, wanted more than 0 and at most 1 (off)");
-  EXPECT_EQ(line({.min_p = 1}), "error[E_USAGE] min_p: is 1.0, wanted 0 (off) or more and less than 1");
+  EXPECT_EQ(line({.temperature = -1}),
+            "error[E_USAGE] temperature: is -1.0, wanted 0 (greedy) or more");
+  EXPECT_EQ(line({.top_p = 0}),
+            "error[E_USAGE] top_p: is 0.0, wanted more than 0 and at most 1 (off)");
+  EXPECT_EQ(line({.min_p = 1}),
+            "error[E_USAGE] min_p: is 1.0, wanted 0 (off) or more and less than 1");
   EXPECT_EQ(line({.top_k = -3}), "error[E_USAGE] top_k: is -3.0, wanted 0 (off) or more");
-  EXPECT_EQ(line({.repetition_penalty = 0}), "error[E_USAGE] repetition_penalty: is 0.0, wanted more than 0 (1: off)");
+  EXPECT_EQ(line({.repetition_penalty = 0}),
+            "error[E_USAGE] repetition_penalty: is 0.0, wanted more than 0 (1: off)");
   EXPECT_EQ(line({.temperature = 0.8, .top_k = 40, .top_p = 0.95}), "accepted");
 }
 

@@ -22,7 +22,8 @@ int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 
 }  // namespace
 
-// Runs segments over one set of buffers. A batch is `sequences` x `tokens` rows; a decoder has one sequence, or one token of several.
+// Runs segments over one set of buffers. A batch is `sequences` x `tokens` rows; a decoder has one
+// sequence, or one token of several.
 struct Session::Engine {
   struct Batch {
     int64_t sequences = 1, tokens = 0, position = 0;
@@ -32,9 +33,15 @@ struct Session::Engine {
   };
 
   Engine(std::shared_ptr<const Model> m, int64_t sequences, const Context& context)
-      : model(std::move(m)), program(model->program()), kernels(model->kernels()), ops(*kernels.vector), pool(*context.pool),
-        attention(kernels, pool), stop(context) {
-    for (int64_t s = 0; s < sequences && !program.layers.empty(); ++s) caches.emplace_back(program.layers, model->kv_type() == KvType::f16);
+      : model(std::move(m)),
+        program(model->program()),
+        kernels(model->kernels()),
+        ops(*kernels.vector),
+        pool(*context.pool),
+        attention(kernels, pool),
+        stop(context) {
+    for (int64_t s = 0; s < sequences && !program.layers.empty(); ++s)
+      caches.emplace_back(program.layers, model->kv_type() == KvType::f16);
     for (const spec::Rope& rope : program.ropes) ropes.emplace_back(rope);
   }
 
@@ -42,7 +49,8 @@ struct Session::Engine {
   void reserve_rows(int64_t rows) {
     if (rows <= rows_reserved) return;
     slots.clear();
-    for (const int64_t width : program.slot_widths) slots.emplace_back(DType::f32, Shape{rows, up(width, 16)});
+    for (const int64_t width : program.slot_widths)
+      slots.emplace_back(DType::f32, Shape{rows, up(width, 16)});
     rows_reserved = rows;
   }
   uint64_t scratch() const {
@@ -74,8 +82,10 @@ struct Session::Engine {
       for (int64_t r = begin; r < end; ++r)
         for (const RowOp& op : step.ops) row(op, batch, r);
     };
-    if (rows > 1 && rows * width >= kRowsWorth) pool.split(rows, range);
-    else range(0, rows);
+    if (rows > 1 && rows * width >= kRowsWorth)
+      pool.split(rows, range);
+    else
+      range(0, rows);
   }
 
   void row(const RowOp& op, const Batch& batch, int64_t r) {
@@ -89,32 +99,48 @@ struct Session::Engine {
     const float* a = rows_of(op.a) + r * stride(op.a);
     if (const auto* n = std::get_if<NormOp>(&op.op)) {
       for (int64_t i = 0; i < width; i += n->width) {
-        if (n->kind == spec::Norm::Kind::rms) ops.rms_norm(a + i, n->weight.data(), n->eps, n->width, out + i);
-        else ops.layer_norm(a + i, n->weight.data(), n->bias.empty() ? nullptr : n->bias.data(), n->eps, n->width, out + i);
+        if (n->kind == spec::Norm::Kind::rms)
+          ops.rms_norm(a + i, n->weight.data(), n->eps, n->width, out + i);
+        else
+          ops.layer_norm(a + i, n->weight.data(), n->bias.empty() ? nullptr : n->bias.data(),
+                         n->eps, n->width, out + i);
       }
     } else if (const auto* f = std::get_if<ActivationOp>(&op.op)) {
       using Kind = spec::Activation::Kind;
       switch (f->kind) {
-        case Kind::silu: ops.silu(a, width, out); break;
-        case Kind::gelu_erf: ops.gelu_erf(a, width, out); break;
-        case Kind::gelu_tanh: ops.gelu_tanh(a, width, out); break;
-        case Kind::tanh: ops.tanh(a, width, out); break;
+        case Kind::silu:
+          ops.silu(a, width, out);
+          break;
+        case Kind::gelu_erf:
+          ops.gelu_erf(a, width, out);
+          break;
+        case Kind::gelu_tanh:
+          ops.gelu_tanh(a, width, out);
+          break;
+        case Kind::tanh:
+          ops.tanh(a, width, out);
+          break;
         case Kind::relu:
           for (int64_t i = 0; i < width; ++i) out[i] = a[i] > 0 ? a[i] : 0.0f;
           break;
       }
     } else {
       const float* b = rows_of(op.b) + r * stride(op.b);
-      if (std::holds_alternative<AddOp>(op.op)) ops.add(a, b, width, out);
-      else ops.multiply(a, b, width, out);
+      if (std::holds_alternative<AddOp>(op.op))
+        ops.add(a, b, width, out);
+      else
+        ops.multiply(a, b, width, out);
     }
   }
 
   static int64_t embedding_row(const EmbedOp& e, const Batch& batch, int64_t r) {
     switch (e.index) {
-      case spec::Embed::Index::token: return batch.ids[r];
-      case spec::Embed::Index::position: return batch.position + r % batch.tokens + e.offset;
-      case spec::Embed::Index::token_type: return batch.token_types == nullptr ? 0 : batch.token_types[r];
+      case spec::Embed::Index::token:
+        return batch.ids[r];
+      case spec::Embed::Index::position:
+        return batch.position + r % batch.tokens + e.offset;
+      case spec::Embed::Index::token_type:
+        return batch.token_types == nullptr ? 0 : batch.token_types[r];
     }
     return 0;
   }
@@ -138,21 +164,25 @@ struct Session::Engine {
       const int64_t begin = tiles * worker / workers, end = tiles * (worker + 1) / workers;
       int64_t first = 0;
       for (const LinearJob& job : step.jobs) {
-        const int64_t count = job.weights->tiles(), b = std::max(begin - first, int64_t{0}), e = std::min(end - first, count);
+        const int64_t count = job.weights->tiles(), b = std::max(begin - first, int64_t{0}),
+                      e = std::min(end - first, count);
         first += count;
         if (b >= e) continue;
         float* y = rows_of(job.out);
         const int64_t ldy = stride(job.out);
         kernel::matmul(kernels, *job.weights, prepared[job.preparation], y, ldy, b, e);
         if (job.bias.empty()) continue;
-        const int64_t c0 = b * kernel::kTileRows, c1 = std::min(e * kernel::kTileRows, job.weights->rows());
-        for (int64_t r = 0; r < rows; ++r) ops.add(y + r * ldy + c0, job.bias.data() + c0, c1 - c0, y + r * ldy + c0);
+        const int64_t c0 = b * kernel::kTileRows,
+                      c1 = std::min(e * kernel::kTileRows, job.weights->rows());
+        for (int64_t r = 0; r < rows; ++r)
+          ops.add(y + r * ldy + c0, job.bias.data() + c0, c1 - c0, y + r * ldy + c0);
       }
     });
   }
 
   // Gathers and scales the columns of x into `transformed`; returns how many there are.
-  int64_t transform(const InputTransform& t, const float* x, int64_t ldx, int64_t width, int64_t rows) {
+  int64_t transform(const InputTransform& t, const float* x, int64_t ldx, int64_t width,
+                    int64_t rows) {
     const int64_t cols = t.gather.empty() ? width : static_cast<int64_t>(t.gather.size());
     transformed.resize(static_cast<size_t>(rows * cols));
     const auto range = [&](int64_t begin, int64_t end) {
@@ -161,12 +191,16 @@ struct Session::Engine {
         float* to = transformed.data() + r * cols;
         for (int64_t i = 0; i < cols; ++i) {
           const int64_t k = t.gather.empty() ? i : t.gather[static_cast<size_t>(i)];
-          to[i] = k < 0 ? 0.0f : t.scale.empty() ? from[k] : from[k] * t.scale[static_cast<size_t>(k)];
+          to[i] = k < 0             ? 0.0f
+                  : t.scale.empty() ? from[k]
+                                    : from[k] * t.scale[static_cast<size_t>(k)];
         }
       }
     };
-    if (rows > 1 && rows * cols >= kRowsWorth) pool.split(rows, range);
-    else range(0, rows);
+    if (rows > 1 && rows * cols >= kRowsWorth)
+      pool.split(rows, range);
+    else
+      range(0, rows);
     return cols;
   }
 
@@ -174,7 +208,8 @@ struct Session::Engine {
     const spec::Attention& a = step.attention;
     const auto heads = [&](const Operand& o, int64_t sequence) {
       const int64_t ld = stride(o);
-      return HeadRows{rows_of(o) + sequence * batch.tokens * ld, ld, 0, o.head_stride != 0 ? o.head_stride : a.head_dim};
+      return HeadRows{rows_of(o) + sequence * batch.tokens * ld, ld, 0,
+                      o.head_stride != 0 ? o.head_stride : a.head_dim};
     };
     const RopeTable* rope = nullptr;
     if (step.rope >= 0) {
@@ -186,16 +221,27 @@ struct Session::Engine {
     for (int64_t s = 0; s < batch.sequences; ++s) {
       KvCache& cache = (a.causal ? caches : pads)[static_cast<size_t>(s)];
       cache.reserve(batch.position + batch.tokens);
-      calls.push_back({.attention = &a, .rope = rope, .q = heads(step.q, s), .k = heads(step.k, s), .v = heads(step.v, s),
-                       .out = heads(step.out, s), .position = batch.position, .tokens = batch.tokens, .layer = step.layer,
-                       .key_visible = batch.visible == nullptr ? nullptr : batch.visible + s * batch.tokens, .cache = &cache});
+      calls.push_back(
+          {.attention = &a,
+           .rope = rope,
+           .q = heads(step.q, s),
+           .k = heads(step.k, s),
+           .v = heads(step.v, s),
+           .out = heads(step.out, s),
+           .position = batch.position,
+           .tokens = batch.tokens,
+           .layer = step.layer,
+           .key_visible = batch.visible == nullptr ? nullptr : batch.visible + s * batch.tokens,
+           .cache = &cache});
     }
     attention.run(calls);
   }
 
   void execute(const PoolStep& step, const Batch& batch, int64_t) {
     const int64_t width = step.in.width, ld = stride(step.in);
-    const auto seen = [&](int64_t s, int64_t t) { return batch.visible == nullptr || batch.visible[s * batch.tokens + t] != 0; };
+    const auto seen = [&](int64_t s, int64_t t) {
+      return batch.visible == nullptr || batch.visible[s * batch.tokens + t] != 0;
+    };
     for (int64_t s = 0; s < batch.sequences; ++s) {
       const float* rows = rows_of(step.in) + s * batch.tokens * ld;
       float* out = rows_of(step.out) + s * stride(step.out);
@@ -229,8 +275,8 @@ struct Session::Engine {
   const kernel::VectorOps& ops;
   ThreadPool& pool;
   AttentionRunner attention;
-  Context stop;                          // for throw_if_stopped
-  std::vector<KvCache> caches, pads;     // of a decoder's sequences; of an encoder's
+  Context stop;                       // for throw_if_stopped
+  std::vector<KvCache> caches, pads;  // of a decoder's sequences; of an encoder's
   std::vector<RopeTable> ropes;
   std::vector<HostTensor> slots;
   std::vector<kernel::Activations> prepared;
@@ -240,9 +286,13 @@ struct Session::Engine {
   float* output = nullptr;
 };
 
-Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options, const Context& context)
-    : model_(std::move(model)), max_tokens_(options.max_tokens > 0 ? std::min(options.max_tokens, model_->context_length()) : model_->context_length()),
-      chunk_(std::max<int64_t>(1, std::min(options.chunk, max_tokens_))), sequences_(options.sequences) {
+Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options,
+                 const Context& context)
+    : model_(std::move(model)),
+      max_tokens_(options.max_tokens > 0 ? std::min(options.max_tokens, model_->context_length())
+                                         : model_->context_length()),
+      chunk_(std::max<int64_t>(1, std::min(options.chunk, max_tokens_))),
+      sequences_(options.sequences) {
   check(context.pool != nullptr, "a session needs a thread pool");
   check(sequences_ >= 1, "a session has a sequence");
   engine_ = std::make_unique<Engine>(model_, sequences_, context);
@@ -264,7 +314,9 @@ namespace {
 void check_ids(std::span<const int32_t> ids, int64_t vocabulary) {
   for (const int32_t id : ids)
     if (id < 0 || id >= vocabulary)
-      throw InputError("tokens", "id " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocabulary),
+      throw InputError("tokens",
+                       "id " + std::to_string(id) + " is outside the vocabulary of " +
+                           std::to_string(vocabulary),
                        "use the tokenizer of this model");
 }
 }  // namespace
@@ -272,16 +324,20 @@ void check_ids(std::span<const int32_t> ids, int64_t vocabulary) {
 // Refuses, before anything is computed, what cannot be appended to each sequence.
 void Session::check_next(std::span<const int32_t> ids, int64_t tokens) const {
   if (model_->bidirectional() || model_->spec().output != spec::ModelSpec::Output::language_model)
-    throw UnsupportedError(model_->packed().checkpoint().name, "is an encoder and gives no next token", "use a language model");
+    throw UnsupportedError(model_->packed().checkpoint().name,
+                           "is an encoder and gives no next token", "use a language model");
   check_ids(ids, model_->vocabulary());
   if (position_ + tokens > max_tokens_)
-    throw InputError("tokens", "a sequence of " + std::to_string(position_ + tokens) + " tokens is longer than the limit of " + std::to_string(max_tokens_),
+    throw InputError("tokens",
+                     "a sequence of " + std::to_string(position_ + tokens) +
+                         " tokens is longer than the limit of " + std::to_string(max_tokens_),
                      "shorten the text");
 }
 
 void Session::advance(std::span<const int32_t> ids) {
   const auto count = static_cast<int64_t>(ids.size());
-  check(sequences_ == 1 && count > 0 && count <= chunk_, "advance takes 1 to chunk tokens of one sequence");
+  check(sequences_ == 1 && count > 0 && count <= chunk_,
+        "advance takes 1 to chunk tokens of one sequence");
   check_next(ids, count);
   engine_->stop.throw_if_stopped();
   if (count > 1) engine_->rows_wanted = chunk_;
@@ -290,10 +346,12 @@ void Session::advance(std::span<const int32_t> ids) {
 }
 
 void Session::advance_each(std::span<const int32_t> ids) {
-  check(static_cast<int64_t>(ids.size()) == sequences_, "advance_each takes a token of each sequence");
+  check(static_cast<int64_t>(ids.size()) == sequences_,
+        "advance_each takes a token of each sequence");
   check_next(ids, 1);
   engine_->stop.throw_if_stopped();
-  engine_->blocks({.sequences = sequences_, .tokens = 1, .position = position_, .ids = ids.data()}, sequences_);
+  engine_->blocks({.sequences = sequences_, .tokens = 1, .position = position_, .ids = ids.data()},
+                  sequences_);
   ++position_;
 }
 
@@ -325,28 +383,42 @@ std::span<const float> Session::feed(std::span<const int32_t> ids) {
 Encoded Session::encode(const EncoderBatch& batch) {
   const spec::ModelSpec& spec = model_->spec();
   if (spec.output != spec::ModelSpec::Output::hidden_and_pooled)
-    throw UnsupportedError(model_->packed().checkpoint().name, "is a language model and does not encode", "use an encoder (BERT)");
+    throw UnsupportedError(model_->packed().checkpoint().name,
+                           "is a language model and does not encode", "use an encoder (BERT)");
   const int64_t rows = batch.sequences * batch.tokens;
-  check(batch.sequences > 0 && batch.tokens > 0 && static_cast<int64_t>(batch.ids.size()) == rows, "ids do not fill the batch");
-  check(batch.token_types.empty() || static_cast<int64_t>(batch.token_types.size()) == rows, "token types do not fill the batch");
-  check(batch.visible.empty() || static_cast<int64_t>(batch.visible.size()) == rows, "the padding mask does not fill the batch");
+  check(batch.sequences > 0 && batch.tokens > 0 && static_cast<int64_t>(batch.ids.size()) == rows,
+        "ids do not fill the batch");
+  check(batch.token_types.empty() || static_cast<int64_t>(batch.token_types.size()) == rows,
+        "token types do not fill the batch");
+  check(batch.visible.empty() || static_cast<int64_t>(batch.visible.size()) == rows,
+        "the padding mask does not fill the batch");
   check_ids(batch.ids, spec.vocabulary);
   for (const int32_t t : batch.token_types)
     if (t < 0 || t >= std::max<int64_t>(spec.token_types, 1))
-      throw InputError("tokens", "token type " + std::to_string(t) + " is outside 0.." + std::to_string(std::max<int64_t>(spec.token_types, 1) - 1));
+      throw InputError("tokens", "token type " + std::to_string(t) + " is outside 0.." +
+                                     std::to_string(std::max<int64_t>(spec.token_types, 1) - 1));
   if (batch.tokens > max_tokens_)
-    throw InputError("tokens", "a sequence of " + std::to_string(batch.tokens) + " tokens is longer than the limit of " + std::to_string(max_tokens_), "shorten the text");
+    throw InputError("tokens",
+                     "a sequence of " + std::to_string(batch.tokens) +
+                         " tokens is longer than the limit of " + std::to_string(max_tokens_),
+                     "shorten the text");
   Engine& e = *engine_;
   const Program& program = e.program;
-  while (static_cast<int64_t>(e.pads.size()) < batch.sequences) e.pads.emplace_back(program.bidirectional, false);
+  while (static_cast<int64_t>(e.pads.size()) < batch.sequences)
+    e.pads.emplace_back(program.bidirectional, false);
   e.stop.throw_if_stopped();
-  const Engine::Batch b{.sequences = batch.sequences, .tokens = batch.tokens, .position = 0, .ids = batch.ids.data(),
-                        .token_types = batch.token_types.empty() ? nullptr : batch.token_types.data(),
-                        .visible = batch.visible.empty() ? nullptr : batch.visible.data()};
+  const Engine::Batch b{
+      .sequences = batch.sequences,
+      .tokens = batch.tokens,
+      .position = 0,
+      .ids = batch.ids.data(),
+      .token_types = batch.token_types.empty() ? nullptr : batch.token_types.data(),
+      .visible = batch.visible.empty() ? nullptr : batch.visible.data()};
   e.blocks(b, rows);
   const auto copy = [&](const Operand& from, int64_t count) {
     Matrix<float> out(count, from.width);
-    for (int64_t r = 0; r < count; ++r) std::copy_n(e.rows_of(from) + r * e.stride(from), from.width, out.row(r).data());
+    for (int64_t r = 0; r < count; ++r)
+      std::copy_n(e.rows_of(from) + r * e.stride(from), from.width, out.row(r).data());
     return out;
   };
   Encoded out;

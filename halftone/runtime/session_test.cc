@@ -17,7 +17,8 @@ using testing::fixture;
 std::vector<int32_t> some_ids(int64_t count, uint64_t seed = 1) {
   const CounterRng rng(seed);
   std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
+  for (int64_t i = 0; i < count; ++i)
+    ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
   return ids;
 }
 
@@ -31,7 +32,9 @@ TEST_P(EveryModel, PrefillEqualsDecodeTokenByTokenToTheBit) {
   const Matrix<float> prefill = all_logits(together, ids);
   for (size_t t = 0; t < ids.size(); ++t) {
     const auto row = one_by_one.feed(std::span(ids).subspan(t, 1));
-    ASSERT_EQ(std::vector<float>(row.begin(), row.end()), std::vector<float>(prefill.row(static_cast<int64_t>(t)).begin(), prefill.row(static_cast<int64_t>(t)).end()))
+    ASSERT_EQ(std::vector<float>(row.begin(), row.end()),
+              std::vector<float>(prefill.row(static_cast<int64_t>(t)).begin(),
+                                 prefill.row(static_cast<int64_t>(t)).end()))
         << "token " << t;
   }
 }
@@ -51,7 +54,8 @@ TEST_P(EveryModel, ThreadsDoNotChangeABit) {
 TEST_P(EveryModel, SequencesInLockstepGetTheBitsTheyGetAlone) {
   Bench bench;
   const auto model = bench.load(fixture("models/" + GetParam()));
-  const int64_t n = 11, length = std::min<int64_t>(model->context_length(), 24);  // past the rows that decode kernels take
+  const int64_t n = 11, length = std::min<int64_t>(model->context_length(),
+                                                   24);  // past the rows that decode kernels take
   Session lockstep(model, {.sequences = n}, bench.context);
   std::vector<std::vector<int32_t>> ids;
   for (int64_t s = 0; s < n; ++s) ids.push_back(some_ids(length, static_cast<uint64_t>(s)));
@@ -67,11 +71,15 @@ TEST_P(EveryModel, SequencesInLockstepGetTheBitsTheyGetAlone) {
     Session alone(model, {}, bench.context);
     const Matrix<float> wanted = all_logits(alone, ids[static_cast<size_t>(s)]);
     for (int64_t t = 0; t < length; ++t)
-      ASSERT_TRUE(std::equal(wanted.row(t).begin(), wanted.row(t).end(), rows[static_cast<size_t>(t)].begin() + s * model->vocabulary())) << s << " " << t;
+      ASSERT_TRUE(std::equal(wanted.row(t).begin(), wanted.row(t).end(),
+                             rows[static_cast<size_t>(t)].begin() + s * model->vocabulary()))
+          << s << " " << t;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, EveryModel, ::testing::Values("llama_gqa_untied", "llama_head_dim", "mistral_window", "gpt2_tiny"),
+INSTANTIATE_TEST_SUITE_P(Fixtures, EveryModel,
+                         ::testing::Values("llama_gqa_untied", "llama_head_dim", "mistral_window",
+                                           "gpt2_tiny"),
                          [](const auto& test) { return test.param; });
 
 TEST(Session, ResetStartsOver) {
@@ -99,7 +107,9 @@ TEST(Session, ALogitSourceStartsAnywhereAndEndsAtTheEnd) {
   int64_t position = 21;
   for (int64_t n = source.next(rows); n > 0; n = source.next(rows))
     for (int64_t i = 0; i < n; ++i, ++position)
-      ASSERT_TRUE(std::equal(all.row(position).begin(), all.row(position).end(), rows.begin() + i * model->vocabulary())) << position;
+      ASSERT_TRUE(std::equal(all.row(position).begin(), all.row(position).end(),
+                             rows.begin() + i * model->vocabulary()))
+          << position;
   EXPECT_EQ(position, 50);
   EXPECT_EQ(source.next(rows), 0);
 }
@@ -107,7 +117,8 @@ TEST(Session, ALogitSourceStartsAnywhereAndEndsAtTheEnd) {
 TEST(Generate, SamplingManyAtOnceIsSamplingEachAlone) {
   Bench bench;
   const auto model = bench.load(fixture("models/llama_gqa_untied"));
-  Session many(model, {.max_tokens = 20, .sequences = 3}, bench.context), one(model, {}, bench.context);
+  Session many(model, {.max_tokens = 20, .sequences = 3}, bench.context),
+      one(model, {}, bench.context);
   const SamplerOptions sampler{.temperature = 1, .seed = 9};
   const auto texts = sample_each(many, 5, 20, sampler);
   ASSERT_EQ(texts.size(), 3u);
@@ -135,12 +146,14 @@ TEST(Generate, StopsWhereItIsTold) {
   session.reset();
   const int32_t stop = free_run.tokens[4];
   const auto first = std::find(free_run.tokens.begin(), free_run.tokens.end(), stop);
-  const auto stopped = generate(session, prompt, {.max_new_tokens = 12, .sampler = {}, .stop_ids = {stop}});
+  const auto stopped =
+      generate(session, prompt, {.max_new_tokens = 12, .sampler = {}, .stop_ids = {stop}});
   EXPECT_EQ(stopped.reason, Stop::stop_id);
   EXPECT_EQ(stopped.tokens, std::vector<int32_t>(free_run.tokens.begin(), first));
   session.reset();
   int64_t seen = 0;
-  const auto called = generate(session, prompt, {.max_new_tokens = 12}, [&](int32_t) { return ++seen < 3; });
+  const auto called =
+      generate(session, prompt, {.max_new_tokens = 12}, [&](int32_t) { return ++seen < 3; });
   EXPECT_EQ(called.reason, Stop::callback);
   EXPECT_EQ(called.tokens.size(), 3u);
   Session small(model, {.max_tokens = 8}, bench.context);

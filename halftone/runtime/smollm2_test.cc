@@ -1,4 +1,5 @@
-// The default model against what transformers computes with it (tests/fixtures/smollm2), where ./setup has put it.
+// The default model against what transformers computes with it (tests/fixtures/smollm2), where
+// ./setup has put it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,7 +18,8 @@ using testing::Bench;
 using testing::fixture;
 using testing::Recorded;
 
-// Derived in tests/fixtures/smollm2/README.md for any float32 engine: 60 float32 outputs added to the stream, 5 sigma.
+// Derived in tests/fixtures/smollm2/README.md for any float32 engine: 60 float32 outputs added to
+// the stream, 5 sigma.
 constexpr double kTolerance = 7e-4;
 
 class SmolLM2 : public ::testing::Test {
@@ -41,24 +43,31 @@ TEST_F(SmolLM2, ExactModeGivesTheLogitsOfTransformers) {
   RuntimeLogits source(bench_.load("smollm2"), {}, bench_.context);
   for (const std::string prompt : {"prose", "code", "chat"}) {
     const auto ids = recorded.ids(prompt + ".ids"), top_ids = recorded.ids(prompt + ".top_ids");
-    const auto top = recorded.floats(prompt + ".top_logits_exact"), sums = recorded.floats(prompt + ".logsumexp_exact");
+    const auto top = recorded.floats(prompt + ".top_logits_exact"),
+               sums = recorded.floats(prompt + ".logsumexp_exact");
     const auto last = recorded.floats(prompt + ".last_logits");
     double worst = 0, worst_sum = 0, worst_last = 0;
     int64_t same_argmax = 0;
     source.each_row(ids, 0, [&](int64_t t, std::span<const float> row) {
       for (int64_t i = 0; i < 8; ++i) {
         const auto at = static_cast<size_t>(8 * t + i);
-        worst = std::max(worst, std::abs(static_cast<double>(row[static_cast<size_t>(top_ids[at])]) - static_cast<double>(top[at])));
+        worst =
+            std::max(worst, std::abs(static_cast<double>(row[static_cast<size_t>(top_ids[at])]) -
+                                     static_cast<double>(top[at])));
       }
-      worst_sum = std::max(worst_sum, std::abs(logsumexp(row) - static_cast<double>(sums[static_cast<size_t>(t)])));
-      same_argmax += std::max_element(row.begin(), row.end()) - row.begin() == top_ids[static_cast<size_t>(8 * t)];
-      if (t + 1 == static_cast<int64_t>(ids.size())) worst_last = testing::max_difference(row, last);
+      worst_sum = std::max(
+          worst_sum, std::abs(logsumexp(row) - static_cast<double>(sums[static_cast<size_t>(t)])));
+      same_argmax += std::max_element(row.begin(), row.end()) - row.begin() ==
+                     top_ids[static_cast<size_t>(8 * t)];
+      if (t + 1 == static_cast<int64_t>(ids.size()))
+        worst_last = testing::max_difference(row, last);
     });
     EXPECT_LE(worst, kTolerance) << prompt;
     EXPECT_LE(worst_sum, kTolerance) << prompt;
     EXPECT_LE(worst_last, 2 * kTolerance) << prompt;  // the recorded row is itself a float32 run
     EXPECT_EQ(same_argmax, static_cast<int64_t>(ids.size())) << prompt;
-    std::printf("%s: %zu tokens, logits within %.1e, logsumexp within %.1e, last row within %.1e\n", prompt.c_str(), ids.size(), worst, worst_sum, worst_last);
+    std::printf("%s: %zu tokens, logits within %.1e, logsumexp within %.1e, last row within %.1e\n",
+                prompt.c_str(), ids.size(), worst, worst_sum, worst_last);
   }
 }
 

@@ -1,4 +1,5 @@
-// Quantized models without files: a dense one, rounded to nearest as it is read. For tests and for timing.
+// Quantized models without files: a dense one, rounded to nearest as it is read. For tests and for
+// timing.
 #pragma once
 
 #include <algorithm>
@@ -11,14 +12,20 @@
 
 namespace halftone::runtime::testing {
 
-// A dense model whose linears are quantized when asked for, or dequantized again: simulated quantization.
+// A dense model whose linears are quantized when asked for, or dequantized again: simulated
+// quantization.
 class Quantized final : public pack::PackedModel {
  public:
   using Change = std::function<void(pack::DecoratedLinear&)>;
-  Quantized(std::shared_ptr<const pack::PackedModel> dense, const format::Format& format, bool simulated, Change change = {})
-      : dense_(std::move(dense)), format_(format), simulated_(simulated), change_(std::move(change)) {
+  Quantized(std::shared_ptr<const pack::PackedModel> dense, const format::Format& format,
+            bool simulated, Change change = {})
+      : dense_(std::move(dense)),
+        format_(format),
+        simulated_(simulated),
+        change_(std::move(change)) {
     for (const auto& ref : spec::linears(checkpoint().spec))
-      if (ref.linear().role != spec::Role::head) plan_.ports[{ref.op->name, format::Port::weight}] = format;
+      if (ref.linear().role != spec::Role::head)
+        plan_.ports[{ref.op->name, format::Port::weight}] = format;
   }
   const spec::Checkpoint& checkpoint() const override { return dense_->checkpoint(); }
   const format::Plan& plan() const override { return plan_; }

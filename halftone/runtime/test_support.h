@@ -1,4 +1,5 @@
-// What the runtime's tests share: a context with threads, models from tests/fixtures, recorded references.
+// What the runtime's tests share: a context with threads, models from tests/fixtures, recorded
+// references.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -33,7 +34,9 @@ struct Bench {
   std::vector<std::string> log;
 };
 
-inline std::string fixture(const std::string& name) { return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/" + name; }
+inline std::string fixture(const std::string& name) {
+  return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/" + name;
+}
 
 // The data folder, or empty with a skip to come.
 inline std::string data_folder() {
@@ -42,7 +45,8 @@ inline std::string data_folder() {
 }
 
 struct Recorded {
-  explicit Recorded(const std::string& path, const Context& context) : file(files::open_safetensors(path, context)) {}
+  explicit Recorded(const std::string& path, const Context& context)
+      : file(files::open_safetensors(path, context)) {}
   std::vector<float> floats(const std::string& name) const {
     const HostTensor t = to_f32(file->read(name));
     return {t.as<float>().begin(), t.as<float>().end()};
@@ -70,7 +74,8 @@ inline Matrix<float> all_logits(Session& session, std::span<const int32_t> ids) 
 inline double max_difference(std::span<const float> a, std::span<const float> b) {
   EXPECT_EQ(a.size(), b.size());
   double worst = 0;
-  for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  for (size_t i = 0; i < a.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
   return worst;
 }
 

@@ -13,11 +13,14 @@ using kernel::kTileCols;
 using kernel::TiledWeights;
 
 kernel::Store store_of(DType dtype) {
-  return dtype == DType::f16 ? kernel::Store::f16 : dtype == DType::bf16 ? kernel::Store::bf16 : kernel::Store::f32;
+  return dtype == DType::f16    ? kernel::Store::f16
+         : dtype == DType::bf16 ? kernel::Store::bf16
+                                : kernel::Store::f32;
 }
 
-// Kernels want groups that are runs of a multiple of 32 columns. Where groups are scattered (act-order) or of another size, columns
-// are gathered by group, each group padded with zero columns to one common size.
+// Kernels want groups that are runs of a multiple of 32 columns. Where groups are scattered
+// (act-order) or of another size, columns are gathered by group, each group padded with zero
+// columns to one common size.
 struct Gathered {
   std::vector<int32_t> columns;  // position -> column or -1; empty: nothing to do
   int64_t group = 0;             // of the gathered order; 0: one scale per row
@@ -28,14 +31,18 @@ Gathered gather_for(const format::Codes& c) {
   const bool plain = c.column_group.empty();
   if (plain && c.format.group % kTileCols == 0) return {.columns = {}, .group = c.format.group};
   std::vector<std::vector<int32_t>> members(static_cast<size_t>(c.groups()));
-  for (int64_t k = 0; k < c.cols; ++k) members[static_cast<size_t>(c.group_of(k))].push_back(static_cast<int32_t>(k));
+  for (int64_t k = 0; k < c.cols; ++k)
+    members[static_cast<size_t>(c.group_of(k))].push_back(static_cast<int32_t>(k));
   size_t largest = 1;
   for (const auto& m : members) largest = std::max(largest, m.size());
-  const auto size = static_cast<size_t>((static_cast<int64_t>(largest) + kTileCols - 1) / kTileCols * kTileCols);
+  const auto size =
+      static_cast<size_t>((static_cast<int64_t>(largest) + kTileCols - 1) / kTileCols * kTileCols);
   Gathered out;
   out.group = static_cast<int64_t>(size);
   out.columns.assign(size * members.size(), -1);
-  for (size_t g = 0; g < members.size(); ++g) std::copy(members[g].begin(), members[g].end(), out.columns.begin() + static_cast<std::ptrdiff_t>(g * size));
+  for (size_t g = 0; g < members.size(); ++g)
+    std::copy(members[g].begin(), members[g].end(),
+              out.columns.begin() + static_cast<std::ptrdiff_t>(g * size));
   // The last group needs no padding behind it.
   const size_t tail = (members.size() - 1) * size + members.back().size();
   out.columns.resize(std::max<size_t>(tail, 1));
@@ -43,10 +50,12 @@ Gathered gather_for(const format::Codes& c) {
 }
 
 bool fits_f16(const std::vector<float>& scales) {
-  return std::all_of(scales.begin(), scales.end(), [](float s) { return f16_to_f32(f32_to_f16(s)) == s; });
+  return std::all_of(scales.begin(), scales.end(),
+                     [](float s) { return f16_to_f32(f32_to_f16(s)) == s; });
 }
 
-TiledLinear tile_codes(const pack::DecoratedLinear& linear, const LoadOptions& options, const Context& context) {
+TiledLinear tile_codes(const pack::DecoratedLinear& linear, const LoadOptions& options,
+                       const Context& context) {
   const format::Codes& c = linear.codes();
   const Gathered gathered = gather_for(c);
   const auto& columns = gathered.columns;
@@ -59,12 +68,14 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, const LoadOptions& o
   spec.scales = fits_f16(c.scales) ? kernel::ScaleType::f16 : kernel::ScaleType::f32;
   spec.zeros = !c.zeros.empty();
   spec.zero = 1 << (c.format.bits - 1);
-  const auto fill = [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales, std::span<uint8_t> zeros) {
+  const auto fill = [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales,
+                        std::span<uint8_t> zeros) {
     const uint8_t* row = c.codes.data() + n * c.cols;
     if (columns.empty()) {
       std::copy_n(row, c.cols, codes.data());
     } else {
-      for (size_t i = 0; i < columns.size(); ++i) codes[i] = columns[i] < 0 ? uint8_t{0} : row[columns[i]];
+      for (size_t i = 0; i < columns.size(); ++i)
+        codes[i] = columns[i] < 0 ? uint8_t{0} : row[columns[i]];
     }
     for (int64_t g = 0; g < groups; ++g) {
       scales[static_cast<size_t>(g)] = c.scale(n, g);
@@ -75,7 +86,9 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, const LoadOptions& o
   out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, context.pool));
   const kernel::Tiles& view = out.weights->view();
   if (options.numerics == Numerics::int8) {
-    const int64_t block = options.activation_block != 0 ? options.activation_block : c.format.bits <= 4 ? 64 : 32;
+    const int64_t block = options.activation_block != 0 ? options.activation_block
+                          : c.format.bits <= 4          ? 64
+                                                        : 32;
     out.preparation.plan = kernel::plan_int8(view, block);
   } else {
     out.preparation.plan = kernel::plan_float(view);
@@ -86,7 +99,8 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, const LoadOptions& o
 
 }  // namespace
 
-TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& options, const Context& context) {
+TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& options,
+                        const Context& context) {
   TiledLinear out;
   if (linear.quantized()) {
     out = tile_codes(linear, options, context);
@@ -96,7 +110,8 @@ TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& 
     const auto fill = [&](int64_t n, std::span<std::byte> row) {
       std::memcpy(row.data(), w.bytes().data() + n * row_bytes, static_cast<size_t>(row_bytes));
     };
-    out.weights = std::make_shared<TiledWeights>(TiledWeights::from_dense(linear.out, linear.in, store_of(w.dtype()), fill, context.pool));
+    out.weights = std::make_shared<TiledWeights>(
+        TiledWeights::from_dense(linear.out, linear.in, store_of(w.dtype()), fill, context.pool));
     out.preparation.plan = kernel::plan_float(out.weights->view());
   }
   out.preparation.transform.scale = linear.input_scale;
@@ -104,18 +119,23 @@ TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& 
   return out;
 }
 
-TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op, const LoadOptions& options, const Context& context) {
+TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
+                        const LoadOptions& options, const Context& context) {
   const auto& params = std::get<spec::Linear>(op.params);
   const auto& tensors = packed.checkpoint().tensors;
   const std::string& name = params.weight.name;
   const files::TensorInfo* info = tensors->find(name);
-  const bool plain = packed.plan().find(op.name, format::Port::weight) == nullptr && !params.weight.transposed && info != nullptr &&
-                     (info->dtype == DType::f32 || info->dtype == DType::f16 || info->dtype == DType::bf16) &&
-                     info->shape == Shape{params.out, params.in};
-  // Dense weights go from the mapped file into tiles without a copy in between. What is not mapped as it is (blocks of GGUF) is read
-  // whole, but for the head, the one tensor that is large beside the rest.
+  const bool plain =
+      packed.plan().find(op.name, format::Port::weight) == nullptr && !params.weight.transposed &&
+      info != nullptr &&
+      (info->dtype == DType::f32 || info->dtype == DType::f16 || info->dtype == DType::bf16) &&
+      info->shape == Shape{params.out, params.in};
+  // Dense weights go from the mapped file into tiles without a copy in between. What is not mapped
+  // as it is (blocks of GGUF) is read whole, but for the head, the one tensor that is large beside
+  // the rest.
   const auto mapped = plain ? stored_as_read(*tensors, *info) : std::span<const std::byte>();
-  if (!plain || (mapped.empty() && params.role != spec::Role::head)) return tile_linear(packed.linear(op), options, context);
+  if (!plain || (mapped.empty() && params.role != spec::Role::head))
+    return tile_linear(packed.linear(op), options, context);
   TiledLinear out;
   const int64_t row_bytes = params.in * dtype_bytes(info->dtype);
   const auto fill = [&](int64_t n, std::span<std::byte> row) {
@@ -126,7 +146,8 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op, con
       std::memcpy(row.data(), values.bytes().data(), static_cast<size_t>(row_bytes));
     }
   };
-  out.weights = std::make_shared<TiledWeights>(TiledWeights::from_dense(params.out, params.in, store_of(info->dtype), fill, context.pool));
+  out.weights = std::make_shared<TiledWeights>(
+      TiledWeights::from_dense(params.out, params.in, store_of(info->dtype), fill, context.pool));
   out.preparation.plan = kernel::plan_float(out.weights->view());
   if (params.bias) {
     const HostTensor bias = to_f32(packed.tensor(*params.bias));

@@ -11,10 +11,12 @@
 namespace halftone::spec {
 namespace {
 
-// Presents tensors under the spec's names where a checkpoint carries a prefix that the spec does not, or drops one.
+// Presents tensors under the spec's names where a checkpoint carries a prefix that the spec does
+// not, or drops one.
 class Renamed : public files::TensorSource {
  public:
-  Renamed(std::shared_ptr<const files::TensorSource> inner, std::map<std::string, std::string> to_inner)
+  Renamed(std::shared_ptr<const files::TensorSource> inner,
+          std::map<std::string, std::string> to_inner)
       : inner_(std::move(inner)), to_inner_(std::move(to_inner)) {
     for (const auto& [outer, name] : to_inner_) {
       files::TensorInfo info = *inner_->find(name);
@@ -32,7 +34,9 @@ class Renamed : public files::TensorSource {
   HostTensor read_rows(const std::string& name, int64_t begin, int64_t end) const override {
     return inner_->read_rows(inner_name(name), begin, end);
   }
-  std::span<const std::byte> mapped(const std::string& name) const override { return inner_->mapped(inner_name(name)); }
+  std::span<const std::byte> mapped(const std::string& name) const override {
+    return inner_->mapped(inner_name(name));
+  }
 
  private:
   const std::string& inner_name(const std::string& name) const {
@@ -44,14 +48,16 @@ class Renamed : public files::TensorSource {
   std::vector<files::TensorInfo> infos_;
 };
 
-std::shared_ptr<const files::TensorSource> under_spec_names(std::shared_ptr<const files::TensorSource> source, const Family& family) {
+std::shared_ptr<const files::TensorSource> under_spec_names(
+    std::shared_ptr<const files::TensorSource> source, const Family& family) {
   std::map<std::string, std::string> names;
   bool changed = false;
   for (const auto& info : source->tensors()) {
     std::string outer = info.name;
     for (const std::string& prefix : family.prefixes) {
       // The spec writes GPT-2 with its prefix and BERT without; files come in both forms.
-      if (family.spec_has_prefix && !outer.starts_with(prefix) && outer != "lm_head.weight") outer = prefix + outer;
+      if (family.spec_has_prefix && !outer.starts_with(prefix) && outer != "lm_head.weight")
+        outer = prefix + outer;
       if (!family.spec_has_prefix && outer.starts_with(prefix)) outer = outer.substr(prefix.size());
     }
     changed |= outer != info.name;
@@ -61,7 +67,8 @@ std::shared_ptr<const files::TensorSource> under_spec_names(std::shared_ptr<cons
   return std::make_shared<Renamed>(std::move(source), std::move(names));
 }
 
-// Every tensor of the spec is there, in its shape. A quantized folder keeps some linears in other tensors: pack/ checks those.
+// Every tensor of the spec is there, in its shape. A quantized folder keeps some linears in other
+// tensors: pack/ checks those.
 void check_tensors(const Checkpoint& checkpoint) {
   for (const TensorRef& ref : tensors(checkpoint.spec)) {
     const files::TensorInfo* info = checkpoint.tensors->find(ref.name);
@@ -70,12 +77,13 @@ void check_tensors(const Checkpoint& checkpoint) {
       std::vector<std::string> names;
       for (const auto& other : checkpoint.tensors->tensors()) names.push_back(other.name);
       const auto near = nearest_name(ref.name, names);
-      throw FileError(Code::missing, checkpoint.path, "tensor " + quote(ref.name) + " is missing", {},
-                      near ? "the nearest name there is " + quote(*near) : "");
+      throw FileError(Code::missing, checkpoint.path, "tensor " + quote(ref.name) + " is missing",
+                      {}, near ? "the nearest name there is " + quote(*near) : "");
     }
     if (info->shape != ref.shape && !checkpoint.quantized)
       throw FileError(Code::mismatch, info->file,
-                      "tensor " + quote(ref.name) + " has shape " + to_string(info->shape) + ", config.json says " + to_string(ref.shape));
+                      "tensor " + quote(ref.name) + " has shape " + to_string(info->shape) +
+                          ", config.json says " + to_string(ref.shape));
   }
 }
 
@@ -97,9 +105,12 @@ Checkpoint open_folder(const std::string& model, const std::string& path, const 
   const std::string config_path = join_path(path, "config.json");
   checkpoint.quantized = quantization_of(checkpoint.config) != nullptr;
   // GPTQ's older side file, for folders whose config.json says nothing.
-  if (const std::string side = join_path(path, "quantize_config.json"); !checkpoint.quantized && context.env->stat(side)) {
-    checkpoint.config["quantization_config"] = parse_json(context.env->read_text(side, context.limits.header_json_bytes), side, context.limits);
-    if (checkpoint.config["quantization_config"].is_object()) checkpoint.config["quantization_config"].emplace("quant_method", "gptq");
+  if (const std::string side = join_path(path, "quantize_config.json");
+      !checkpoint.quantized && context.env->stat(side)) {
+    checkpoint.config["quantization_config"] = parse_json(
+        context.env->read_text(side, context.limits.header_json_bytes), side, context.limits);
+    if (checkpoint.config["quantization_config"].is_object())
+      checkpoint.config["quantization_config"].emplace("quant_method", "gptq");
     checkpoint.quantized = true;
   }
   const auto& family = family_for(checkpoint.config, config_path);
@@ -116,7 +127,8 @@ Checkpoint open_folder(const std::string& model, const std::string& path, const 
 Checkpoint open_checkpoint(const std::string& model, const Context& context) {
   const std::string path = resolve_model(model, context);
   const auto info = context.env->stat(path);
-  if (info && info->is_directory && context.env->stat(join_path(path, "config.json"))) return open_folder(model, path, context);
+  if (info && info->is_directory && context.env->stat(join_path(path, "config.json")))
+    return open_folder(model, path, context);
   return open_gguf(model, path, context);
 }
 

@@ -19,7 +19,8 @@ const Named<Family>& family_for(const Json& json, const std::string& path) {
   if (config.has("architectures")) {
     const Json& list = json.at("architectures");
     if (!list.is_array() || list.size() != 1 || !list[0].is_string())
-      config.fail(Code::type, "architectures", "is " + quote(list.dump()) + ", wanted a list of one name");
+      config.fail(Code::type, "architectures",
+                  "is " + quote(list.dump()) + ", wanted a list of one name");
     asked = list[0].get<std::string>();
     for (const auto& row : entries())
       if (holds(row.entry.architectures, asked)) return row;
@@ -30,7 +31,8 @@ const Named<Family>& family_for(const Json& json, const std::string& path) {
   }
   std::string known;
   for (const auto& row : entries())
-    for (const std::string& name : row.entry.architectures) known += (known.empty() ? "" : ", ") + name;
+    for (const std::string& name : row.entry.architectures)
+      known += (known.empty() ? "" : ", ") + name;
   throw UnsupportedError(path, "architecture " + quote(asked) + " is not known", "known: " + known);
 }
 

@@ -1,4 +1,5 @@
-// A family file assembles ops and names their tensors. One file each, one function: `Family llama();`.
+// A family file assembles ops and names their tensors. One file each, one function: `Family
+// llama();`.
 #pragma once
 
 #include <functional>
@@ -20,24 +21,26 @@ namespace halftone::spec {
 
 // Where GGUF keeps a Hugging Face tensor, and what was done to it on the way in.
 struct GgufTensor {
-  std::string name;                  // "blk.0.attn_q.weight"
+  std::string name;  // "blk.0.attn_q.weight"
   enum class Undo : uint8_t { none, unpermute_rope, transpose } undo = Undo::none;
-  int64_t heads = 0;                 // for unpermute_rope: heads of q, kv heads of k
+  int64_t heads = 0;  // for unpermute_rope: heads of q, kv heads of k
 };
 
 struct Family {
   std::string summary;
-  std::vector<std::string> architectures;       // config.json "architectures": "LlamaForCausalLM"
-  std::vector<std::string> model_types;         // config.json "model_type", when architectures is absent
+  std::vector<std::string> architectures;  // config.json "architectures": "LlamaForCausalLM"
+  std::vector<std::string> model_types;    // config.json "model_type", when architectures is absent
   std::vector<std::string> gguf_architectures;  // general.architecture
-  // Module prefixes that some checkpoints carry and others drop ("transformer.", "bert."): a tensor is found either way.
+  // Module prefixes that some checkpoints carry and others drop ("transformer.", "bert."): a tensor
+  // is found either way.
   std::vector<std::string> prefixes;
   bool spec_has_prefix = false;  // which of the two forms the spec's names have
   // config.json -> ops. FileError naming `path` for every value that is missing or makes no sense.
   std::function<ModelSpec(const Json& config, const std::string& path)> assemble;
   // GGUF metadata -> the config.json it stands for.
   std::function<Json(const files::GgufFile& file)> config_from_gguf;
-  std::function<std::optional<GgufTensor>(const std::string& hf_name, const Json& config)> gguf_tensor;
+  std::function<std::optional<GgufTensor>(const std::string& hf_name, const Json& config)>
+      gguf_tensor;
 };
 
 std::span<const Named<Family>> entries();  // generated from spec/family/*.cc

@@ -14,7 +14,8 @@ struct Use {
   size_t input;
 };
 
-// Follows the channels of one value forward. `channel[k]` = factor that scales column k of the value; -1 = none.
+// Follows the channels of one value forward. `channel[k]` = factor that scales column k of the
+// value; -1 = none.
 class Tracer {
  public:
   explicit Tracer(const Segment& segment) : segment_(segment) {
@@ -23,7 +24,8 @@ class Tracer {
   }
 
   // False when some use cannot absorb the scale.
-  bool trace(int32_t value, const std::vector<int64_t>& channel, std::vector<Fold::Consumer>& consumers) const {
+  bool trace(int32_t value, const std::vector<int64_t>& channel,
+             std::vector<Fold::Consumer>& consumers) const {
     const auto it = uses_.find(value);
     if (it == uses_.end()) return false;  // the segment's output: leaves our sight
     if (value == segment_.ops.back().out) return false;
@@ -33,7 +35,8 @@ class Tracer {
   }
 
  private:
-  bool pass(const Use& use, const std::vector<int64_t>& channel, std::vector<Fold::Consumer>& consumers) const {
+  bool pass(const Use& use, const std::vector<int64_t>& channel,
+            std::vector<Fold::Consumer>& consumers) const {
     const Op& op = *use.op;
     if (std::holds_alternative<Linear>(op.params)) {
       consumers.push_back({op.name, channel});
@@ -46,7 +49,8 @@ class Tracer {
     }
     if (const auto* attention = std::get_if<Attention>(&op.params)) {
       // Only values pass linearly; query heads of one kv head read the same channels.
-      if (use.input != 2 || op.in[0].value == op.in[2].value || op.in[1].value == op.in[2].value) return false;
+      if (use.input != 2 || op.in[0].value == op.in[2].value || op.in[1].value == op.in[2].value)
+        return false;
       const View& view = op.in[2];
       const int64_t stride = view.head_stride ? view.head_stride : attention->head_dim;
       std::vector<int64_t> out;
@@ -57,7 +61,8 @@ class Tracer {
       }
       return trace(op.out, out, consumers);
     }
-    // Activations stop it: relu would pass positive factors, and a part that wants that asks for it by name.
+    // Activations stop it: relu would pass positive factors, and a part that wants that asks for it
+    // by name.
     return false;
   }
 
@@ -71,7 +76,8 @@ int64_t width_before(const Segment& block, const Op& op, int64_t stream_width) {
   if (value == 0) return stream_width;
   const Op& maker = block.ops[static_cast<size_t>(value - 1)];
   if (const auto* linear = std::get_if<Linear>(&maker.params)) return linear->out;
-  if (const auto* attention = std::get_if<Attention>(&maker.params)) return attention->heads * attention->head_dim;
+  if (const auto* attention = std::get_if<Attention>(&maker.params))
+    return attention->heads * attention->head_dim;
   return width_before(block, maker, stream_width);
 }
 
@@ -91,7 +97,8 @@ std::vector<Fold> fold_graph(const ModelSpec& spec) {
     for (const Op& op : block.ops) {
       Fold fold;
       if (const auto* norm = std::get_if<Norm>(&op.params)) {
-        // Without a weight there is nowhere to put the factor; over slices of a wider value one weight serves many channels.
+        // Without a weight there is nowhere to put the factor; over slices of a wider value one
+        // weight serves many channels.
         if (!norm->weight || norm->width != width_before(block, op, spec.width)) continue;
         fold.producer_is_norm = true;
         fold.channels = norm->width;

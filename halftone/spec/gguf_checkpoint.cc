@@ -15,18 +15,25 @@ namespace {
 // GGUF tensors under Hugging Face names, laid out as Hugging Face does.
 class GgufAsHf : public files::TensorSource {
  public:
-  GgufAsHf(std::shared_ptr<const files::TensorSource> inner, const Family& family, const Json& config, const ModelSpec& model, const std::string& path)
+  GgufAsHf(std::shared_ptr<const files::TensorSource> inner, const Family& family,
+           const Json& config, const ModelSpec& model, const std::string& path)
       : inner_(std::move(inner)) {
     for (const TensorRef& ref : spec::tensors(model)) {
       const auto place = family.gguf_tensor(ref.name, config);
-      if (!place) throw FileError(Code::missing, path, "the family does not know where GGUF keeps " + quote(ref.name));
+      if (!place)
+        throw FileError(Code::missing, path,
+                        "the family does not know where GGUF keeps " + quote(ref.name));
       const files::TensorInfo* found = inner_->find(place->name);
-      if (found == nullptr) throw FileError(Code::missing, path, "tensor " + quote(place->name) + " is missing");
+      if (found == nullptr)
+        throw FileError(Code::missing, path, "tensor " + quote(place->name) + " is missing");
       files::TensorInfo info = *found;
       info.name = ref.name;
-      if (place->undo == GgufTensor::Undo::transpose && info.shape.size() == 2) std::swap(info.shape[0], info.shape[1]);
+      if (place->undo == GgufTensor::Undo::transpose && info.shape.size() == 2)
+        std::swap(info.shape[0], info.shape[1]);
       if (info.shape != ref.shape)
-        throw FileError(Code::mismatch, path, "tensor " + quote(place->name) + " has shape " + to_string(info.shape) + ", the metadata says " + to_string(ref.shape));
+        throw FileError(Code::mismatch, path,
+                        "tensor " + quote(place->name) + " has shape " + to_string(info.shape) +
+                            ", the metadata says " + to_string(ref.shape));
       infos_.push_back(std::move(info));
       places_.push_back(*place);
     }
@@ -41,7 +48,8 @@ class GgufAsHf : public files::TensorSource {
     const GgufTensor& place = place_of(name);
     HostTensor raw = inner_->read(place.name);
     if (place.undo == GgufTensor::Undo::none) return raw;
-    return place.undo == GgufTensor::Undo::transpose ? transposed(raw) : unpermuted(raw, place.heads);
+    return place.undo == GgufTensor::Undo::transpose ? transposed(raw)
+                                                     : unpermuted(raw, place.heads);
   }
   HostTensor read_rows(const std::string& name, int64_t begin, int64_t end) const override {
     const GgufTensor& place = place_of(name);
@@ -51,7 +59,8 @@ class GgufAsHf : public files::TensorSource {
     const size_t row = whole.bytes().size() / static_cast<size_t>(shape[0]);
     shape[0] = end - begin;
     HostTensor out(whole.dtype(), shape);
-    std::copy_n(whole.bytes().data() + row * static_cast<size_t>(begin), out.bytes().size(), out.bytes().data());
+    std::copy_n(whole.bytes().data() + row * static_cast<size_t>(begin), out.bytes().size(),
+                out.bytes().data());
     return out;
   }
   std::span<const std::byte> mapped(const std::string& name) const override {
@@ -78,7 +87,8 @@ class GgufAsHf : public files::TensorSource {
     HostTensor out(in.dtype(), {cols, rows});
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < cols; ++c)
-        std::copy_n(in.bytes().data() + static_cast<size_t>(r * cols + c) * size, size, out.bytes().data() + static_cast<size_t>(c * rows + r) * size);
+        std::copy_n(in.bytes().data() + static_cast<size_t>(r * cols + c) * size, size,
+                    out.bytes().data() + static_cast<size_t>(c * rows + r) * size);
     return out;
   }
   // GGUF row h*hd + 2i + j is Hugging Face row h*hd + j*(hd/2) + i.
@@ -108,21 +118,26 @@ const Named<Family>& family_of(const files::GgufFile& file) {
       known += (known.empty() ? "" : ", ") + name;
     }
   }
-  throw UnsupportedError(file.path, "GGUF architecture " + quote(architecture) + " is not known", "known: " + known);
+  throw UnsupportedError(file.path, "GGUF architecture " + quote(architecture) + " is not known",
+                         "known: " + known);
 }
 
 // Factor of frequency i of n by LLaMA 3's rule (Dubey et al. 2024, and transformers' "llama3").
-double llama3_factor(double theta, size_t i, size_t n, double factor, double low, double high, double original) {
-  const double wavelength = 2 * std::numbers::pi * std::pow(theta, static_cast<double>(i) / static_cast<double>(n));
+double llama3_factor(double theta, size_t i, size_t n, double factor, double low, double high,
+                     double original) {
+  const double wavelength =
+      2 * std::numbers::pi * std::pow(theta, static_cast<double>(i) / static_cast<double>(n));
   if (wavelength > original / low) return factor;
   if (wavelength < original / high) return 1;
   const double smooth = (original / wavelength - low) / (high - low);
   return 1 / ((1 - smooth) / factor + smooth);
 }
 
-// LLaMA 3 in GGUF keeps its rope scaling as a tensor of factors. config.json wants the rule's parameters, so those are looked for that
-// reproduce the factors: the context lengths of training are powers of two, the limits 1 and 4 (others for safety).
-void add_rope_factors(const files::GgufFile& file, const files::TensorSource& tensors, Json& config) {
+// LLaMA 3 in GGUF keeps its rope scaling as a tensor of factors. config.json wants the rule's
+// parameters, so those are looked for that reproduce the factors: the context lengths of training
+// are powers of two, the limits 1 and 4 (others for safety).
+void add_rope_factors(const files::GgufFile& file, const files::TensorSource& tensors,
+                      Json& config) {
   if (file.find_tensor("rope_freqs.weight") == nullptr) return;
   const HostTensor stored = to_f32(tensors.read("rope_freqs.weight"));
   const auto given = stored.as<float>();
@@ -139,12 +154,17 @@ void add_rope_factors(const files::GgufFile& file, const files::TensorSource& te
   for (const double high : {4.0, 2.0, 8.0, 16.0, 32.0}) {
     for (double original = 16; original <= 1 << 20; original *= 2) {
       if (!fits(1, high, original)) continue;
-      config["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", factor}, {"low_freq_factor", 1.0}, {"high_freq_factor", high},
-                                {"original_max_position_embeddings", static_cast<int64_t>(original)}};
+      config["rope_scaling"] = {
+          {"rope_type", "llama3"},
+          {"factor", factor},
+          {"low_freq_factor", 1.0},
+          {"high_freq_factor", high},
+          {"original_max_position_embeddings", static_cast<int64_t>(original)}};
       return;
     }
   }
-  throw UnsupportedError(file.path, "its rope_freqs do not follow LLaMA 3's rule", "use the Hugging Face folder of the model");
+  throw UnsupportedError(file.path, "its rope_freqs do not follow LLaMA 3's rule",
+                         "use the Hugging Face folder of the model");
 }
 
 }  // namespace
@@ -154,7 +174,8 @@ Checkpoint open_gguf(const std::string& model, const std::string& path, const Co
   checkpoint.name = model;
   const files::WeightFiles weights = files::find_weights(path, context);
   if (weights.kind != files::WeightFiles::Kind::gguf)
-    throw FileError(Code::missing, path, "has no config.json", {}, "give a Hugging Face folder or a .gguf file");
+    throw FileError(Code::missing, path, "has no config.json", {},
+                    "give a Hugging Face folder or a .gguf file");
   checkpoint.gguf = files::open_gguf(weights.path, context);
   checkpoint.path = checkpoint.gguf->path;
   const auto& family = family_of(*checkpoint.gguf);
@@ -164,7 +185,8 @@ Checkpoint open_gguf(const std::string& model, const std::string& path, const Co
   checkpoint.spec = family.entry.assemble(checkpoint.config, checkpoint.path);
   checkpoint.spec.family = family.name;
   validate(checkpoint.spec, checkpoint.path);
-  checkpoint.tensors = std::make_shared<GgufAsHf>(raw, family.entry, checkpoint.config, checkpoint.spec, checkpoint.path);
+  checkpoint.tensors = std::make_shared<GgufAsHf>(raw, family.entry, checkpoint.config,
+                                                  checkpoint.spec, checkpoint.path);
   return checkpoint;
 }
 

@@ -23,7 +23,8 @@ int64_t GgufArchitecture::integer(std::string_view key, std::optional<int64_t> a
     const std::vector<int64_t> all = file_.integers(name);
     if (all.empty()) throw FileError(Code::value, path(), name + " is an empty list");
     if (std::any_of(all.begin(), all.end(), [&](int64_t x) { return x != all.front(); }))
-      throw UnsupportedError(path(), name + " differs from layer to layer", "models with one value for all layers work");
+      throw UnsupportedError(path(), name + " differs from layer to layer",
+                             "models with one value for all layers work");
     return all.front();
   }
   return file_.integer(name, 0, kMaxInteger, absent);
@@ -33,19 +34,28 @@ double GgufArchitecture::number(std::string_view key, std::optional<double> abse
   if (!has(key) && absent) return *absent;
   // The file holds 1e-5 as an f32; config.json should say 1e-05, not 9.99999974e-06.
   char digits[32];
-  const auto end = std::to_chars(digits, digits + sizeof(digits), static_cast<float>(file_.number(key_of(key)))).ptr;
+  const auto end =
+      std::to_chars(digits, digits + sizeof(digits), static_cast<float>(file_.number(key_of(key))))
+          .ptr;
   double value = 0;
   std::from_chars(digits, end, value);
   return value;
 }
 
-std::string GgufArchitecture::text(std::string_view key, std::optional<std::string> absent) const { return file_.text(key_of(key), absent); }
-bool GgufArchitecture::boolean(std::string_view key, std::optional<bool> absent) const { return file_.boolean(key_of(key), absent); }
+std::string GgufArchitecture::text(std::string_view key, std::optional<std::string> absent) const {
+  return file_.text(key_of(key), absent);
+}
+bool GgufArchitecture::boolean(std::string_view key, std::optional<bool> absent) const {
+  return file_.boolean(key_of(key), absent);
+}
 
 int64_t GgufArchitecture::rows(const std::string& tensor, int64_t absent) const {
   const files::GgufTensor* found = file_.find_tensor(tensor);
   if (found == nullptr) return absent;
-  if (found->shape.size() != 2) throw FileError(Code::mismatch, path(), "tensor " + quote(tensor) + " has shape " + to_string(found->shape) + ", wanted a matrix");
+  if (found->shape.size() != 2)
+    throw FileError(
+        Code::mismatch, path(),
+        "tensor " + quote(tensor) + " has shape " + to_string(found->shape) + ", wanted a matrix");
   return found->shape[0];
 }
 
@@ -55,11 +65,15 @@ int64_t GgufArchitecture::vocabulary() const {
   return count;
 }
 
-bool GgufArchitecture::has_tensor(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
+bool GgufArchitecture::has_tensor(const std::string& name) const {
+  return file_.find_tensor(name) != nullptr;
+}
 
 void GgufArchitecture::special_ids(Json& config) const {
   static constexpr std::pair<std::string_view, std::string_view> kIds[] = {
-      {"tokenizer.ggml.bos_token_id", "bos_token_id"}, {"tokenizer.ggml.eos_token_id", "eos_token_id"}, {"tokenizer.ggml.padding_token_id", "pad_token_id"}};
+      {"tokenizer.ggml.bos_token_id", "bos_token_id"},
+      {"tokenizer.ggml.eos_token_id", "eos_token_id"},
+      {"tokenizer.ggml.padding_token_id", "pad_token_id"}};
   for (const auto& [gguf, hf] : kIds)
     if (file_.has(gguf)) config[std::string(hf)] = file_.integer(gguf, 0, 1ll << 31);
 }

@@ -9,7 +9,6 @@
 
 #include "halftone/base/json.h"
 
-
 namespace halftone::files {
 struct GgufFile;
 }
@@ -20,15 +19,17 @@ class GgufArchitecture {
  public:
   explicit GgufArchitecture(const files::GgufFile& file);
   bool has(std::string_view key) const;
-  // E_MISSING without a default, E_TYPE for another type. Arrays are taken when all elements are equal (one value per layer).
+  // E_MISSING without a default, E_TYPE for another type. Arrays are taken when all elements are
+  // equal (one value per layer).
   int64_t integer(std::string_view key, std::optional<int64_t> absent = {}) const;
-  double number(std::string_view key, std::optional<double> absent = {}) const;  // shortest decimal of the f32 in the file
+  double number(std::string_view key, std::optional<double> absent = {})
+      const;  // shortest decimal of the f32 in the file
   std::string text(std::string_view key, std::optional<std::string> absent = {}) const;
   bool boolean(std::string_view key, std::optional<bool> absent = {}) const;
-  int64_t vocabulary() const;                       // rows of token_embd.weight
+  int64_t vocabulary() const;  // rows of token_embd.weight
   int64_t rows(const std::string& tensor, int64_t absent) const;
   bool has_tensor(const std::string& name) const;
-  void special_ids(Json& config) const;             // bos_token_id, eos_token_id, pad_token_id where given
+  void special_ids(Json& config) const;  // bos_token_id, eos_token_id, pad_token_id where given
   const std::string& path() const;
 
  private:

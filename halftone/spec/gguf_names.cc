@@ -18,7 +18,9 @@ std::optional<GgufNames::Found> GgufNames::find(const std::string& hf_tensor) co
   const auto end = module.find('.', block_prefix.size());
   if (end == std::string::npos) return std::nullopt;
   const std::string index = module.substr(block_prefix.size(), end - block_prefix.size());
-  if (index.empty() || !std::all_of(index.begin(), index.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::nullopt;
+  if (index.empty() ||
+      !std::all_of(index.begin(), index.end(), [](char c) { return c >= '0' && c <= '9'; }))
+    return std::nullopt;
   const std::string* gguf = look_up(block, std::string_view(module).substr(end + 1));
   if (gguf == nullptr) return std::nullopt;
   return Found{"blk." + index + "." + *gguf + suffix, *gguf, true};

@@ -16,13 +16,15 @@ std::string environment(const char* name) {
 
 std::string cache_folder() {
   if (const std::string own = environment("HALFTONE_CACHE"); !own.empty()) return own;
-  if (const std::string xdg = environment("XDG_CACHE_HOME"); !xdg.empty()) return join_path(xdg, "halftone");
+  if (const std::string xdg = environment("XDG_CACHE_HOME"); !xdg.empty())
+    return join_path(xdg, "halftone");
   return join_path(environment("HOME"), ".cache/halftone");
 }
 
 const std::vector<NamedModel>& named_models() {
   static const std::vector<NamedModel> models = {
-      {"smollm2", "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "run ./setup once: it puts the default model into the cache"},
+      {"smollm2", "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+       "run ./setup once: it puts the default model into the cache"},
       {"smollm2-fp", "smollm2-fp", "run: halftone pull smollm2-fp"},
   };
   return models;
@@ -34,18 +36,23 @@ std::string resolve_model(const std::string& model, const Context& context) {
     if (named.name != model) continue;
     const std::string path = join_path(cache_folder(), named.path);
     if (context.env->stat(path)) return path;
-    throw FileError(Code::missing, path, "the model " + named.name + " is not in the cache", {}, named.remedy);
+    throw FileError(Code::missing, path, "the model " + named.name + " is not in the cache", {},
+                    named.remedy);
   }
   if (const auto repository = files::parse_hub_repo(model)) {
     const files::HubSettings settings = files::hub_settings(*context.env);
-    if (const auto folder = files::cached_snapshot(*repository, settings, *context.env)) return *folder;
+    if (const auto folder = files::cached_snapshot(*repository, settings, *context.env))
+      return *folder;
     // A bare word is more likely a slip than one of the hub's few names without an owner.
     if (model.find('/') != std::string::npos)
-      throw FileError(Code::missing, model, "is neither a path here nor in the hub cache " + settings.cache, {}, "run: halftone pull " + model);
+      throw FileError(Code::missing, model,
+                      "is neither a path here nor in the hub cache " + settings.cache, {},
+                      "run: halftone pull " + model);
   }
   std::string known;
   for (const NamedModel& named : named_models()) known += (known.empty() ? "" : ", ") + named.name;
-  throw FileError(Code::missing, model, "no such file or folder, and no model of that name", {}, "known names: " + known);
+  throw FileError(Code::missing, model, "no such file or folder, and no model of that name", {},
+                  "known names: " + known);
 }
 
 }  // namespace halftone::spec

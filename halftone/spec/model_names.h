@@ -8,18 +8,19 @@
 
 namespace halftone::spec {
 
-// Where ./setup puts the default models: $HALFTONE_CACHE, else $XDG_CACHE_HOME/halftone, else ~/.cache/halftone.
+// Where ./setup puts the default models: $HALFTONE_CACHE, else $XDG_CACHE_HOME/halftone, else
+// ~/.cache/halftone.
 std::string cache_folder();
 
 struct NamedModel {
-  std::string name;     // "smollm2"
-  std::string path;     // below cache_folder()
-  std::string remedy;   // what to run when it is not there
+  std::string name;    // "smollm2"
+  std::string path;    // below cache_folder()
+  std::string remedy;  // what to run when it is not there
 };
 const std::vector<NamedModel>& named_models();
 
-// A folder or file that exists wins; then `smollm2` and its like; then a hub name in the local Hugging Face cache.
-// E_MISSING says what was looked for and what to do.
+// A folder or file that exists wins; then `smollm2` and its like; then a hub name in the local
+// Hugging Face cache. E_MISSING says what was looked for and what to do.
 std::string resolve_model(const std::string& model, const Context& context);
 
 }  // namespace halftone::spec

@@ -9,8 +9,9 @@
 namespace halftone::spec {
 namespace {
 
-constexpr std::array<std::string_view, 12> kRoles = {"query",    "key",      "value",  "query_key_value", "attention_out", "mlp_gate",
-                                                     "mlp_up",   "mlp_down", "pooler", "head",            "classifier",    "other"};
+constexpr std::array<std::string_view, 12> kRoles = {
+    "query",    "key",    "value", "query_key_value", "attention_out", "mlp_gate", "mlp_up",
+    "mlp_down", "pooler", "head",  "classifier",      "other"};
 
 template <class... Ts>
 struct Overloaded : Ts... {
@@ -27,7 +28,8 @@ class SegmentCheck {
 
   int64_t output_width() {
     for (const Op& op : segment_.ops) {
-      if (op.out != static_cast<int32_t>(widths_.size())) fail(op, "values are not numbered in order");
+      if (op.out != static_cast<int32_t>(widths_.size()))
+        fail(op, "values are not numbered in order");
       widths_.push_back(width_of(op));
     }
     return widths_.back();
@@ -40,7 +42,8 @@ class SegmentCheck {
   int64_t input(const Op& op, size_t i) const {
     if (i >= op.in.size()) fail(op, "misses an input");
     const View& view = op.in[i];
-    if (view.value < 0 || view.value >= static_cast<int32_t>(widths_.size())) fail(op, "reads a value that does not exist yet");
+    if (view.value < 0 || view.value >= static_cast<int32_t>(widths_.size()))
+      fail(op, "reads a value that does not exist yet");
     return widths_[static_cast<size_t>(view.value)];
   }
   int64_t whole(const Op& op, size_t i) const {
@@ -55,8 +58,8 @@ class SegmentCheck {
     const View& view = op.in[i];
     const int64_t stride = view.head_stride ? view.head_stride : head_dim;
     if (view.offset < 0 || view.offset + (heads - 1) * stride + head_dim > width)
-      fail(op, "reads " + std::to_string(heads) + " heads of " + std::to_string(head_dim) + " from a value " +
-                   std::to_string(width) + " wide");
+      fail(op, "reads " + std::to_string(heads) + " heads of " + std::to_string(head_dim) +
+                   " from a value " + std::to_string(width) + " wide");
   }
   int64_t width_of(const Op& op) const {
     return std::visit(
@@ -65,23 +68,28 @@ class SegmentCheck {
             [&](const Norm& n) {
               const int64_t width = whole(op, 0);
               if (n.width <= 0 || width % n.width != 0)
-                fail(op, "normalises " + std::to_string(n.width) + " of a value " + std::to_string(width) + " wide");
+                fail(op, "normalises " + std::to_string(n.width) + " of a value " +
+                             std::to_string(width) + " wide");
               return width;
             },
             [&](const Linear& l) {
               if (whole(op, 0) != l.in)
-                fail(op, "takes " + std::to_string(l.in) + " inputs, its value is " + std::to_string(input(op, 0)) + " wide");
+                fail(op, "takes " + std::to_string(l.in) + " inputs, its value is " +
+                             std::to_string(input(op, 0)) + " wide");
               return l.out;
             },
             [&](const Attention& a) {
               if (a.heads < 1 || a.kv_heads < 1 || a.heads % a.kv_heads != 0)
-                fail(op, std::to_string(a.heads) + " heads cannot share " + std::to_string(a.kv_heads) + " key-value heads");
+                fail(op, std::to_string(a.heads) + " heads cannot share " +
+                             std::to_string(a.kv_heads) + " key-value heads");
               head_view(op, 0, a.heads, a.head_dim);
               head_view(op, 1, a.kv_heads, a.head_dim);
               head_view(op, 2, a.kv_heads, a.head_dim);
-              if (a.rope && (a.rope->dims % 2 != 0 || a.rope->dims > a.head_dim ||
-                             static_cast<int64_t>(a.rope->inverse_frequency.size()) * 2 != a.rope->dims))
-                fail(op, "rope rotates " + std::to_string(a.rope->dims) + " of " + std::to_string(a.head_dim) + " dimensions");
+              if (a.rope &&
+                  (a.rope->dims % 2 != 0 || a.rope->dims > a.head_dim ||
+                   static_cast<int64_t>(a.rope->inverse_frequency.size()) * 2 != a.rope->dims))
+                fail(op, "rope rotates " + std::to_string(a.rope->dims) + " of " +
+                             std::to_string(a.head_dim) + " dimensions");
               return a.heads * a.head_dim;
             },
             [&](const Activation&) { return whole(op, 0); },
@@ -92,7 +100,8 @@ class SegmentCheck {
         op.params);
   }
   int64_t same(const Op& op) const {
-    if (op.in.size() != 2 || whole(op, 0) != whole(op, 1)) fail(op, "needs two values of one width");
+    if (op.in.size() != 2 || whole(op, 0) != whole(op, 1))
+      fail(op, "needs two values of one width");
     return whole(op, 0);
   }
 
@@ -126,18 +135,22 @@ void validate(const ModelSpec& spec, const std::string& path) {
   std::set<std::string> names;
   each_segment(spec, [&](int64_t, const Segment& segment) {
     for (const Op& op : segment.ops)
-      if (!names.insert(op.name).second) throw FileError(Code::duplicate, path, "two ops are called " + quote(op.name));
+      if (!names.insert(op.name).second)
+        throw FileError(Code::duplicate, path, "two ops are called " + quote(op.name));
   });
   int64_t width = SegmentCheck(spec.prologue, 0, path).output_width();
   for (const Segment& block : spec.blocks) {
     const int64_t out = SegmentCheck(block, width, path).output_width();
-    if (out != width) throw FileError(Code::mismatch, path, block.name + " changes the width of the stream");
+    if (out != width)
+      throw FileError(Code::mismatch, path, block.name + " changes the width of the stream");
   }
-  if (width != spec.width) throw FileError(Code::mismatch, path, "the stream is not as wide as the model says");
+  if (width != spec.width)
+    throw FileError(Code::mismatch, path, "the stream is not as wide as the model says");
   const int64_t out = SegmentCheck(spec.epilogue, width, path).output_width();
   if (spec.output == ModelSpec::Output::language_model && out != spec.vocabulary)
-    throw FileError(Code::mismatch, path, "the head gives " + std::to_string(out) + " logits for a vocabulary of " +
-                                              std::to_string(spec.vocabulary));
+    throw FileError(Code::mismatch, path,
+                    "the head gives " + std::to_string(out) + " logits for a vocabulary of " +
+                        std::to_string(spec.vocabulary));
 }
 
 std::vector<LinearRef> linears(const ModelSpec& spec) {
@@ -171,7 +184,8 @@ std::vector<TensorRef> tensors(const ModelSpec& spec) {
     for (const Op& op : segment.ops) {
       if (const auto* embed = std::get_if<Embed>(&op.params)) add(embed->table);
       if (const auto* norm = std::get_if<Norm>(&op.params)) maybe(norm->weight), maybe(norm->bias);
-      if (const auto* linear = std::get_if<Linear>(&op.params)) add(linear->weight), maybe(linear->bias);
+      if (const auto* linear = std::get_if<Linear>(&op.params))
+        add(linear->weight), maybe(linear->bias);
     }
   });
   return out;
@@ -186,7 +200,8 @@ int64_t parameter_count(const ModelSpec& spec) {
 double multiply_adds(const Segment& segment) {
   double sum = 0;
   for (const Op& op : segment.ops)
-    if (const auto* linear = std::get_if<Linear>(&op.params)) sum += static_cast<double>(linear->in) * static_cast<double>(linear->out);
+    if (const auto* linear = std::get_if<Linear>(&op.params))
+      sum += static_cast<double>(linear->in) * static_cast<double>(linear->out);
   return sum;
 }
 

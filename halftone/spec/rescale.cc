@@ -18,18 +18,21 @@ void multiply(std::vector<double>& into, int64_t index, int64_t size, double fac
 
 }  // namespace
 
-std::map<std::string, TensorScale> random_fold_scales(const ModelSpec& spec, uint64_t seed, double sigma) {
+std::map<std::string, TensorScale> random_fold_scales(const ModelSpec& spec, uint64_t seed,
+                                                      double sigma) {
   std::map<std::string, TensorScale> scales;
   const auto folds = fold_graph(spec);
   for (size_t f = 0; f < folds.size(); ++f) {
     const Fold& fold = folds[f];
     const CounterRng rng(seed, static_cast<uint32_t>(f));
     std::vector<double> factor;
-    for (int64_t j = 0; j < fold.channels; ++j) factor.push_back(std::exp(sigma * rng.normal(static_cast<uint64_t>(j))));
+    for (int64_t j = 0; j < fold.channels; ++j)
+      factor.push_back(std::exp(sigma * rng.normal(static_cast<uint64_t>(j))));
     const Op& producer = *find_op(spec, fold.producer);
     std::vector<const TensorRef*> produced;
     if (const auto* norm = std::get_if<Norm>(&producer.params)) {
-      check(norm->weight_offset == 0, "a norm with a weight offset cannot be scaled by its weight alone");
+      check(norm->weight_offset == 0,
+            "a norm with a weight offset cannot be scaled by its weight alone");
       produced.push_back(&*norm->weight);
       if (norm->bias) produced.push_back(&*norm->bias);
     } else {
@@ -39,17 +42,20 @@ std::map<std::string, TensorScale> random_fold_scales(const ModelSpec& spec, uin
     }
     for (const TensorRef* ref : produced)
       for (int64_t j = 0; j < fold.channels; ++j)
-        multiply(scales[ref->name].row, fold.producer_row[static_cast<size_t>(j)], fold.channels, factor[static_cast<size_t>(j)]);
+        multiply(scales[ref->name].row, fold.producer_row[static_cast<size_t>(j)], fold.channels,
+                 factor[static_cast<size_t>(j)]);
     for (const Fold::Consumer& consumer : fold.consumers) {
       const auto& linear = std::get<Linear>(find_op(spec, consumer.linear)->params);
       for (int64_t k = 0; k < linear.in; ++k)
-        multiply(scales[linear.weight.name].column, k, linear.in, 1.0 / factor[static_cast<size_t>(consumer.channel[static_cast<size_t>(k)])]);
+        multiply(scales[linear.weight.name].column, k, linear.in,
+                 1.0 / factor[static_cast<size_t>(consumer.channel[static_cast<size_t>(k)])]);
     }
   }
   return scales;
 }
 
-void write_rescaled(const Checkpoint& checkpoint, uint64_t seed, double sigma, const std::string& folder, const Context& context,
+void write_rescaled(const Checkpoint& checkpoint, uint64_t seed, double sigma,
+                    const std::string& folder, const Context& context,
                     const std::function<void(const std::string&)>& add_files) {
   Env& env = *context.env;
   const auto scales = random_fold_scales(checkpoint.spec, seed, sigma);
@@ -84,7 +90,8 @@ void write_rescaled(const Checkpoint& checkpoint, uint64_t seed, double sigma, c
       }
       writer.write(tensor.name, values);
       done += static_cast<double>(values.count());
-      context.progress({"rescale", tensor.name, done, static_cast<double>(parameter_count(checkpoint.spec)), ""});
+      context.progress({"rescale", tensor.name, done,
+                        static_cast<double>(parameter_count(checkpoint.spec)), ""});
     }
     writer.finish();
     Json config = checkpoint.config;

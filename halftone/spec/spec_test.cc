@@ -19,7 +19,8 @@ namespace halftone::spec {
 namespace {
 
 Json tiny_config(const std::string& model) {
-  const std::string path = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + model + "/config.json";
+  const std::string path =
+      std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + model + "/config.json";
   return parse_json(posix_env()->read_text(path, 1 << 20), "config.json");
 }
 
@@ -39,8 +40,9 @@ std::string failure(const Json& config) {
 }
 
 TEST(Spec, EveryTinyModelAssembles) {
-  for (const char* model : {"llama_mha_tied", "llama_gqa_untied", "llama_head_dim", "llama_biases", "llama_rope_llama3",
-                            "llama_rope_linear", "mistral_window", "gpt2_tiny", "bert_tiny"}) {
+  for (const char* model :
+       {"llama_mha_tied", "llama_gqa_untied", "llama_head_dim", "llama_biases", "llama_rope_llama3",
+        "llama_rope_linear", "mistral_window", "gpt2_tiny", "bert_tiny"}) {
     const ModelSpec spec = assemble(tiny_config(model));
     EXPECT_EQ(spec.blocks.size(), 2u) << model;
     EXPECT_GT(parameter_count(spec), 10000) << model;
@@ -49,9 +51,10 @@ TEST(Spec, EveryTinyModelAssembles) {
 
 TEST(Spec, TheSameRopeIsReadFromOldAndNewConfigs) {
   const auto dir = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/";
-  for (const auto& [a, b] : {std::pair{"llama_rope_llama3/config.json", "llama_rope_llama3/config_v5.json"},
-                             std::pair{"llama_rope_linear/config.json", "llama_rope_linear/config_classic.json"},
-                             std::pair{"llama_rope_linear/config.json", "llama_rope_linear/config_oldest.json"}}) {
+  for (const auto& [a, b] :
+       {std::pair{"llama_rope_llama3/config.json", "llama_rope_llama3/config_v5.json"},
+        std::pair{"llama_rope_linear/config.json", "llama_rope_linear/config_classic.json"},
+        std::pair{"llama_rope_linear/config.json", "llama_rope_linear/config_oldest.json"}}) {
     const auto spec = [&](const std::string& name) {
       return assemble(parse_json(posix_env()->read_text(dir + name, 1 << 20), name));
     };
@@ -64,11 +67,13 @@ TEST(Spec, RolesNameEveryLinearOfABlock) {
   std::vector<std::string> roles;
   for (const LinearRef& ref : linears(spec))
     if (ref.segment == 0) roles.emplace_back(role_name(ref.linear().role));
-  EXPECT_THAT(roles, testing::ElementsAre("query", "key", "value", "attention_out", "mlp_gate", "mlp_up", "mlp_down"));
+  EXPECT_THAT(roles, testing::ElementsAre("query", "key", "value", "attention_out", "mlp_gate",
+                                          "mlp_up", "mlp_down"));
 }
 
 const Fold* fold_of(const std::vector<Fold>& folds, const std::string& producer) {
-  const auto it = std::find_if(folds.begin(), folds.end(), [&](const Fold& f) { return f.producer == producer; });
+  const auto it = std::find_if(folds.begin(), folds.end(),
+                               [&](const Fold& f) { return f.producer == producer; });
   return it == folds.end() ? nullptr : &*it;
 }
 
@@ -92,7 +97,8 @@ TEST(Pieces, CutBlocksWhereOneValueIsAlive) {
 }
 
 TEST(Pieces, TogetherAreTheBlock) {
-  for (const char* model : {"llama_mha_tied", "llama_gqa_untied", "mistral_window", "gpt2_tiny", "bert_tiny"}) {
+  for (const char* model :
+       {"llama_mha_tied", "llama_gqa_untied", "mistral_window", "gpt2_tiny", "bert_tiny"}) {
     ModelSpec spec = assemble(tiny_config(model));
     for (const Segment& block : spec.blocks) {
       Segment joined{.name = block.name, .ops = {}};
@@ -128,13 +134,15 @@ TEST(FoldGraph, OfLlamaIsDerivedFromTheOps) {
   const Fold* value = fold_of(folds, block + ".self_attn.v_proj");
   ASSERT_NE(value, nullptr);
   ASSERT_EQ(value->consumers.size(), 1u);
-  const auto& attention = std::get<Attention>(find_op(spec, block + ".self_attn.attention")->params);
+  const auto& attention =
+      std::get<Attention>(find_op(spec, block + ".self_attn.attention")->params);
   const auto& map = value->consumers[0].channel;
   ASSERT_EQ(static_cast<int64_t>(map.size()), attention.heads * attention.head_dim);
   const int64_t shared = attention.heads / attention.kv_heads;
   for (int64_t h = 0; h < attention.heads; ++h)
     for (int64_t d = 0; d < attention.head_dim; ++d)
-      EXPECT_EQ(map[static_cast<size_t>(h * attention.head_dim + d)], h / shared * attention.head_dim + d);
+      EXPECT_EQ(map[static_cast<size_t>(h * attention.head_dim + d)],
+                h / shared * attention.head_dim + d);
   // Only the linear side of the gated product can carry a scale.
   EXPECT_NE(fold_of(folds, block + ".mlp.up_proj"), nullptr);
   EXPECT_EQ(fold_of(folds, block + ".mlp.gate_proj"), nullptr);
@@ -149,7 +157,8 @@ TEST(FoldGraph, OfPostNormBertHasOnlyTheValuePath) {
 }
 
 TEST(FoldGraph, OfFusedQkvHasNone) {
-  for (const Fold& fold : fold_graph(assemble(tiny_config("gpt2_tiny")))) EXPECT_TRUE(fold.producer_is_norm) << fold.producer;
+  for (const Fold& fold : fold_graph(assemble(tiny_config("gpt2_tiny"))))
+    EXPECT_TRUE(fold.producer_is_norm) << fold.producer;
 }
 
 TEST(Config, EachMistakeIsOneClearLine) {
@@ -158,8 +167,10 @@ TEST(Config, EachMistakeIsOneClearLine) {
     config[key] = value;
     return failure(config);
   };
-  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size"}) {
-    for (const Json& bad : {Json(0), Json(-1), Json(int64_t{1} << 31), Json(uint64_t{1} << 63), Json(32.5), Json("32"), Json(true), Json::array()}) {
+  for (const char* key : {"hidden_size", "num_hidden_layers", "num_attention_heads",
+                          "intermediate_size", "vocab_size"}) {
+    for (const Json& bad : {Json(0), Json(-1), Json(int64_t{1} << 31), Json(uint64_t{1} << 63),
+                            Json(32.5), Json("32"), Json(true), Json::array()}) {
       const std::string line = with(key, bad);
       EXPECT_THAT(line, testing::StartsWith("error[")) << key << bad;
       EXPECT_THAT(line, testing::HasSubstr("config.json: " + std::string(key))) << line;
@@ -171,10 +182,14 @@ TEST(Config, EachMistakeIsOneClearLine) {
   EXPECT_THAT(with("num_key_value_heads", 64), testing::HasSubstr("num_key_value_heads is 64"));
   EXPECT_THAT(with("rms_norm_eps", 0), testing::HasSubstr("rms_norm_eps is 0"));
   EXPECT_THAT(with("hidden_act", "swooosh"), testing::HasSubstr("known activations"));
-  EXPECT_THAT(with("rope_scaling", Json{{"type", "dynamic"}, {"factor", 2.0}}), testing::HasSubstr("known: default, linear, llama3"));
-  EXPECT_THAT(with("rope_scaling", Json{{"type", "linear"}, {"factor", 0}}), testing::HasSubstr("factor is 0"));
-  EXPECT_THAT(with("architectures", Json{"XyzForCausalLM"}), testing::HasSubstr("known: BertModel"));
-  EXPECT_EQ(with("max_position_embeddings", int64_t{1} << 40), "accepted");  // and allocates nothing
+  EXPECT_THAT(with("rope_scaling", Json{{"type", "dynamic"}, {"factor", 2.0}}),
+              testing::HasSubstr("known: default, linear, llama3"));
+  EXPECT_THAT(with("rope_scaling", Json{{"type", "linear"}, {"factor", 0}}),
+              testing::HasSubstr("factor is 0"));
+  EXPECT_THAT(with("architectures", Json{"XyzForCausalLM"}),
+              testing::HasSubstr("known: BertModel"));
+  EXPECT_EQ(with("max_position_embeddings", int64_t{1} << 40),
+            "accepted");  // and allocates nothing
 }
 
 class Checkpoints : public testing::Test {
@@ -183,26 +198,35 @@ class Checkpoints : public testing::Test {
     context.env = env.get();
     context.pool = &pool;
   }
-  std::string fixture(const std::string& name) const { return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + name; }
+  std::string fixture(const std::string& name) const {
+    return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + name;
+  }
   std::unique_ptr<Env> env = posix_env();
   ThreadPool pool{1};
   Context context;
 };
 
 TEST_F(Checkpoints, EveryTinyFolderOpensWithAllItsTensors) {
-  for (const char* model : {"llama_mha_tied", "llama_gqa_untied", "llama_gqa_untied_sharded", "gpt2_tiny", "gpt2_tiny_bare", "bert_tiny"}) {
+  for (const char* model : {"llama_mha_tied", "llama_gqa_untied", "llama_gqa_untied_sharded",
+                            "gpt2_tiny", "gpt2_tiny_bare", "bert_tiny"}) {
     const Checkpoint checkpoint = open_checkpoint(fixture(model), context);
-    for (const TensorRef& ref : tensors(checkpoint.spec)) EXPECT_EQ(checkpoint.tensors->read(ref.name).shape(), ref.shape) << ref.name;
+    for (const TensorRef& ref : tensors(checkpoint.spec))
+      EXPECT_EQ(checkpoint.tensors->read(ref.name).shape(), ref.shape) << ref.name;
   }
 }
 
 TEST_F(Checkpoints, AGgufIsTheSameModelAsItsFolder) {
   const std::string dir = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/";
   const std::vector<std::pair<std::string, std::string>> pairs = {
-      {"llama_f32", "llama_gqa_untied"}, {"llama_rope_llama3", "llama_rope_llama3"}, {"llama_rope_linear", "llama_rope_linear"},
-      {"llama_head_dim", "llama_head_dim"}, {"gpt2_f32", "gpt2_tiny"}, {"bert_f32", "bert_tiny"}};
+      {"llama_f32", "llama_gqa_untied"},
+      {"llama_rope_llama3", "llama_rope_llama3"},
+      {"llama_rope_linear", "llama_rope_linear"},
+      {"llama_head_dim", "llama_head_dim"},
+      {"gpt2_f32", "gpt2_tiny"},
+      {"bert_f32", "bert_tiny"}};
   for (const auto& [gguf, folder] : pairs) {
-    const Checkpoint a = open_checkpoint(dir + "gguf/" + gguf + ".gguf", context), b = open_checkpoint(dir + "models/" + folder, context);
+    const Checkpoint a = open_checkpoint(dir + "gguf/" + gguf + ".gguf", context),
+                     b = open_checkpoint(dir + "models/" + folder, context);
     EXPECT_EQ(a.spec.blocks, b.spec.blocks) << gguf;
     EXPECT_EQ(a.spec.prologue, b.spec.prologue) << gguf;
     if (gguf != "bert_f32") {  // GGUF drops the pooler
@@ -223,7 +247,8 @@ TEST_F(Checkpoints, RescalingKeepsEveryProductOfTheFoldGraph) {
   const Checkpoint scaled = open_checkpoint(out, context);
   int64_t changed = 0;
   for (const TensorRef& ref : tensors(checkpoint.spec)) {
-    const HostTensor x = to_f32(checkpoint.tensors->read(ref.name)), y = scaled.tensors->read(ref.name);
+    const HostTensor x = to_f32(checkpoint.tensors->read(ref.name)),
+                     y = scaled.tensors->read(ref.name);
     changed += !std::ranges::equal(x.as<float>(), y.as<float>());
   }
   // Two norms, q, k, v, o, gate, up, down of each block; embedding, final norm and head stay.
@@ -234,8 +259,10 @@ TEST_F(Checkpoints, RescalingKeepsEveryProductOfTheFoldGraph) {
     return static_cast<double>(to_f32(c.tensors->read(name)).as<float>()[i]);
   };
   for (size_t k = 0; k < 32; ++k) {
-    const double before = value(checkpoint, block + "input_layernorm.weight", k) * value(checkpoint, block + "self_attn.q_proj.weight", k);
-    const double after = value(scaled, block + "input_layernorm.weight", k) * value(scaled, block + "self_attn.q_proj.weight", k);
+    const double before = value(checkpoint, block + "input_layernorm.weight", k) *
+                          value(checkpoint, block + "self_attn.q_proj.weight", k);
+    const double after = value(scaled, block + "input_layernorm.weight", k) *
+                         value(scaled, block + "self_attn.q_proj.weight", k);
     EXPECT_NEAR(after, before, std::abs(before) * 3 * 6e-8);  // three roundings to f32
   }
   env->remove_tree(out);
@@ -246,19 +273,26 @@ TEST_F(Checkpoints, ANameThatDoesNotExistSaysWhatDoes) {
     open_checkpoint("smolm", context);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.line(), "error[E_MISSING] smolm: no such file or folder, and no model of that name; known names: smollm2, smollm2-fp");
+    EXPECT_EQ(e.line(),
+              "error[E_MISSING] smolm: no such file or folder, and no model of that name; known "
+              "names: smollm2, smollm2-fp");
   }
 }
 
 TEST_F(Checkpoints, AHubNameResolvesInTheLocalCache) {
   const std::string hub = testing::TempDir() + "halftone_hub";
   env->remove_tree(hub);
-  const std::string commit(40, 'a'), root = hub + "/models--org--tiny", snapshot = root + "/snapshots/" + commit;
-  for (const std::string& folder : {root + "/refs", root + "/blobs", snapshot}) env->make_directories(folder);
+  const std::string commit(40, 'a'), root = hub + "/models--org--tiny",
+                                     snapshot = root + "/snapshots/" + commit;
+  for (const std::string& folder : {root + "/refs", root + "/blobs", snapshot})
+    env->make_directories(folder);
   write_atomically(*env, root + "/refs/main", commit);
   for (const char* name : {"config.json", "model.safetensors"}) {
-    write_atomically(*env, root + "/blobs/" + name, env->read_text(fixture("llama_mha_tied/") + name, 1 << 20));
-    ASSERT_EQ(::symlink((std::string("../../blobs/") + name).c_str(), (snapshot + "/" + name).c_str()), 0);
+    write_atomically(*env, root + "/blobs/" + name,
+                     env->read_text(fixture("llama_mha_tied/") + name, 1 << 20));
+    ASSERT_EQ(
+        ::symlink((std::string("../../blobs/") + name).c_str(), (snapshot + "/" + name).c_str()),
+        0);
   }
   ::setenv("HF_HUB_CACHE", hub.c_str(), 1);
   EXPECT_EQ(open_checkpoint("org/tiny", context).path, snapshot);
@@ -267,7 +301,9 @@ TEST_F(Checkpoints, AHubNameResolvesInTheLocalCache) {
     open_checkpoint("org/absent", context);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.line(), "error[E_MISSING] org/absent: is neither a path here nor in the hub cache " + hub + "; run: halftone pull org/absent");
+    EXPECT_EQ(e.line(),
+              "error[E_MISSING] org/absent: is neither a path here nor in the hub cache " + hub +
+                  "; run: halftone pull org/absent");
   }
   ::unsetenv("HF_HUB_CACHE");
   env->remove_tree(hub);
@@ -277,7 +313,8 @@ TEST_F(Checkpoints, AConfigThatContradictsTheWeightsIsRefused) {
   const std::string dir = testing::TempDir() + "halftone_contradiction";
   env->remove_tree(dir);
   env->make_directories(dir);
-  write_atomically(*env, dir + "/model.safetensors", env->read_text(fixture("llama_mha_tied/model.safetensors"), 1 << 20));
+  write_atomically(*env, dir + "/model.safetensors",
+                   env->read_text(fixture("llama_mha_tied/model.safetensors"), 1 << 20));
   const auto with = [&](const std::string& key, const Json& value) {
     Json config = tiny_config("llama_mha_tied");
     config[key] = value;
@@ -289,11 +326,17 @@ TEST_F(Checkpoints, AConfigThatContradictsTheWeightsIsRefused) {
     }
     return std::string("accepted");
   };
-  EXPECT_THAT(with("num_hidden_layers", 3), testing::AllOf(testing::StartsWith("error[E_MISSING]"), testing::HasSubstr("\"model.layers.2.input_layernorm.weight\" is missing")));
-  EXPECT_THAT(with("vocab_size", 77), testing::AllOf(testing::StartsWith("error[E_MISMATCH]"), testing::HasSubstr("config.json says [77, 32]")));
+  EXPECT_THAT(
+      with("num_hidden_layers", 3),
+      testing::AllOf(testing::StartsWith("error[E_MISSING]"),
+                     testing::HasSubstr("\"model.layers.2.input_layernorm.weight\" is missing")));
+  EXPECT_THAT(with("vocab_size", 77),
+              testing::AllOf(testing::StartsWith("error[E_MISMATCH]"),
+                             testing::HasSubstr("config.json says [77, 32]")));
   EXPECT_THAT(with("hidden_size", 64), testing::StartsWith("error[E_MISMATCH]"));
   EXPECT_THAT(with("head_dim", 4), testing::StartsWith("error[E_MISMATCH]"));
-  EXPECT_THAT(with("tie_word_embeddings", false), testing::HasSubstr("tensor \"lm_head.weight\" is missing"));
+  EXPECT_THAT(with("tie_word_embeddings", false),
+              testing::HasSubstr("tensor \"lm_head.weight\" is missing"));
   EXPECT_THAT(with("attention_bias", true), testing::HasSubstr("q_proj.bias\" is missing"));
   // Code that comes with a model is not ours to run.
   EXPECT_EQ(with("auto_map", {{"AutoModelForCausalLM", "modeling_evil.Evil"}}), "accepted");
@@ -303,17 +346,26 @@ TEST_F(Checkpoints, AConfigThatContradictsTheWeightsIsRefused) {
 TEST_F(Checkpoints, AGgufWithStrangeRopeFactorsIsRefused) {
   using namespace files::testing_files;
   const std::string path = testing::TempDir() + "halftone_rope.gguf";
-  for (const uint32_t type : {0u, 1u, 24u, 26u, 28u, 30u}) {  // f32, f16, i8, i32, f64, bf16: all zeros
+  for (const uint32_t type :
+       {0u, 1u, 24u, 26u, 28u, 30u}) {  // f32, f16, i8, i32, f64, bf16: all zeros
     GgufBuilder b;
-    b.key_text("general.architecture", "llama").key_u32("llama.block_count", 1).key_u32("llama.embedding_length", 32).key_u32("llama.feed_forward_length", 32);
-    b.key_u32("llama.attention.head_count", 2).key_u32("llama.context_length", 64).key_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    b.key_text("general.architecture", "llama")
+        .key_u32("llama.block_count", 1)
+        .key_u32("llama.embedding_length", 32)
+        .key_u32("llama.feed_forward_length", 32);
+    b.key_u32("llama.attention.head_count", 2)
+        .key_u32("llama.context_length", 64)
+        .key_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
     b.tensor("token_embd.weight", {32, 8}).tensor("rope_freqs.weight", {8}, type);
     write_atomically(*env, path, b.bytes());
     try {
       open_checkpoint(path, context);
       ADD_FAILURE() << type;
     } catch (const Error& e) {
-      EXPECT_EQ(e.line(), "error[E_VALUE] " + path + ": rope_scaling: factor is 0.0, wanted more than 0.0 and at most 1000000.0") << type;
+      EXPECT_EQ(e.line(),
+                "error[E_VALUE] " + path +
+                    ": rope_scaling: factor is 0.0, wanted more than 0.0 and at most 1000000.0")
+          << type;
     }
   }
   env->remove(path);
@@ -326,7 +378,8 @@ TEST_F(Checkpoints, AConfigOfOtherShapesIsRefusedBeforeAnyCompute) {
   Json config = tiny_config("llama_mha_tied");
   config["intermediate_size"] = 49;
   write_atomically(*env, dir + "/config.json", config.dump());
-  write_atomically(*env, dir + "/model.safetensors", env->read_text(fixture("llama_mha_tied/model.safetensors"), 1 << 20));
+  write_atomically(*env, dir + "/model.safetensors",
+                   env->read_text(fixture("llama_mha_tied/model.safetensors"), 1 << 20));
   try {
     open_checkpoint(dir, context);
     FAIL();

@@ -7,7 +7,8 @@
 namespace halftone::text {
 
 const std::vector<std::string>& byte_level_alphabet() {
-  // Printable bytes stand for themselves, the others for U+0100 onwards (Radford et al. 2019, GPT-2's encoder).
+  // Printable bytes stand for themselves, the others for U+0100 onwards (Radford et al. 2019,
+  // GPT-2's encoder).
   static const std::vector<std::string> alphabet = [] {
     std::vector<std::string> out(256);
     uint32_t next = 256;
@@ -40,7 +41,10 @@ std::string from_byte_level(std::string_view token) {
   std::string out;
   for (size_t i = 0; i < token.size();) {
     const auto lead = static_cast<unsigned char>(token[i]);
-    const size_t n = std::min<size_t>(token.size() - i, lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4);
+    const size_t n = std::min<size_t>(token.size() - i, lead < 0x80   ? 1
+                                                        : lead < 0xE0 ? 2
+                                                        : lead < 0xF0 ? 3
+                                                                      : 4);
     const std::string character(token.substr(i, n));
     const auto it = bytes.find(character);
     if (it != bytes.end()) {

@@ -26,7 +26,8 @@ GgufTokenizer read_gguf_tokenizer(const files::GgufFile& file) {
   out.tokens = copy("tokens");
   out.merges = copy("merges");
   out.scores = file.numbers(key("scores"));
-  for (const int64_t type : file.integers(key("token_type"))) out.types.push_back(static_cast<int32_t>(type));
+  for (const int64_t type : file.integers(key("token_type")))
+    out.types.push_back(static_cast<int32_t>(type));
   out.bos = id("bos_token_id");
   out.eos = id("eos_token_id");
   out.eot = id("eot_token_id");
@@ -41,13 +42,16 @@ GgufTokenizer read_gguf_tokenizer(const files::GgufFile& file) {
   out.add_sep = flag("add_sep_token");
   out.add_space_prefix = flag("add_space_prefix");
   out.remove_extra_whitespaces = flag("remove_extra_whitespaces");
-  for (const int64_t byte : file.integers(key("precompiled_charsmap"))) out.charsmap += static_cast<char>(byte);
+  for (const int64_t byte : file.integers(key("precompiled_charsmap")))
+    out.charsmap += static_cast<char>(byte);
   out.huggingface_json = file.text("tokenizer.huggingface.json", "");
   constexpr std::string_view prefix = "tokenizer.chat_template";
   for (const auto& [name, value] : file.metadata) {
-    if (!name.starts_with(prefix) || (name.size() > prefix.size() && name[prefix.size()] != '.')) continue;
+    if (!name.starts_with(prefix) || (name.size() > prefix.size() && name[prefix.size()] != '.'))
+      continue;
     if (value.is_array) continue;  // tokenizer.chat_templates is a list of names, and not this key
-    const std::string short_name = name.size() > prefix.size() ? name.substr(prefix.size() + 1) : "default";
+    const std::string short_name =
+        name.size() > prefix.size() ? name.substr(prefix.size() + 1) : "default";
     out.chat_templates[short_name] = file.text(name);
   }
   return out;

@@ -8,11 +8,12 @@ namespace halftone::text {
 namespace {
 
 struct Group {
-  bool unbounded = false;       // holds *, + or {n,} somewhere inside
-  uint64_t repeat = 1;          // product of the counted repetitions inside
+  bool unbounded = false;  // holds *, + or {n,} somewhere inside
+  uint64_t repeat = 1;     // product of the counted repetitions inside
 };
 
-// Reads {n}, {n,}, {n,m} at text[i]; `end` is past the brace. False when it is not a quantifier (a literal brace).
+// Reads {n}, {n,}, {n,m} at text[i]; `end` is past the brace. False when it is not a quantifier (a
+// literal brace).
 bool read_count(std::string_view text, size_t i, size_t& end, uint64_t& most, bool& open) {
   size_t at = i + 1;
   uint64_t low = 0, high = 0;
@@ -62,7 +63,8 @@ size_t skip_class(std::string_view text, size_t i) {
 }  // namespace
 
 std::optional<std::string> regex_danger(std::string_view text, const Limits& limits) {
-  if (text.size() > limits.regex_bytes) return "is longer than " + std::to_string(limits.regex_bytes) + " bytes";
+  if (text.size() > limits.regex_bytes)
+    return "is longer than " + std::to_string(limits.regex_bytes) + " bytes";
   std::vector<Group> groups(1);
   Group last;  // what a quantifier at this point would repeat
   size_t i = 0;
@@ -82,10 +84,12 @@ std::optional<std::string> regex_danger(std::string_view text, const Limits& lim
       i = skip_class(text, i);
       last = {};
     } else if (c == '(') {
-      if (groups.size() > limits.regex_depth) return "is nested deeper than " + std::to_string(limits.regex_depth);
+      if (groups.size() > limits.regex_depth)
+        return "is nested deeper than " + std::to_string(limits.regex_depth);
       const std::string_view head = text.substr(i, 4);
       if (head.starts_with("(?(")) return "uses a conditional";
-      if (head.starts_with("(?P=") || head.starts_with("(?P>") || head.starts_with("(?R") || head.starts_with("(?&"))
+      if (head.starts_with("(?P=") || head.starts_with("(?P>") || head.starts_with("(?R") ||
+          head.starts_with("(?&"))
         return "uses a back-reference";
       groups.emplace_back();
       last = {};

@@ -41,13 +41,16 @@ void limit(decltype(RLIMIT_AS) what, uint64_t most) {
   setrlimit(what, &r);
 }
 
-[[noreturn]] void child(int out, const std::function<std::string()>& work, const SandboxLimits& limits, uint64_t space) {
-  // A fault in here is an answer, not an event: nothing may reach the terminal or leave a core file.
+[[noreturn]] void child(int out, const std::function<std::string()>& work,
+                        const SandboxLimits& limits, uint64_t space) {
+  // A fault in here is an answer, not an event: nothing may reach the terminal or leave a core
+  // file.
   if (const int null = ::open("/dev/null", O_WRONLY | O_CLOEXEC); null >= 0) {
     dup2(null, STDOUT_FILENO);
     dup2(null, STDERR_FILENO);
   }
-  for (const int s : {SIGPROF, SIGXCPU, SIGSEGV, SIGBUS, SIGABRT, SIGINT, SIGTERM}) std::signal(s, SIG_DFL);
+  for (const int s : {SIGPROF, SIGXCPU, SIGSEGV, SIGBUS, SIGABRT, SIGINT, SIGTERM})
+    std::signal(s, SIG_DFL);
   std::signal(SIGPIPE, SIG_IGN);
   sigset_t none;
   sigemptyset(&none);
@@ -77,7 +80,8 @@ void limit(decltype(RLIMIT_AS) what, uint64_t most) {
 
 }  // namespace
 
-SandboxResult run_in_sandbox(const std::function<std::string()>& work, const SandboxLimits& limits) {
+SandboxResult run_in_sandbox(const std::function<std::string()>& work,
+                             const SandboxLimits& limits) {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) throw IoError("a pipe", "pipe2", errno);
   const uint64_t space = address_space_bytes();
@@ -92,11 +96,14 @@ SandboxResult run_in_sandbox(const std::function<std::string()>& work, const San
   ::close(ends[1]);
 
   SandboxResult result;
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(limits.processor_ms * kWallFactor);
+  const auto deadline = std::chrono::steady_clock::now() +
+                        std::chrono::milliseconds(limits.processor_ms * kWallFactor);
   bool late = false, large = false;
   std::array<char, 65536> buffer{};
   while (true) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+                          deadline - std::chrono::steady_clock::now())
+                          .count();
     pollfd p{.fd = ends[0], .events = POLLIN, .revents = 0};
     const int ready = left > 0 ? poll(&p, 1, static_cast<int>(left)) : 0;
     if (ready < 0 && errno == EINTR) continue;
@@ -122,7 +129,8 @@ SandboxResult run_in_sandbox(const std::function<std::string()>& work, const San
   const bool exited = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   if (large) {
     result.end = SandboxResult::End::too_much_output;
-  } else if (late || (WIFSIGNALED(status) && (WTERMSIG(status) == SIGPROF || WTERMSIG(status) == SIGXCPU))) {
+  } else if (late || (WIFSIGNALED(status) &&
+                      (WTERMSIG(status) == SIGPROF || WTERMSIG(status) == SIGXCPU))) {
     result.end = SandboxResult::End::out_of_time;
   } else if (whole && exited) {
     result.end = SandboxResult::End::done;

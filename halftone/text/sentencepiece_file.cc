@@ -1,5 +1,5 @@
-// The protobuf side of sentencepiece.h: a bounded reader of the few fields that matter. Unknown fields are skipped by their wire
-// type, as the format asks; groups (deprecated) are refused.
+// The protobuf side of sentencepiece.h: a bounded reader of the few fields that matter. Unknown
+// fields are skipped by their wire type, as the format asks; groups (deprecated) are refused.
 #include <cmath>
 #include <cstring>
 
@@ -13,13 +13,14 @@ namespace {
 struct Field {
   uint32_t number = 0;
   uint32_t wire = 0;
-  uint64_t value = 0;                    // wire 0, 1, 5
-  std::span<const std::byte> bytes = {}; // wire 2
+  uint64_t value = 0;                     // wire 0, 1, 5
+  std::span<const std::byte> bytes = {};  // wire 2
 };
 
 class Message {
  public:
-  Message(std::span<const std::byte> data, const std::string& path, uint64_t base) : reader_(data, path, base) {}
+  Message(std::span<const std::byte> data, const std::string& path, uint64_t base)
+      : reader_(data, path, base) {}
 
   bool next(Field& out) {
     if (reader_.left() == 0) return false;
@@ -27,11 +28,21 @@ class Message {
     out.number = narrow<uint32_t>(key >> 3, "protobuf field number");
     out.wire = static_cast<uint32_t>(key & 7);
     switch (out.wire) {
-      case 0: out.value = varint(); break;
-      case 1: out.value = reader_.u64(); break;
-      case 2: out.bytes = reader_.bytes(varint()); break;
-      case 5: out.value = reader_.u32(); break;
-      default: reader_.fail(Code::value, "protobuf wire type " + std::to_string(out.wire) + " is not known");
+      case 0:
+        out.value = varint();
+        break;
+      case 1:
+        out.value = reader_.u64();
+        break;
+      case 2:
+        out.bytes = reader_.bytes(varint());
+        break;
+      case 5:
+        out.value = reader_.u32();
+        break;
+      default:
+        reader_.fail(Code::value,
+                     "protobuf wire type " + std::to_string(out.wire) + " is not known");
     }
     return true;
   }
@@ -53,7 +64,8 @@ class Message {
 
 std::string text_of(const Field& f, const Message& m, uint64_t max, const char* what) {
   if (f.wire != 2) m.fail(Code::type, std::string(what) + " is not text");
-  if (f.bytes.size() > max) m.fail(Code::limit, std::string(what) + " is longer than " + std::to_string(max) + " bytes");
+  if (f.bytes.size() > max)
+    m.fail(Code::limit, std::string(what) + " is longer than " + std::to_string(max) + " bytes");
   return {reinterpret_cast<const char*>(f.bytes.data()), f.bytes.size()};
 }
 
@@ -62,7 +74,8 @@ bool flag_of(const Field& f, const Message& m, const char* what) {
   return f.value != 0;
 }
 
-Piece read_piece(const Field& field, const Message& outer, const std::string& path, const Limits& limits) {
+Piece read_piece(const Field& field, const Message& outer, const std::string& path,
+                 const Limits& limits) {
   Message m(field.bytes, path, outer.offset() - field.bytes.size());
   Piece out;
   for (Field f; m.next(f);) {
@@ -75,7 +88,8 @@ Piece read_piece(const Field& field, const Message& outer, const std::string& pa
       std::memcpy(&out.score, &bits, sizeof bits);
       if (!std::isfinite(out.score)) m.fail(Code::nonfinite, "a score is not finite");
     } else if (f.number == 3) {
-      if (f.wire != 0 || f.value < 1 || f.value > 6) m.fail(Code::value, "a piece type is not known");
+      if (f.wire != 0 || f.value < 1 || f.value > 6)
+        m.fail(Code::value, "a piece type is not known");
       out.type = static_cast<PieceType>(f.value);
     }
   }
@@ -83,55 +97,85 @@ Piece read_piece(const Field& field, const Message& outer, const std::string& pa
   return out;
 }
 
-void read_trainer(const Field& field, const Message& outer, const std::string& path, SentencePieceModel& out) {
+void read_trainer(const Field& field, const Message& outer, const std::string& path,
+                  SentencePieceModel& out) {
   Message m(field.bytes, path, outer.offset() - field.bytes.size());
   const auto id = [&](const Field& f) {
     if (f.wire != 0) m.fail(Code::type, "a token id is not a number");
-    return static_cast<int32_t>(static_cast<uint32_t>(f.value));  // negative ids are sign-extended: -1 means none
+    return static_cast<int32_t>(
+        static_cast<uint32_t>(f.value));  // negative ids are sign-extended: -1 means none
   };
   for (Field f; m.next(f);) {
     switch (f.number) {
       case 3:
         if (f.wire != 0 || (f.value != 1 && f.value != 2))
-          throw UnsupportedError(path, "SentencePiece model type " + std::to_string(f.value) + " is neither unigram nor BPE", "use a model with tokenizer.json");
+          throw UnsupportedError(
+              path,
+              "SentencePiece model type " + std::to_string(f.value) + " is neither unigram nor BPE",
+              "use a model with tokenizer.json");
         out.kind = static_cast<SentencePieceModel::Kind>(f.value);
         break;
       case 24:
         if (flag_of(f, m, "treat_whitespace_as_suffix"))
-          throw UnsupportedError(path, "whitespace as a suffix is not supported", "use a model with tokenizer.json");
+          throw UnsupportedError(path, "whitespace as a suffix is not supported",
+                                 "use a model with tokenizer.json");
         break;
-      case 35: out.byte_fallback = flag_of(f, m, "byte_fallback"); break;
-      case 40: out.unk = id(f); break;
-      case 41: out.bos = id(f); break;
-      case 42: out.eos = id(f); break;
-      case 43: out.pad = id(f); break;
-      default: break;
+      case 35:
+        out.byte_fallback = flag_of(f, m, "byte_fallback");
+        break;
+      case 40:
+        out.unk = id(f);
+        break;
+      case 41:
+        out.bos = id(f);
+        break;
+      case 42:
+        out.eos = id(f);
+        break;
+      case 43:
+        out.pad = id(f);
+        break;
+      default:
+        break;
     }
   }
 }
 
-void read_normalizer(const Field& field, const Message& outer, const std::string& path, const Limits& limits, SentencePieceModel& out) {
+void read_normalizer(const Field& field, const Message& outer, const std::string& path,
+                     const Limits& limits, SentencePieceModel& out) {
   Message m(field.bytes, path, outer.offset() - field.bytes.size());
   for (Field f; m.next(f);) {
     switch (f.number) {
-      case 2: out.charsmap = text_of(f, m, limits.string_bytes, "the character map"); break;
-      case 3: out.add_dummy_prefix = flag_of(f, m, "add_dummy_prefix"); break;
-      case 4: out.remove_extra_whitespaces = flag_of(f, m, "remove_extra_whitespaces"); break;
-      case 5: out.escape_whitespaces = flag_of(f, m, "escape_whitespaces"); break;
-      default: break;
+      case 2:
+        out.charsmap = text_of(f, m, limits.string_bytes, "the character map");
+        break;
+      case 3:
+        out.add_dummy_prefix = flag_of(f, m, "add_dummy_prefix");
+        break;
+      case 4:
+        out.remove_extra_whitespaces = flag_of(f, m, "remove_extra_whitespaces");
+        break;
+      case 5:
+        out.escape_whitespaces = flag_of(f, m, "escape_whitespaces");
+        break;
+      default:
+        break;
     }
   }
 }
 
 }  // namespace
 
-SentencePieceModel read_sentencepiece(std::span<const std::byte> file, const std::string& path, const Limits& limits) {
+SentencePieceModel read_sentencepiece(std::span<const std::byte> file, const std::string& path,
+                                      const Limits& limits) {
   SentencePieceModel out;
   Message m(file, path, 0);
   for (Field f; m.next(f);) {
-    if (f.number >= 1 && f.number <= 3 && f.wire != 2) m.fail(Code::type, "not a SentencePiece model");
+    if (f.number >= 1 && f.number <= 3 && f.wire != 2)
+      m.fail(Code::type, "not a SentencePiece model");
     if (f.number == 1) {
-      if (out.pieces.size() >= limits.vocabulary) m.fail(Code::limit, "more than " + std::to_string(limits.vocabulary) + " pieces");
+      if (out.pieces.size() >= limits.vocabulary)
+        m.fail(Code::limit, "more than " + std::to_string(limits.vocabulary) + " pieces");
       out.pieces.push_back(read_piece(f, m, path, limits));
     } else if (f.number == 2) {
       read_trainer(f, m, path, out);

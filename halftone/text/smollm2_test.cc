@@ -1,4 +1,5 @@
-// SmolLM2 out of its GGUF: the default model's ids, its chat, and text that comes back as it went in.
+// SmolLM2 out of its GGUF: the default model's ids, its chat, and text that comes back as it went
+// in.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -15,17 +16,22 @@ namespace {
 
 // Where ./setup puts the default model (spec/model_names.cc), or "".
 std::string smollm2_path() {
-  const char *cache = std::getenv("HALFTONE_CACHE"), *xdg = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
-  const std::string root = cache ? cache : xdg ? join_path(xdg, "halftone") : join_path(home ? home : "", ".cache/halftone");
+  const char *cache = std::getenv("HALFTONE_CACHE"), *xdg = std::getenv("XDG_CACHE_HOME"),
+             *home = std::getenv("HOME");
+  const std::string root = cache ? cache
+                           : xdg ? join_path(xdg, "halftone")
+                                 : join_path(home ? home : "", ".cache/halftone");
   const std::string path = join_path(root, "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
   return posix_env()->stat(path) ? path : "";
 }
 
 #define HALFTONE_NEED_SMOLLM2() \
-  if (smollm2_path().empty()) GTEST_SKIP() << "SmolLM2's GGUF is not in the model cache: ./setup fetches it"
+  if (smollm2_path().empty())   \
+  GTEST_SKIP() << "SmolLM2's GGUF is not in the model cache: ./setup fetches it"
 
 Json recorded() {
-  const std::string path = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/tokenizers/smollm2.json";
+  const std::string path =
+      std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/tokenizers/smollm2.json";
   return parse_json(posix_env()->read_text(path, 1 << 20), path);
 }
 
@@ -33,14 +39,16 @@ Json recorded() {
 std::string fnv1a(const std::vector<int32_t>& ids) {
   uint64_t h = 0xCBF29CE484222325u;
   for (const int32_t id : ids)
-    for (int shift = 0; shift < 32; shift += 8) h = (h ^ (static_cast<uint32_t>(id) >> shift & 0xFF)) * 0x100000001B3u;
+    for (int shift = 0; shift < 32; shift += 8)
+      h = (h ^ (static_cast<uint32_t>(id) >> shift & 0xFF)) * 0x100000001B3u;
   char out[17];
   std::snprintf(out, sizeof out, "%016llx", static_cast<unsigned long long>(h));
   return out;
 }
 
 std::string wikitext2_test(const TestContext& context) {
-  const auto set = files::find_text_set(*context.env, "wikitext2", files::Split::test, {.data_dir = data_folder()});
+  const auto set = files::find_text_set(*context.env, "wikitext2", files::Split::test,
+                                        {.data_dir = data_folder()});
   return set->joined();
 }
 
@@ -52,7 +60,9 @@ TEST(SmolLm2, EqualsTransformersWithTheDigitRule) {
   const Json root = recorded();
   const auto texts = conformance("gpt-2");
   ASSERT_EQ(root["rows"].size(), texts.size());
-  for (size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(t.encode(texts[i].first), root["rows"][i].get<std::vector<int32_t>>()) << quote(texts[i].first);
+  for (size_t i = 0; i < texts.size(); ++i)
+    EXPECT_EQ(t.encode(texts[i].first), root["rows"][i].get<std::vector<int32_t>>())
+        << quote(texts[i].first);
 
   const std::vector<int32_t> ids = t.encode(wikitext2_test(context));
   EXPECT_EQ(static_cast<int64_t>(ids.size()), root["wikitext2"]["tokens"].get<int64_t>());
@@ -63,7 +73,8 @@ TEST(SmolLm2, EqualsTransformersWithTheDigitRule) {
   EXPECT_TRUE(t.ends_generation(2));
 }
 
-// transformers reads the file without the rule of tokenizer.ggml.pre = smollm; so read here, its count comes out too.
+// transformers reads the file without the rule of tokenizer.ggml.pre = smollm; so read here, its
+// count comes out too.
 TEST(SmolLm2, WithoutTheDigitRuleTheCountIsThatOfTransformers) {
   HALFTONE_NEED_SMOLLM2();
   HALFTONE_NEED_DATA();
@@ -72,7 +83,8 @@ TEST(SmolLm2, WithoutTheDigitRuleTheCountIsThatOfTransformers) {
   EXPECT_EQ(gguf.pre, "smollm");
   gguf.pre = "gpt-2";
   const Tokenizer t = tokenizer_from_gguf(gguf, "smollm2");
-  EXPECT_EQ(static_cast<int64_t>(t.encode(wikitext2_test(context)).size()), recorded()["wikitext2"]["tokens_without_digit_rule"].get<int64_t>());
+  EXPECT_EQ(static_cast<int64_t>(t.encode(wikitext2_test(context)).size()),
+            recorded()["wikitext2"]["tokens_without_digit_rule"].get<int64_t>());
 }
 
 TEST(SmolLm2, ChatsAsTransformers) {
@@ -83,7 +95,8 @@ TEST(SmolLm2, ChatsAsTransformers) {
   const auto chat = chat_template_from_gguf(gguf, smollm2_path());
   ASSERT_TRUE(chat);
   const Json root = recorded();
-  const std::string text = chat->render(root["chat"]["messages"], {.variables = template_variables(t)});
+  const std::string text =
+      chat->render(root["chat"]["messages"], {.variables = template_variables(t)});
   EXPECT_EQ(text, root["chat"]["text"].get<std::string>());
   EXPECT_EQ(t.encode(text, false), root["chat"]["ids"].get<std::vector<int32_t>>());
 }
@@ -94,7 +107,8 @@ TEST(SmolLm2, TheRebuiltTokenizerJsonIsTheSameTokenizer) {
   const TestContext context;
   const Tokenizer t = load_tokenizer(context, smollm2_path());
   const Tokenizer again = Tokenizer::from_json(t.json(), "tokenizer.json");
-  for (const auto& [text, ids] : conformance("gpt-2")) EXPECT_EQ(t.encode(text), again.encode(text));
+  for (const auto& [text, ids] : conformance("gpt-2"))
+    EXPECT_EQ(t.encode(text), again.encode(text));
 }
 
 }  // namespace

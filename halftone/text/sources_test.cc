@@ -14,15 +14,19 @@ namespace {
 
 const TestContext context;
 
-Tokenizer load(const std::string& path) { return load_tokenizer(context, join_path(data_folder(), path)); }
+Tokenizer load(const std::string& path) {
+  return load_tokenizer(context, join_path(data_folder(), path));
+}
 
 void expect_conforms(const Tokenizer& tokenizer, const std::string& name) {
-  for (const auto& [text, ids] : conformance(name)) EXPECT_EQ(tokenizer.encode(text, false), ids) << quote(text);
+  for (const auto& [text, ids] : conformance(name))
+    EXPECT_EQ(tokenizer.encode(text, false), ids) << quote(text);
 }
 
 // tests/fixtures/tokenizers/NAME.json, as make.py wrote it with transformers.
 void expect_recorded(const Tokenizer& tokenizer, const std::string& name) {
-  const std::string path = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/tokenizers/" + name + ".json";
+  const std::string path =
+      std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/tokenizers/" + name + ".json";
   const Json root = parse_json(context.env->read_text(path, 1 << 20), path);
   const auto texts = conformance("gpt-2");
   ASSERT_EQ(root["rows"].size(), texts.size());
@@ -51,7 +55,9 @@ TEST(Sources, Gpt2FromVocabAndMerges) {
 
 TEST(Sources, FalconNeedsItsOwnCut) {
   HALFTONE_NEED_DATA();
-  const Tokenizer t = tokenizer_from_bpe_files(read_data("tokenizers/falcon/vocab.json"), read_data("tokenizers/falcon/merges.txt"), "falcon", "falcon", {}, {});
+  const Tokenizer t = tokenizer_from_bpe_files(read_data("tokenizers/falcon/vocab.json"),
+                                               read_data("tokenizers/falcon/merges.txt"), "falcon",
+                                               "falcon", {}, {});
   expect_conforms(t, "falcon");
 }
 
@@ -91,7 +97,10 @@ TEST(Sources, GgufVocabularies) {
 
 TEST(Sources, RobertaAsTransformers) {
   HALFTONE_NEED_DATA();
-  expect_recorded(tokenizer_from_bpe_files(read_data("tokenizers/roberta/vocab.json"), read_data("tokenizers/gpt2/merges.txt"), "gpt-2", "roberta", {}, {}), "roberta");
+  expect_recorded(
+      tokenizer_from_bpe_files(read_data("tokenizers/roberta/vocab.json"),
+                               read_data("tokenizers/gpt2/merges.txt"), "gpt-2", "roberta", {}, {}),
+      "roberta");
 }
 
 TEST(Sources, GptNeoxAsTransformers) {
@@ -108,7 +117,8 @@ TEST(Sources, XlnetAsTransformers) {
 
 TEST(Sources, Stories260kFilesAgree) {
   HALFTONE_NEED_DATA();
-  const Tokenizer json = load("models/stories260k/tokenizer.json"), model = load("models/stories260k/tokenizer.model");
+  const Tokenizer json = load("models/stories260k/tokenizer.json"),
+                  model = load("models/stories260k/tokenizer.model");
   for (const auto& [text, ids] : conformance("gpt-2")) {
     EXPECT_EQ(json.encode(text), model.encode(text)) << quote(text);
     EXPECT_EQ(json.decode(json.encode(text)), model.decode(model.encode(text))) << quote(text);
@@ -121,9 +131,13 @@ TEST(Sources, Stories260kFilesAgree) {
 TEST(Sources, EveryNamedCutCompiles) {
   const std::string vocab = R"({"a":0,"b":1})";
   for (const std::string& name : pre_tokenizer_names())
-    EXPECT_EQ(tokenizer_from_bpe_files(vocab, "", name, "t", {}, {}).encode("ab", false), (std::vector<int32_t>{0, 1})) << name;
-  EXPECT_EQ(error_line([] { pre_tokenizer("qwen", "m.gguf"); }),
-            "error[E_UNSUPPORTED] m.gguf: pre-tokenizer \"qwen\" is not known, nearest is \"qwen2\"; use a file that carries its tokenizer.json, or put tokenizer.json beside it");
+    EXPECT_EQ(tokenizer_from_bpe_files(vocab, "", name, "t", {}, {}).encode("ab", false),
+              (std::vector<int32_t>{0, 1}))
+        << name;
+  EXPECT_EQ(
+      error_line([] { pre_tokenizer("qwen", "m.gguf"); }),
+      "error[E_UNSUPPORTED] m.gguf: pre-tokenizer \"qwen\" is not known, nearest is \"qwen2\"; use "
+      "a file that carries its tokenizer.json, or put tokenizer.json beside it");
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 #include <span>
 
 #include "halftone/base/error.h"
-#include "rust/cxx.h"
 #include "halftone_bridge/src/lib.rs.h"
+#include "rust/cxx.h"
 
 namespace halftone::text {
 namespace {
@@ -36,24 +36,29 @@ struct TextTable::Impl {
   std::string path;
   uint64_t most_bytes = 0;
   int64_t nulls = 0;
-  std::unique_ptr<Source> source = std::make_unique<Source>();  // before the table, which points to it
+  std::unique_ptr<Source> source =
+      std::make_unique<Source>();  // before the table, which points to it
   std::optional<rust::Box<bridge::TableHandle>> table;
 
   [[noreturn]] void fail(const rust::Error& e) const {
     if (source->failure) std::rethrow_exception(source->failure);
     const std::string_view what = e.what();
-    if (what.starts_with("no column ")) throw FileError(Code::missing, path, "has " + std::string(what));
+    if (what.starts_with("no column "))
+      throw FileError(Code::missing, path, "has " + std::string(what));
     if (what.starts_with("more than ")) throw FileError(Code::limit, path, std::string(what));
     throw FileError(Code::value, path, "not a usable parquet file: " + quote(what));
   }
 };
 
-TextTable::TextTable(Env& env, const std::string& path, const std::string& column, const Limits& limits) : impl_(std::make_unique<Impl>()) {
+TextTable::TextTable(Env& env, const std::string& path, const std::string& column,
+                     const Limits& limits)
+    : impl_(std::make_unique<Impl>()) {
   impl_->path = path;
   impl_->most_bytes = limits.string_bytes * 16;
   impl_->source->file = env.open(path);
   try {
-    impl_->table = bridge::table_open(reinterpret_cast<size_t>(&read_at), reinterpret_cast<size_t>(impl_->source.get()),
+    impl_->table = bridge::table_open(reinterpret_cast<size_t>(&read_at),
+                                      reinterpret_cast<size_t>(impl_->source.get()),
                                       impl_->source->file->size(), rust::Str(column));
   } catch (const rust::Error& e) {
     impl_->fail(e);
@@ -64,7 +69,9 @@ TextTable::~TextTable() = default;
 
 std::vector<std::string> TextTable::next(int64_t most) {
   try {
-    const bridge::Rows rows = (*impl_->table)->next_rows(static_cast<size_t>(std::max<int64_t>(most, 1)), impl_->most_bytes);
+    const bridge::Rows rows =
+        (*impl_->table)
+            ->next_rows(static_cast<size_t>(std::max<int64_t>(most, 1)), impl_->most_bytes);
     impl_->nulls += static_cast<int64_t>(rows.nulls);
     std::vector<std::string> out;
     out.reserve(rows.texts.size());
@@ -78,7 +85,8 @@ std::vector<std::string> TextTable::next(int64_t most) {
 int64_t TextTable::claimed_rows() const { return (*impl_->table)->row_count(); }
 int64_t TextTable::nulls() const { return impl_->nulls; }
 
-std::vector<std::string> read_text_column(Env& env, const std::string& path, const std::string& column, const Limits& limits) {
+std::vector<std::string> read_text_column(Env& env, const std::string& path,
+                                          const std::string& column, const Limits& limits) {
   TextTable table(env, path, column, limits);
   std::vector<std::string> out;
   uint64_t bytes = 0;
@@ -88,13 +96,18 @@ std::vector<std::string> read_text_column(Env& env, const std::string& path, con
       out.push_back(std::move(row));
     }
     if (out.size() > limits.array_elements || bytes > limits.json_file_bytes)
-      throw FileError(Code::limit, path, "holds more than " + std::to_string(limits.array_elements) + " rows or " + std::to_string(limits.json_file_bytes) + " bytes of text");
+      throw FileError(Code::limit, path,
+                      "holds more than " + std::to_string(limits.array_elements) + " rows or " +
+                          std::to_string(limits.json_file_bytes) + " bytes of text");
   }
   return out;
 }
 
-std::function<std::vector<std::string>(const std::string&, const std::string&)> parquet_reader(Env& env, const Limits& limits) {
-  return [&env, limits](const std::string& path, const std::string& column) { return read_text_column(env, path, column, limits); };
+std::function<std::vector<std::string>(const std::string&, const std::string&)> parquet_reader(
+    Env& env, const Limits& limits) {
+  return [&env, limits](const std::string& path, const std::string& column) {
+    return read_text_column(env, path, column, limits);
+  };
 }
 
 }  // namespace halftone::text

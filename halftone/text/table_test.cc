@@ -17,7 +17,9 @@ const std::string kFolder = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/
 std::vector<std::string> written() {
   std::vector<std::string> out;
   for (int i = 0; i < 300; ++i)
-    out.push_back(i % 50 == 49 || i % 10 == 0 ? "" : i % 3 ? " = Row " + std::to_string(i % 7) + " = \n" : "gr\u00F6\u00DFer " + std::to_string(i) + " \U0001F600\n");
+    out.push_back(i % 50 == 49 || i % 10 == 0 ? ""
+                  : i % 3                     ? " = Row " + std::to_string(i % 7) + " = \n"
+                          : "gr\u00F6\u00DFer " + std::to_string(i) + " \U0001F600\n");
   return out;
 }
 
@@ -36,24 +38,36 @@ TEST(Table, ReadsWhatPyarrowWrote) {
     EXPECT_EQ(table.nulls(), 6);
     EXPECT_TRUE(table.next(7).empty());
   }
-  EXPECT_EQ(read_text_column(*env, kFolder + "text_required.parquet", "text"), (std::vector<std::string>{"a", "", "b"}));
+  EXPECT_EQ(read_text_column(*env, kFolder + "text_required.parquet", "text"),
+            (std::vector<std::string>{"a", "", "b"}));
 }
 
 TEST(Table, IsTheReaderOfDataSets) {
   const auto env = posix_env();
-  const files::TextSet set = files::read_text_file(*env, kFolder + "text_required.parquet", parquet_reader(*env));
+  const files::TextSet set =
+      files::read_text_file(*env, kFolder + "text_required.parquet", parquet_reader(*env));
   EXPECT_EQ(set.rows, (std::vector<std::string>{"a", "", "b"}));
 }
 
 TEST(Table, MistakesAreOneLine) {
   const auto env = posix_env();
-  const auto line = [&](const std::string& path, const std::string& column) { return error_line([&] { read_text_column(*env, path, column); }); };
+  const auto line = [&](const std::string& path, const std::string& column) {
+    return error_line([&] { read_text_column(*env, path, column); });
+  };
   const std::string other = kFolder + "other_types.parquet";
-  EXPECT_EQ(line(other, "text"), "error[E_MISSING] " + other + ": has no column \"text\"; it has \"number\", \"list.list.element\"");
-  EXPECT_EQ(line(other, "number"), "error[E_VALUE] " + other + ": not a usable parquet file: \"column \\\"number\\\" does not hold one text a row\"");
+  EXPECT_EQ(line(other, "text"),
+            "error[E_MISSING] " + other +
+                ": has no column \"text\"; it has \"number\", \"list.list.element\"");
+  EXPECT_EQ(
+      line(other, "number"),
+      "error[E_VALUE] " + other +
+          ": not a usable parquet file: \"column \\\"number\\\" does not hold one text a row\"");
   EXPECT_EQ(line(other, "list.list.element").substr(0, 17), "error[E_VALUE] " + other.substr(0, 2));
   const std::string readme = kFolder + "make.py";
-  EXPECT_EQ(line(readme, "text"), "error[E_VALUE] " + readme + ": not a usable parquet file: \"Parquet error: Invalid Parquet file. Corrupt footer\"");
+  EXPECT_EQ(
+      line(readme, "text"),
+      "error[E_VALUE] " + readme +
+          ": not a usable parquet file: \"Parquet error: Invalid Parquet file. Corrupt footer\"");
 }
 
 TEST(Table, ASmallFileMayNotStandForVeryMuchText) {
@@ -61,15 +75,19 @@ TEST(Table, ASmallFileMayNotStandForVeryMuchText) {
   const std::string path = kFolder + "repeated.parquet";
   EXPECT_EQ(error_line([&] { read_text_column(*env, path, "text", {.string_bytes = 1 << 20}); }),
             "error[E_LIMIT] " + path + ": more than 16777216 bytes of text in 1024 rows");
-  EXPECT_EQ(error_line([&] { read_text_column(*env, path, "text", {.json_file_bytes = 100 << 20}); }),
-            "error[E_LIMIT] " + path + ": holds more than 33554432 rows or 104857600 bytes of text");
+  EXPECT_EQ(
+      error_line([&] { read_text_column(*env, path, "text", {.json_file_bytes = 100 << 20}); }),
+      "error[E_LIMIT] " + path + ": holds more than 33554432 rows or 104857600 bytes of text");
 }
 
 TEST(Table, AFailingDiskIsReportedAsSuch) {
   const auto env = posix_env();
   int reads = 0;
-  const auto broken = fault_env(*env, [&](std::string_view operation, const std::string&) { return operation == "read" && ++reads > 2 ? EIO : 0; });
-  const std::string line = error_line([&] { read_text_column(*broken, kFolder + "text_snappy.parquet", "text"); });
+  const auto broken = fault_env(*env, [&](std::string_view operation, const std::string&) {
+    return operation == "read" && ++reads > 2 ? EIO : 0;
+  });
+  const std::string line =
+      error_line([&] { read_text_column(*broken, kFolder + "text_snappy.parquet", "text"); });
   EXPECT_TRUE(line.starts_with("error[E_IO] " + kFolder + "text_snappy.parquet")) << line;
 }
 

@@ -12,11 +12,13 @@
 namespace halftone::text {
 namespace {
 
-constexpr std::array<std::string_view, 9> kOpening = {"autoescape", "block", "call", "filter", "for", "generation", "if", "macro", "with"};
+constexpr std::array<std::string_view, 9> kOpening = {
+    "autoescape", "block", "call", "filter", "for", "generation", "if", "macro", "with"};
 
 class Scanner {
  public:
-  Scanner(std::string_view source, const std::string& name, const Limits& limits) : in_(source), name_(name), limits_(limits) {}
+  Scanner(std::string_view source, const std::string& name, const Limits& limits)
+      : in_(source), name_(name), limits_(limits) {}
 
   std::string run() {
     size_t at = 0;
@@ -31,11 +33,14 @@ class Scanner {
   }
 
  private:
-  [[noreturn]] void fail(Code code, std::string fact, size_t at) const { throw FileError(code, name_, std::move(fact), at); }
+  [[noreturn]] void fail(Code code, std::string fact, size_t at) const {
+    throw FileError(code, name_, std::move(fact), at);
+  }
 
   size_t next_tag(size_t at) const {
     while ((at = in_.find('{', at)) != std::string_view::npos) {
-      if (at + 1 < in_.size() && (in_[at + 1] == '%' || in_[at + 1] == '{' || in_[at + 1] == '#')) return at;
+      if (at + 1 < in_.size() && (in_[at + 1] == '%' || in_[at + 1] == '{' || in_[at + 1] == '#'))
+        return at;
       ++at;
     }
     return at;
@@ -43,12 +48,14 @@ class Scanner {
 
   size_t comment(size_t open) {
     const size_t end = in_.find("#}", open + 2);
-    if (end == std::string_view::npos) fail(Code::value, "a comment of the template never ends", open);
+    if (end == std::string_view::npos)
+      fail(Code::value, "a comment of the template never ends", open);
     out_ += in_.substr(open, end + 2 - open);
     return end + 2;
   }
 
-  // Past the end of a {% or {{ tag; quotes and brackets are followed, so that "%}" inside text does not end it.
+  // Past the end of a {% or {{ tag; quotes and brackets are followed, so that "%}" inside text does
+  // not end it.
   size_t tag_end(size_t open, char kind) const {
     const char close = kind == '%' ? '%' : '}';
     uint64_t depth = 0;
@@ -58,8 +65,13 @@ class Scanner {
         for (++i; i < in_.size() && in_[i] != c; ++i)
           if (in_[i] == '\\') ++i;
       } else if (c == '(' || c == '[' || (c == '{')) {
-        if (++depth > limits_.template_depth) fail(Code::depth, "brackets of the template are nested deeper than " + std::to_string(limits_.template_depth), open);
-      } else if (c == close && i + 1 < in_.size() && in_[i + 1] == '}' && (kind == '%' || depth == 0)) {
+        if (++depth > limits_.template_depth)
+          fail(Code::depth,
+               "brackets of the template are nested deeper than " +
+                   std::to_string(limits_.template_depth),
+               open);
+      } else if (c == close && i + 1 < in_.size() && in_[i + 1] == '}' &&
+                 (kind == '%' || depth == 0)) {
         return i + 2;
       } else if ((c == ')' || c == ']' || c == '}') && depth > 0) {
         --depth;
@@ -79,7 +91,9 @@ class Scanner {
     if (whole[from] == '-' || whole[from] == '+') ++from;
     while (from < whole.size() && std::isspace(static_cast<unsigned char>(whole[from]))) ++from;
     size_t to = from;
-    while (to < whole.size() && (std::isalnum(static_cast<unsigned char>(whole[to])) || whole[to] == '_')) ++to;
+    while (to < whole.size() &&
+           (std::isalnum(static_cast<unsigned char>(whole[to])) || whole[to] == '_'))
+      ++to;
     const std::string_view word = whole.substr(from, to - from);
     if (word == "raw") return raw(open, end);
     count(word, open);
@@ -93,7 +107,10 @@ class Scanner {
   void count(std::string_view word, size_t open) {
     if (std::find(kOpening.begin(), kOpening.end(), word) != kOpening.end() || word == "elif") {
       if (++blocks_ > limits_.template_depth)
-        fail(Code::depth, "blocks of the template are nested deeper than " + std::to_string(limits_.template_depth), open);
+        fail(Code::depth,
+             "blocks of the template are nested deeper than " +
+                 std::to_string(limits_.template_depth),
+             open);
       if (word != "elif") {
         chain_.push_back(0);
       } else if (!chain_.empty()) {
@@ -130,11 +147,15 @@ class Scanner {
 
 }  // namespace
 
-std::string prepare_template(std::string_view source, const std::string& name, const Limits& limits) {
+std::string prepare_template(std::string_view source, const std::string& name,
+                             const Limits& limits) {
   if (source.size() > limits.template_source_bytes)
-    throw FileError(Code::limit, name, "the chat template is longer than " + std::to_string(limits.template_source_bytes) + " bytes");
+    throw FileError(Code::limit, name,
+                    "the chat template is longer than " +
+                        std::to_string(limits.template_source_bytes) + " bytes");
   if (!valid_utf8(source)) throw FileError(Code::utf8, name, "the chat template is not UTF-8");
-  if (source.find('\0') != std::string_view::npos) throw FileError(Code::value, name, "the chat template holds a NUL byte");
+  if (source.find('\0') != std::string_view::npos)
+    throw FileError(Code::value, name, "the chat template holds a NUL byte");
   return Scanner(source, name, limits).run();
 }
 

@@ -15,7 +15,8 @@
 
 namespace halftone::text {
 
-// The folder of real test data, or "" when this machine has none: env HALFTONE_DATA, else beside the source tree.
+// The folder of real test data, or "" when this machine has none: env HALFTONE_DATA, else beside
+// the source tree.
 inline std::string data_folder() {
   const char* given = std::getenv("HALFTONE_DATA");
   const std::string folder = given ? given : join_path(HALFTONE_SOURCE_DIR, "../shared/data");
@@ -23,23 +24,28 @@ inline std::string data_folder() {
 }
 
 #define HALFTONE_NEED_DATA() \
-  if (data_folder().empty()) GTEST_SKIP() << "no test data: set HALFTONE_DATA to the folder that holds tokenizers/"
+  if (data_folder().empty()) \
+  GTEST_SKIP() << "no test data: set HALFTONE_DATA to the folder that holds tokenizers/"
 
 struct TestContext : Context {
   TestContext() { env = env_.get(); }
   std::unique_ptr<Env> env_ = posix_env();
 };
 
-inline std::string read_data(const std::string& path) { return posix_env()->read_text(join_path(data_folder(), path), 64 << 20); }
+inline std::string read_data(const std::string& path) {
+  return posix_env()->read_text(join_path(data_folder(), path), 64 << 20);
+}
 
 // The strings of tokenizers/conformance/ggml-vocab-NAME.gguf.inp with their ids from .out.
-inline std::vector<std::pair<std::string, std::vector<int32_t>>> conformance(const std::string& name) {
+inline std::vector<std::pair<std::string, std::vector<int32_t>>> conformance(
+    const std::string& name) {
   const std::string base = "tokenizers/conformance/ggml-vocab-" + name + ".gguf";
   const std::string texts = read_data(base + ".inp"), mark = "\n__ggml_vocab_test__\n";
   std::istringstream lines(read_data(base + ".out"));
   std::vector<std::pair<std::string, std::vector<int32_t>>> out;
   std::string line;
-  for (size_t at = 0, end; (end = texts.find(mark, at)) != std::string::npos; at = end + mark.size()) {
+  for (size_t at = 0, end; (end = texts.find(mark, at)) != std::string::npos;
+       at = end + mark.size()) {
     std::getline(lines, line);
     std::istringstream numbers(line);
     std::vector<int32_t> ids;

@@ -9,8 +9,8 @@
 #include "halftone/text/byte_level.h"
 #include "halftone/text/tokenizer_check.h"
 #include "halftone/text/tokenizer_json.h"
-#include "rust/cxx.h"
 #include "halftone_bridge/src/lib.rs.h"
+#include "rust/cxx.h"
 
 namespace halftone::text {
 
@@ -32,14 +32,17 @@ struct Tokenizer::Impl {
   // The text as Rust may see it.
   rust::Str check_text(std::string_view text) const {
     if (text.size() > most_bytes)
-      throw FileError(Code::limit, source, "a text of " + std::to_string(text.size()) + " bytes is longer than " + std::to_string(most_bytes),
+      throw FileError(Code::limit, source,
+                      "a text of " + std::to_string(text.size()) + " bytes is longer than " +
+                          std::to_string(most_bytes),
                       {}, "split it into documents");
     if (!valid_utf8(text)) throw FileError(Code::utf8, source, "the text to encode is not UTF-8");
     return rust::Str(text.data(), text.size());
   }
   std::vector<int32_t> take(const rust::Vec<int32_t>& ids_) const {
     if (ids_.size() > most_tokens)
-      throw FileError(Code::limit, source, "a text became more than " + std::to_string(most_tokens) + " tokens");
+      throw FileError(Code::limit, source,
+                      "a text became more than " + std::to_string(most_tokens) + " tokens");
     return {ids_.begin(), ids_.end()};
   }
 };
@@ -54,10 +57,12 @@ int hex_digit(char c) {
 }
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
 }
 
-std::optional<TokenName> find_token(const TokenizerFacts& facts, const std::optional<std::string>& text) {
+std::optional<TokenName> find_token(const TokenizerFacts& facts,
+                                    const std::optional<std::string>& text) {
   if (!text) return {};
   for (const AddedToken& token : facts.added)
     if (token.content == *text) return TokenName{token.content, token.id};
@@ -81,8 +86,9 @@ bool apply_config(Json& root, const TokenizerFacts& facts, const TokenizerConfig
     const std::string kind = it->value("type", "");
     if (kind == "BertProcessing" || kind == "RobertaProcessing") return changed;
   }
-  root["post_processor"] = bos_eos_processor(config.add_bos.value_or(false) ? find_token(facts, config.bos) : std::nullopt,
-                                             config.add_eos.value_or(false) ? find_token(facts, config.eos) : std::nullopt);
+  root["post_processor"] = bos_eos_processor(
+      config.add_bos.value_or(false) ? find_token(facts, config.bos) : std::nullopt,
+      config.add_eos.value_or(false) ? find_token(facts, config.eos) : std::nullopt);
   return true;
 }
 
@@ -93,7 +99,8 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::from_json(std::string_view json, const std::string& source, const TokenizerConfig& config, const Limits& limits) {
+Tokenizer Tokenizer::from_json(std::string_view json, const std::string& source,
+                               const TokenizerConfig& config, const Limits& limits) {
   Json root = parse_json(json, source, limits);
   TokenizerFacts facts = check_tokenizer(root, source, limits);
   std::string text = apply_config(root, facts, config) ? root.dump() : std::string(json);
@@ -101,7 +108,8 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& source,
   return make(std::move(text), std::move(facts), source, config, limits);
 }
 
-Tokenizer Tokenizer::from_root(Json root, const std::string& source, const TokenizerConfig& config, const Limits& limits) {
+Tokenizer Tokenizer::from_root(Json root, const std::string& source, const TokenizerConfig& config,
+                               const Limits& limits) {
   TokenizerFacts facts = check_tokenizer(root, source, limits);
   apply_config(root, facts, config);
   std::string text = root.dump();
@@ -109,7 +117,8 @@ Tokenizer Tokenizer::from_root(Json root, const std::string& source, const Token
   return make(std::move(text), std::move(facts), source, config, limits);
 }
 
-Tokenizer Tokenizer::make(std::string text, TokenizerFacts facts, const std::string& source, const TokenizerConfig& config, const Limits& limits) {
+Tokenizer Tokenizer::make(std::string text, TokenizerFacts facts, const std::string& source,
+                          const TokenizerConfig& config, const Limits& limits) {
   std::unique_ptr<Impl> impl;
   try {
     impl = std::make_unique<Impl>(
@@ -118,8 +127,9 @@ Tokenizer Tokenizer::make(std::string text, TokenizerFacts facts, const std::str
     for (const AddedToken& token : facts.added) {
       const int64_t id = impl->handle->token_to_id(rust::Str(token.content));
       if (id != token.id)
-        throw FileError(Code::mismatch, source, "added token " + quote(token.content) + " has id " + std::to_string(token.id) +
-                                                    " but would be given " + std::to_string(id));
+        throw FileError(Code::mismatch, source,
+                        "added token " + quote(token.content) + " has id " +
+                            std::to_string(token.id) + " but would be given " + std::to_string(id));
     }
   } catch (const rust::Error& e) {
     throw FileError(Code::value, source, std::string("not a usable tokenizer: ") + quote(e.what()));
@@ -129,14 +139,17 @@ Tokenizer Tokenizer::make(std::string text, TokenizerFacts facts, const std::str
   impl->source = source;
   impl->most_tokens = limits.encode_tokens;
   // One text may not become more than 1 GiB while it is normalized.
-  impl->most_bytes = std::min(limits.encode_bytes, static_cast<uint64_t>(static_cast<double>(1ull << 30) / impl->facts.growth));
+  impl->most_bytes =
+      std::min(limits.encode_bytes,
+               static_cast<uint64_t>(static_cast<double>(1ull << 30) / impl->facts.growth));
 
   const auto& tokens = impl->facts.tokens;
   impl->ids.reserve(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i)
     if (!tokens[i].empty()) impl->ids.emplace(tokens[i], static_cast<int32_t>(i));
   impl->special_flags.resize(tokens.size());
-  for (const AddedToken& token : impl->facts.added) impl->special_flags[static_cast<size_t>(token.id)] = token.special;
+  for (const AddedToken& token : impl->facts.added)
+    impl->special_flags[static_cast<size_t>(token.id)] = token.special;
 
   Tokenizer out(std::move(impl));
   out.impl_->find_special(out, config);
@@ -147,7 +160,7 @@ void Tokenizer::Impl::find_special(const Tokenizer& self, const TokenizerConfig&
   const auto named = [&](const std::optional<std::string>& name) -> std::optional<int32_t> {
     return name ? self.id_of(*name) : std::nullopt;
   };
-  special = {named(config.bos), named(config.eos), named(config.pad), named(config.unk),
+  special = {named(config.bos), named(config.eos), named(config.pad),  named(config.unk),
              named(config.cls), named(config.sep), named(config.mask), config.eos_ids};
   if (!special.unk && !facts.unk_token.empty()) special.unk = self.id_of(facts.unk_token);
   // A tokenizer.json alone does not say what its special tokens are for: their usual names do.
@@ -167,7 +180,8 @@ void Tokenizer::Impl::find_special(const Tokenizer& self, const TokenizerConfig&
   // What surrounds every text shows on a short one.
   const auto bare = self.encode("a", false), full = self.encode("a", true);
   const auto at = std::search(full.begin(), full.end(), bare.begin(), bare.end());
-  if (at == full.end() && !bare.empty()) throw FileError(Code::value, source, "the post-processor changes the text's own tokens");
+  if (at == full.end() && !bare.empty())
+    throw FileError(Code::value, source, "the post-processor changes the text's own tokens");
   prefix.assign(full.begin(), at);
   suffix.assign(at + static_cast<std::ptrdiff_t>(bare.size()), full.end());
   if (!special.bos && !special.cls && !prefix.empty()) special.bos = prefix.front();
@@ -187,7 +201,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special) 
   }
 }
 
-PairEncoding Tokenizer::encode_pair(std::string_view a, std::string_view b, bool add_special) const {
+PairEncoding Tokenizer::encode_pair(std::string_view a, std::string_view b,
+                                    bool add_special) const {
   const rust::Str first = impl_->check_text(a), second = impl_->check_text(b);
   try {
     const bridge::Encoded out = impl_->handle->encode_pair(first, second, add_special);
@@ -213,7 +228,9 @@ int64_t Tokenizer::vocab_size() const { return static_cast<int64_t>(impl_->facts
 
 std::string_view Tokenizer::token(int32_t id) const {
   const auto& tokens = impl_->facts.tokens;
-  return id < 0 || static_cast<size_t>(id) >= tokens.size() ? std::string_view() : std::string_view(tokens[static_cast<size_t>(id)]);
+  return id < 0 || static_cast<size_t>(id) >= tokens.size()
+             ? std::string_view()
+             : std::string_view(tokens[static_cast<size_t>(id)]);
 }
 
 std::string Tokenizer::token_bytes(int32_t id) const {
@@ -244,7 +261,8 @@ std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
 }
 
 bool Tokenizer::is_special(int32_t id) const {
-  return id >= 0 && static_cast<size_t>(id) < impl_->special_flags.size() && impl_->special_flags[static_cast<size_t>(id)];
+  return id >= 0 && static_cast<size_t>(id) < impl_->special_flags.size() &&
+         impl_->special_flags[static_cast<size_t>(id)];
 }
 
 bool Tokenizer::ends_generation(int32_t id) const {
@@ -253,7 +271,9 @@ bool Tokenizer::ends_generation(int32_t id) const {
 }
 
 const SpecialIds& Tokenizer::special() const { return impl_->special; }
-bool Tokenizer::adds_bos() const { return !impl_->prefix.empty() && impl_->special.bos == impl_->prefix.front(); }
+bool Tokenizer::adds_bos() const {
+  return !impl_->prefix.empty() && impl_->special.bos == impl_->prefix.front();
+}
 const std::vector<int32_t>& Tokenizer::prefix() const { return impl_->prefix; }
 const std::vector<int32_t>& Tokenizer::suffix() const { return impl_->suffix; }
 const std::string& Tokenizer::json() const { return impl_->json; }
@@ -262,7 +282,8 @@ const std::string& Tokenizer::source() const { return impl_->source; }
 void Tokenizer::check_fits(int64_t rows, const std::string& subject) const {
   if (vocab_size() <= rows) return;
   throw FileError(Code::mismatch, subject,
-                  "the tokenizer has ids up to " + std::to_string(vocab_size() - 1) + " (" + quote(token(static_cast<int32_t>(vocab_size() - 1))) +
+                  "the tokenizer has ids up to " + std::to_string(vocab_size() - 1) + " (" +
+                      quote(token(static_cast<int32_t>(vocab_size() - 1))) +
                       ") but the embedding has " + std::to_string(rows) + " rows",
                   {}, "use the tokenizer that belongs to this model");
 }

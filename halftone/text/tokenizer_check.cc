@@ -13,19 +13,23 @@
 namespace halftone::text {
 namespace {
 
-constexpr std::array kNormalizers = {"BertNormalizer", "ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt",
-                                     "Precompiled", "Prepend", "Replace", "Sequence", "Strip", "StripAccents"};
-constexpr std::array kPreTokenizers = {"BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Digits", "FixedLength",
-                                       "Metaspace", "Punctuation", "Sequence", "Split", "UnicodeScripts", "Whitespace",
-                                       "WhitespaceSplit"};
-constexpr std::array kPostProcessors = {"BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"};
-constexpr std::array kDecoders = {"BPEDecoder", "ByteFallback", "ByteLevel", "CTC", "Fuse", "Metaspace", "Replace",
-                                  "Sequence", "Strip", "WordPiece"};
+constexpr std::array kNormalizers = {
+    "BertNormalizer", "ByteLevel", "Lowercase", "NFC",      "NFD",   "NFKC",        "NFKD", "Nmt",
+    "Precompiled",    "Prepend",   "Replace",   "Sequence", "Strip", "StripAccents"};
+constexpr std::array kPreTokenizers = {"BertPreTokenizer", "ByteLevel",   "CharDelimiterSplit",
+                                       "Digits",           "FixedLength", "Metaspace",
+                                       "Punctuation",      "Sequence",    "Split",
+                                       "UnicodeScripts",   "Whitespace",  "WhitespaceSplit"};
+constexpr std::array kPostProcessors = {"BertProcessing", "ByteLevel", "RobertaProcessing",
+                                        "Sequence", "TemplateProcessing"};
+constexpr std::array kDecoders = {"BPEDecoder", "ByteFallback", "ByteLevel", "CTC",   "Fuse",
+                                  "Metaspace",  "Replace",      "Sequence",  "Strip", "WordPiece"};
 constexpr std::array kModels = {"BPE", "Unigram", "WordLevel", "WordPiece"};
 
 class Checker {
  public:
-  Checker(const Json& root, const std::string& path, const Limits& limits) : root_(root), path_(path), limits_(limits) {}
+  Checker(const Json& root, const std::string& path, const Limits& limits)
+      : root_(root), path_(path), limits_(limits) {}
 
   TokenizerFacts run() {
     if (!root_.is_object()) fail(Code::type, "tokenizer.json is not an object");
@@ -46,7 +50,9 @@ class Checker {
   }
 
  private:
-  [[noreturn]] void fail(Code code, std::string fact) const { throw FileError(code, path_, std::move(fact)); }
+  [[noreturn]] void fail(Code code, std::string fact) const {
+    throw FileError(code, path_, std::move(fact));
+  }
 
   // The member, unless it is absent or null.
   static const Json* find(const Json& object, const char* key) {
@@ -61,7 +67,8 @@ class Checker {
   std::string text(const Json& value, const std::string& where, uint64_t max) const {
     if (!value.is_string()) fail(Code::type, where + " is not text");
     const auto& s = value.get_ref<const std::string&>();
-    if (s.size() > max) fail(Code::limit, where + " is longer than " + std::to_string(max) + " bytes");
+    if (s.size() > max)
+      fail(Code::limit, where + " is longer than " + std::to_string(max) + " bytes");
     return s;
   }
   bool flag(const Json& object, const char* key, bool fallback, const std::string& where) const {
@@ -72,18 +79,22 @@ class Checker {
   }
   uint64_t count(const Json& value, const std::string& where, uint64_t max) const {
     if (!value.is_number_integer()) fail(Code::type, where + " is not a whole number");
-    if (value.is_number_unsigned() ? false : value.get<int64_t>() < 0) fail(Code::value, where + " is negative");
+    if (value.is_number_unsigned() ? false : value.get<int64_t>() < 0)
+      fail(Code::value, where + " is negative");
     const auto n = value.get<uint64_t>();
-    if (n > max) fail(Code::limit, where + " " + std::to_string(n) + " is more than " + std::to_string(max));
+    if (n > max)
+      fail(Code::limit, where + " " + std::to_string(n) + " is more than " + std::to_string(max));
     return n;
   }
   int32_t id(const Json& value, const std::string& where) const {
     return static_cast<int32_t>(count(value, where + " id", limits_.vocabulary - 1));
   }
   template <size_t N>
-  std::string kind(const Json& part, const char* what, const std::array<const char*, N>& known) const {
+  std::string kind(const Json& part, const char* what,
+                   const std::array<const char*, N>& known) const {
     if (!part.is_object()) fail(Code::type, std::string(what) + " is not an object");
-    const std::string name = text(need(part, "type", what), std::string(what) + " type", limits_.name_bytes);
+    const std::string name =
+        text(need(part, "type", what), std::string(what) + " type", limits_.name_bytes);
     if (std::find(known.begin(), known.end(), name) == known.end())
       throw UnsupportedError(path_, std::string(what) + " " + quote(name) + " is not known",
                              "known: " + join(std::span<const char* const>(known)));
@@ -95,7 +106,8 @@ class Checker {
     return out;
   }
 
-  // ---- model -------------------------------------------------------------------------------------------------------------
+  // ---- model
+  // -------------------------------------------------------------------------------------------------------------
 
   // Files of early tokenizers have no "type".
   std::string model_kind(const Json& model) const {
@@ -114,16 +126,19 @@ class Checker {
       unigram(model, vocab);
     } else {
       token_map(vocab);
-      if (const Json* unk = find(model, "unk_token")) facts_.unk_token = text(*unk, "unk_token", limits_.token_bytes);
+      if (const Json* unk = find(model, "unk_token"))
+        facts_.unk_token = text(*unk, "unk_token", limits_.token_bytes);
     }
     if (facts_.model == "BPE") bpe(model);
     if (facts_.model == "WordPiece") {
       facts_.word_prefix = "##";
       if (const Json* prefix = find(model, "continuing_subword_prefix"))
         facts_.word_prefix = text(*prefix, "continuing_subword_prefix", limits_.name_bytes);
-      if (const Json* n = find(model, "max_input_chars_per_word")) count(*n, "max_input_chars_per_word", 10'000);
+      if (const Json* n = find(model, "max_input_chars_per_word"))
+        count(*n, "max_input_chars_per_word", 10'000);
     }
-    if ((facts_.model == "WordPiece" || facts_.model == "WordLevel") && !ids_.contains(facts_.unk_token))
+    if ((facts_.model == "WordPiece" || facts_.model == "WordLevel") &&
+        !ids_.contains(facts_.unk_token))
       fail(Code::value, "unk_token " + quote(facts_.unk_token) + " is not in the vocabulary");
     facts_.byte_fallback = flag(model, "byte_fallback", false, "model");
   }
@@ -132,29 +147,36 @@ class Checker {
     if (!vocab.is_object()) fail(Code::type, "the vocabulary is not an object of token: id");
     if (vocab.empty()) fail(Code::value, "the vocabulary is empty");
     if (vocab.size() > limits_.vocabulary)
-      fail(Code::limit, "the vocabulary has more than " + std::to_string(limits_.vocabulary) + " tokens");
+      fail(Code::limit,
+           "the vocabulary has more than " + std::to_string(limits_.vocabulary) + " tokens");
     std::unordered_set<int32_t> seen;
     seen.reserve(vocab.size());
     ids_.reserve(vocab.size());
     for (const auto& [token, value] : vocab.items()) {
-      if (token.size() > limits_.token_bytes) fail(Code::limit, "token " + quote(token) + " is too long");
+      if (token.size() > limits_.token_bytes)
+        fail(Code::limit, "token " + quote(token) + " is too long");
       const int32_t n = id(value, "token " + quote(token));
-      if (!seen.insert(n).second) fail(Code::duplicate, "id " + std::to_string(n) + " belongs to two tokens, one is " + quote(token));
+      if (!seen.insert(n).second)
+        fail(Code::duplicate,
+             "id " + std::to_string(n) + " belongs to two tokens, one is " + quote(token));
       ids_.emplace(token, n);
     }
   }
 
   void unigram(const Json& model, const Json& vocab) {
-    if (!vocab.is_array()) fail(Code::type, "the Unigram vocabulary is not a list of [token, score]");
+    if (!vocab.is_array())
+      fail(Code::type, "the Unigram vocabulary is not a list of [token, score]");
     if (vocab.empty()) fail(Code::value, "the vocabulary is empty");
     if (vocab.size() > limits_.vocabulary)
-      fail(Code::limit, "the vocabulary has more than " + std::to_string(limits_.vocabulary) + " tokens");
+      fail(Code::limit,
+           "the vocabulary has more than " + std::to_string(limits_.vocabulary) + " tokens");
     int32_t n = 0;
     for (const Json& entry : vocab) {
       const std::string where = "Unigram entry " + std::to_string(n);
       if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
         fail(Code::type, where + " is not [token, score]");
-      if (!std::isfinite(entry[1].get<double>())) fail(Code::nonfinite, where + " has a score that is not finite");
+      if (!std::isfinite(entry[1].get<double>()))
+        fail(Code::nonfinite, where + " has a score that is not finite");
       const auto& token = entry[0].get_ref<const std::string&>();
       if (token.size() > limits_.token_bytes) fail(Code::limit, where + " is too long");
       ids_.emplace(token, n++);
@@ -162,17 +184,22 @@ class Checker {
     }
     if (const Json* unk = find(model, "unk_id")) {
       const uint64_t at = count(*unk, "unk_id", limits_.vocabulary);
-      if (at >= vocab.size()) fail(Code::value, "unk_id " + std::to_string(at) + " is past the " + std::to_string(vocab.size()) + " tokens");
+      if (at >= vocab.size())
+        fail(Code::value, "unk_id " + std::to_string(at) + " is past the " +
+                              std::to_string(vocab.size()) + " tokens");
       facts_.unk_token = unigram_[at];
     }
   }
 
   void bpe(const Json& model) {
-    if (const Json* dropout = find(model, "dropout"); dropout && !(dropout->is_number() && dropout->get<double>() == 0.0))
+    if (const Json* dropout = find(model, "dropout");
+        dropout && !(dropout->is_number() && dropout->get<double>() == 0.0))
       fail(Code::value, "BPE dropout would make the ids random");
     std::string prefix;
-    if (const Json* p = find(model, "continuing_subword_prefix")) prefix = text(*p, "continuing_subword_prefix", limits_.name_bytes);
-    if (const Json* p = find(model, "end_of_word_suffix")) text(*p, "end_of_word_suffix", limits_.name_bytes);
+    if (const Json* p = find(model, "continuing_subword_prefix"))
+      prefix = text(*p, "continuing_subword_prefix", limits_.name_bytes);
+    if (const Json* p = find(model, "end_of_word_suffix"))
+      text(*p, "end_of_word_suffix", limits_.name_bytes);
     const Json& merges = need(model, "merges", "model");
     if (!merges.is_array()) fail(Code::type, "\"merges\" is not a list");
     if (merges.size() > limits_.array_elements) fail(Code::limit, "too many merges");
@@ -189,7 +216,8 @@ class Checker {
           fail(Code::value, where + " " + quote(line) + " is not two tokens");
         a = line.substr(0, space);
         b = line.substr(space + 1);
-      } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+      } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
+                 merge[1].is_string()) {
         a = merge[0].get<std::string>();
         b = merge[1].get<std::string>();
       } else if (merge.is_array() && merge.size() != 2) {
@@ -198,15 +226,21 @@ class Checker {
         fail(Code::type, where + " is neither text nor a pair of texts");
       }
       for (const std::string* part : {&a, &b})
-        if (!ids_.contains(*part)) fail(Code::value, where + " speaks of " + quote(*part) + ", which is not in the vocabulary");
-      if (b.size() < prefix.size() || (b.size() > prefix.size() && (static_cast<unsigned char>(b[prefix.size()]) & 0xC0) == 0x80))
-        fail(Code::value, where + ": " + quote(b) + " is shorter than the subword prefix " + quote(prefix));
+        if (!ids_.contains(*part))
+          fail(Code::value,
+               where + " speaks of " + quote(*part) + ", which is not in the vocabulary");
+      if (b.size() < prefix.size() ||
+          (b.size() > prefix.size() &&
+           (static_cast<unsigned char>(b[prefix.size()]) & 0xC0) == 0x80))
+        fail(Code::value,
+             where + ": " + quote(b) + " is shorter than the subword prefix " + quote(prefix));
       if (const std::string product = a + b.substr(prefix.size()); !ids_.contains(product))
         fail(Code::value, where + " makes " + quote(product) + ", which is not in the vocabulary");
     }
   }
 
-  // ---- added tokens ------------------------------------------------------------------------------------------------------
+  // ---- added tokens
+  // ------------------------------------------------------------------------------------------------------
 
   void check_added(const Json& added) {
     if (!added.is_array()) fail(Code::type, "\"added_tokens\" is not a list");
@@ -215,16 +249,20 @@ class Checker {
     for (const Json& entry : added) {
       if (!entry.is_object()) fail(Code::type, "an added token is not an object");
       AddedToken token;
-      token.content = text(need(entry, "content", "an added token"), "the content of an added token", limits_.token_bytes);
+      token.content = text(need(entry, "content", "an added token"),
+                           "the content of an added token", limits_.token_bytes);
       if (token.content.empty()) fail(Code::value, "an added token is empty");
       const std::string where = "added token " + quote(token.content);
       token.id = id(need(entry, "id", where), where);
-      for (const char* key : {"single_word", "lstrip", "rstrip", "normalized"}) flag(entry, key, false, where);
+      for (const char* key : {"single_word", "lstrip", "rstrip", "normalized"})
+        flag(entry, key, false, where);
       token.special = flag(entry, "special", false, where);
       if (const auto it = ids_.find(token.content); it != ids_.end() && it->second != token.id)
-        fail(Code::mismatch, where + " has id " + std::to_string(token.id) + " here and " + std::to_string(it->second) + " in the vocabulary");
+        fail(Code::mismatch, where + " has id " + std::to_string(token.id) + " here and " +
+                                 std::to_string(it->second) + " in the vocabulary");
       if (!by_id.emplace(token.id, token.content).second)
-        fail(Code::duplicate, "id " + std::to_string(token.id) + " belongs to two added tokens, one is " + quote(token.content));
+        fail(Code::duplicate, "id " + std::to_string(token.id) +
+                                  " belongs to two added tokens, one is " + quote(token.content));
       facts_.added.push_back(std::move(token));
     }
   }
@@ -235,31 +273,38 @@ class Checker {
     for (const AddedToken& token : facts_.added) last = std::max(last, token.id);
     const uint64_t known = ids_.size() + facts_.added.size();
     if (static_cast<uint64_t>(last) > known * 8 + 65536)
-      fail(Code::value, "id " + std::to_string(last) + " in a vocabulary of " + std::to_string(known) + " tokens");
+      fail(Code::value, "id " + std::to_string(last) + " in a vocabulary of " +
+                            std::to_string(known) + " tokens");
     facts_.tokens.resize(static_cast<size_t>(last) + 1);
     for (size_t i = 0; i < unigram_.size(); ++i) facts_.tokens[i] = unigram_[i];
     for (const auto& [token, n] : ids_) facts_.tokens[static_cast<size_t>(n)] = token;
     for (const AddedToken& token : facts_.added) {
       std::string& slot = facts_.tokens[static_cast<size_t>(token.id)];
       if (!slot.empty() && slot != token.content)
-        fail(Code::duplicate, "id " + std::to_string(token.id) + " belongs to " + quote(slot) + " and to the added token " + quote(token.content));
+        fail(Code::duplicate, "id " + std::to_string(token.id) + " belongs to " + quote(slot) +
+                                  " and to the added token " + quote(token.content));
       slot = token.content;
       ids_.emplace(token.content, token.id);
     }
   }
 
-  // ---- normalizer, pre-tokenizer -----------------------------------------------------------------------------------------
+  // ---- normalizer, pre-tokenizer
+  // -----------------------------------------------------------------------------------------
 
   void limit_growth(double growth, const char* what) const {
     if (growth > static_cast<double>(limits_.normalizer_growth))
-      fail(Code::limit, std::string(what) + " may turn one byte into more than " + std::to_string(limits_.normalizer_growth));
+      fail(Code::limit, std::string(what) + " may turn one byte into more than " +
+                            std::to_string(limits_.normalizer_growth));
   }
 
-  // A pattern is {"String": s} or {"Regex": s}. Returns the fewest bytes that a match has, at least 1.
+  // A pattern is {"String": s} or {"Regex": s}. Returns the fewest bytes that a match has, at
+  // least 1.
   size_t pattern(const Json& part, const std::string& where) const {
     const Json& value = need(part, "pattern", where);
-    if (value.is_string()) return std::max<size_t>(1, text(value, where + " pattern", limits_.regex_bytes).size());
-    if (!value.is_object() || value.size() != 1) fail(Code::type, where + " pattern is neither {\"String\"} nor {\"Regex\"}");
+    if (value.is_string())
+      return std::max<size_t>(1, text(value, where + " pattern", limits_.regex_bytes).size());
+    if (!value.is_object() || value.size() != 1)
+      fail(Code::type, where + " pattern is neither {\"String\"} nor {\"Regex\"}");
     const std::string key = value.begin().key();
     const std::string s = text(value.begin().value(), where + " pattern", limits_.regex_bytes);
     if (key == "String") {
@@ -267,13 +312,15 @@ class Checker {
       return s.size();
     }
     if (key != "Regex") fail(Code::value, where + " pattern kind " + quote(key) + " is not known");
-    if (const auto danger = regex_danger(s, limits_)) fail(Code::value, where + " pattern " + quote(s, 60) + " " + *danger);
+    if (const auto danger = regex_danger(s, limits_))
+      fail(Code::value, where + " pattern " + quote(s, 60) + " " + *danger);
     return 1;
   }
 
   double replaced(const Json& part, const std::string& where) const {
     const size_t shortest = pattern(part, where);
-    const std::string content = text(need(part, "content", where), where + " content", limits_.name_bytes);
+    const std::string content =
+        text(need(part, "content", where), where + " content", limits_.name_bytes);
     return std::max(1.0, static_cast<double>(content.size()) / static_cast<double>(shortest));
   }
 
@@ -304,7 +351,7 @@ class Checker {
       facts_.growth *= 2;
       facts_.byte_level = true;
     } else if (name == "NFD" || name == "NFC") {
-      facts_.growth *= 3;   // Unicode, UAX #15: the largest expansion factors in UTF-8
+      facts_.growth *= 3;  // Unicode, UAX #15: the largest expansion factors in UTF-8
     } else if (name == "NFKD" || name == "NFKC") {
       facts_.growth *= 11;
     } else if (name == "BertNormalizer") {
@@ -315,7 +362,8 @@ class Checker {
   }
 
   void metaspace_mark(const Json& part, const char* key) {
-    if (const Json* value = find(part, key); value && value->is_string() && value->get_ref<const std::string&>() == "\u2581")
+    if (const Json* value = find(part, key);
+        value && value->is_string() && value->get_ref<const std::string&>() == "\u2581")
       facts_.metaspace = true;
   }
 
@@ -334,18 +382,22 @@ class Checker {
       const std::string mark = text(need(part, "replacement", where), where, 4);
       if (mark == "\u2581") facts_.metaspace = true;
     } else if (name == "FixedLength") {
-      if (const Json* length = find(part, "length"); length && count(*length, where + " length", 1u << 20) == 0)
+      if (const Json* length = find(part, "length");
+          length && count(*length, where + " length", 1u << 20) == 0)
         fail(Code::value, where + " length is 0");
     }
   }
 
-  // ---- post-processor, decoder -------------------------------------------------------------------------------------------
+  // ---- post-processor, decoder
+  // -------------------------------------------------------------------------------------------
 
   void known_token(const std::string& token, int32_t n, const std::string& where) const {
     const auto it = ids_.find(token);
-    if (it == ids_.end()) fail(Code::value, where + " adds " + quote(token) + ", which is not a token");
+    if (it == ids_.end())
+      fail(Code::value, where + " adds " + quote(token) + ", which is not a token");
     if (it->second != n)
-      fail(Code::mismatch, where + " gives " + quote(token) + " the id " + std::to_string(n) + ", the vocabulary " + std::to_string(it->second));
+      fail(Code::mismatch, where + " gives " + quote(token) + " the id " + std::to_string(n) +
+                               ", the vocabulary " + std::to_string(it->second));
   }
 
   void post_processor(const Json& part) {
@@ -356,7 +408,8 @@ class Checker {
     } else if (name == "BertProcessing" || name == "RobertaProcessing") {
       for (const char* key : {"sep", "cls"}) {
         const Json& pair = need(part, key, where);
-        if (!pair.is_array() || pair.size() != 2) fail(Code::type, where + " \"" + key + "\" is not [token, id]");
+        if (!pair.is_array() || pair.size() != 2)
+          fail(Code::type, where + " \"" + key + "\" is not [token, id]");
         known_token(text(pair[0], where, limits_.token_bytes), id(pair[1], where), where);
       }
     } else if (name == "TemplateProcessing") {
@@ -367,18 +420,23 @@ class Checker {
           if (!entry.is_object()) fail(Code::type, where + " " + quote(key) + " is not an object");
           const Json& ids = list(entry, "ids", where);
           const Json& names = list(entry, "tokens", where);
-          if (ids.size() != names.size() || ids.empty()) fail(Code::mismatch, where + " " + quote(key) + " has " + std::to_string(ids.size()) + " ids for " + std::to_string(names.size()) + " tokens");
-          for (size_t i = 0; i < ids.size(); ++i) known_token(text(names[i], where, limits_.token_bytes), id(ids[i], where), where);
+          if (ids.size() != names.size() || ids.empty())
+            fail(Code::mismatch, where + " " + quote(key) + " has " + std::to_string(ids.size()) +
+                                     " ids for " + std::to_string(names.size()) + " tokens");
+          for (size_t i = 0; i < ids.size(); ++i)
+            known_token(text(names[i], where, limits_.token_bytes), id(ids[i], where), where);
           defined.insert(key);
         }
       }
       for (const char* key : {"single", "pair"}) {
         if (!find(part, key)) continue;
         for (const Json& piece : list(part, key, where)) {
-          if (!piece.is_object()) continue;  // the short spelling "$A:0"; the crate parses and refuses it by itself
+          if (!piece.is_object())
+            continue;  // the short spelling "$A:0"; the crate parses and refuses it by itself
           if (const Json* special = find(piece, "SpecialToken")) {
             const std::string token = text(need(*special, "id", where), where, limits_.token_bytes);
-            if (!defined.contains(token)) fail(Code::value, where + " uses " + quote(token) + " without defining it");
+            if (!defined.contains(token))
+              fail(Code::value, where + " uses " + quote(token) + " without defining it");
           }
         }
       }
@@ -408,8 +466,11 @@ class Checker {
     const Json* longest = find(part, "max_length");
     const Json* stride = find(part, "stride");
     if (!longest || !stride) return;
-    const uint64_t max = count(*longest, "truncation max_length", UINT32_MAX), step = count(*stride, "truncation stride", UINT32_MAX);
-    if (step >= max) fail(Code::value, "truncation stride " + std::to_string(step) + " is not below max_length " + std::to_string(max));
+    const uint64_t max = count(*longest, "truncation max_length", UINT32_MAX),
+                   step = count(*stride, "truncation stride", UINT32_MAX);
+    if (step >= max)
+      fail(Code::value, "truncation stride " + std::to_string(step) + " is not below max_length " +
+                            std::to_string(max));
   }
 
   const Json& root_;

@@ -3,27 +3,45 @@
 namespace halftone::text {
 namespace {
 
-Json special_piece(const TokenName& token, int type) { return {{"SpecialToken", {{"id", token.text}, {"type_id", type}}}}; }
-Json sequence_piece(const char* name, int type) { return {{"Sequence", {{"id", name}, {"type_id", type}}}}; }
+Json special_piece(const TokenName& token, int type) {
+  return {{"SpecialToken", {{"id", token.text}, {"type_id", type}}}};
+}
+Json sequence_piece(const char* name, int type) {
+  return {{"Sequence", {{"id", name}, {"type_id", type}}}};
+}
 
 Json template_processor(Json single, Json pair, const std::vector<TokenName>& tokens) {
   Json table = Json::object();
-  for (const TokenName& t : tokens) table[t.text] = {{"id", t.text}, {"ids", Json::array({t.id})}, {"tokens", Json::array({t.text})}};
-  return {{"type", "TemplateProcessing"}, {"single", std::move(single)}, {"pair", std::move(pair)}, {"special_tokens", std::move(table)}};
+  for (const TokenName& t : tokens)
+    table[t.text] = {
+        {"id", t.text}, {"ids", Json::array({t.id})}, {"tokens", Json::array({t.text})}};
+  return {{"type", "TemplateProcessing"},
+          {"single", std::move(single)},
+          {"pair", std::move(pair)},
+          {"special_tokens", std::move(table)}};
 }
 
 }  // namespace
 
 void TokenizerJson::add_token(int32_t id, std::string_view content, bool special, bool lstrip) {
-  added.push_back({{"id", id}, {"content", std::string(content)}, {"single_word", false}, {"lstrip", lstrip}, {"rstrip", false},
-                   {"normalized", false}, {"special", special}});
+  added.push_back({{"id", id},
+                   {"content", std::string(content)},
+                   {"single_word", false},
+                   {"lstrip", lstrip},
+                   {"rstrip", false},
+                   {"normalized", false},
+                   {"special", special}});
 }
 
 Json TokenizerJson::take() {
   Json root = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}};
-  for (auto& [name, part] : std::initializer_list<std::pair<const char*, Json*>>{
-           {"added_tokens", &added}, {"normalizer", &normalizer}, {"pre_tokenizer", &pre_tokenizer}, {"post_processor", &post_processor},
-           {"decoder", &decoder}, {"model", &model}})
+  for (auto& [name, part] :
+       std::initializer_list<std::pair<const char*, Json*>>{{"added_tokens", &added},
+                                                            {"normalizer", &normalizer},
+                                                            {"pre_tokenizer", &pre_tokenizer},
+                                                            {"post_processor", &post_processor},
+                                                            {"decoder", &decoder},
+                                                            {"model", &model}})
     append(root, name, std::move(*part));
   return root;
 }
@@ -34,11 +52,22 @@ void append(Json& object, std::string key, Json value) {
 }
 
 Json bpe_model(const std::optional<std::string>& unk, bool byte_fallback, bool ignore_merges) {
-  return {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", unk ? Json(*unk) : Json(nullptr)}, {"continuing_subword_prefix", nullptr},
-          {"end_of_word_suffix", nullptr}, {"fuse_unk", unk.has_value()}, {"byte_fallback", byte_fallback}, {"ignore_merges", ignore_merges}};
+  return {{"type", "BPE"},
+          {"dropout", nullptr},
+          {"unk_token", unk ? Json(*unk) : Json(nullptr)},
+          {"continuing_subword_prefix", nullptr},
+          {"end_of_word_suffix", nullptr},
+          {"fuse_unk", unk.has_value()},
+          {"byte_fallback", byte_fallback},
+          {"ignore_merges", ignore_merges}};
 }
 
-Json byte_level_decoder() { return {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}; }
+Json byte_level_decoder() {
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", true},
+          {"trim_offsets", true},
+          {"use_regex", true}};
+}
 
 Json bos_eos_processor(const std::optional<TokenName>& bos, const std::optional<TokenName>& eos) {
   std::vector<TokenName> tokens;
@@ -57,7 +86,8 @@ Json bos_eos_processor(const std::optional<TokenName>& bos, const std::optional<
 }
 
 Json bert_processor(const TokenName& cls, const TokenName& sep) {
-  const Json single = Json::array({special_piece(cls, 0), sequence_piece("A", 0), special_piece(sep, 0)});
+  const Json single =
+      Json::array({special_piece(cls, 0), sequence_piece("A", 0), special_piece(sep, 0)});
   Json pair = single;
   pair.push_back(sequence_piece("B", 1));
   pair.push_back(special_piece(sep, 1));
@@ -65,8 +95,11 @@ Json bert_processor(const TokenName& cls, const TokenName& sep) {
 }
 
 Json roberta_processor(const TokenName& cls, const TokenName& sep) {
-  return {{"type", "RobertaProcessing"}, {"sep", Json::array({sep.text, sep.id})}, {"cls", Json::array({cls.text, cls.id})},
-          {"trim_offsets", true}, {"add_prefix_space", false}};
+  return {{"type", "RobertaProcessing"},
+          {"sep", Json::array({sep.text, sep.id})},
+          {"cls", Json::array({cls.text, cls.id})},
+          {"trim_offsets", true},
+          {"add_prefix_space", false}};
 }
 
 }  // namespace halftone::text

@@ -1,4 +1,5 @@
-// The pieces from which a tokenizer.json is put together when a model brings its vocabulary in another form.
+// The pieces from which a tokenizer.json is put together when a model brings its vocabulary in
+// another form.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ struct TokenizerJson {
   Json take();
 };
 
-// Appends to an object whose keys are known to be new: ordered objects search linearly on insertion, vocabularies are large.
+// Appends to an object whose keys are known to be new: ordered objects search linearly on
+// insertion, vocabularies are large.
 void append(Json& object, std::string key, Json value);
 
 // {"type": "BPE", ...} without vocabulary and merges.
@@ -35,7 +37,8 @@ Json bpe_model(const std::optional<std::string>& unk, bool byte_fallback, bool i
 
 Json byte_level_decoder();
 
-// [bos] $A [eos], and for pairs [bos] $A [eos] [bos] $B [eos]: what transformers installs for add_bos_token and add_eos_token.
+// [bos] $A [eos], and for pairs [bos] $A [eos] [bos] $B [eos]: what transformers installs for
+// add_bos_token and add_eos_token.
 Json bos_eos_processor(const std::optional<TokenName>& bos, const std::optional<TokenName>& eos);
 // [CLS] $A [SEP] $B [SEP] with token types, as BERT.
 Json bert_processor(const TokenName& cls, const TokenName& sep);

@@ -14,7 +14,8 @@ namespace halftone::text {
 namespace {
 
 void expect_conforms(const Tokenizer& tokenizer, const std::string& name) {
-  for (const auto& [text, ids] : conformance(name)) EXPECT_EQ(tokenizer.encode(text, false), ids) << quote(text);
+  for (const auto& [text, ids] : conformance(name))
+    EXPECT_EQ(tokenizer.encode(text, false), ids) << quote(text);
 }
 
 Tokenizer from_data(const std::string& path) {
@@ -67,7 +68,8 @@ TEST(Tokenizer, ManyThreadsMayEncode) {
 }
 
 // Pushes ids one by one; every piece must be whole characters.
-std::string streamed(const Tokenizer& t, const std::vector<int32_t>& ids, bool skip_special = true) {
+std::string streamed(const Tokenizer& t, const std::vector<int32_t>& ids,
+                     bool skip_special = true) {
   StreamDecoder stream(t, skip_special);
   std::string out;
   for (const int32_t id : ids) {
@@ -81,8 +83,10 @@ std::string streamed(const Tokenizer& t, const std::vector<int32_t>& ids, bool s
 TEST(Tokenizer, TextComesBackAndStreamsAsItIsDecoded) {
   HALFTONE_NEED_DATA();
   const auto cases = conformance("gpt-2");
-  // Byte-level and byte-fallback vocabularies lose nothing; the others lower case, strip or replace.
-  for (const char* path : {"tokenizers/gpt2", "tokenizers/falcon", "tokenizers/llama2/tokenizer.json", "tokenizers/llama2/tokenizer.model",
+  // Byte-level and byte-fallback vocabularies lose nothing; the others lower case, strip or
+  // replace.
+  for (const char* path : {"tokenizers/gpt2", "tokenizers/falcon",
+                           "tokenizers/llama2/tokenizer.json", "tokenizers/llama2/tokenizer.model",
                            "tokenizers/gguf/ggml-vocab-llama-spm.gguf", "models/stories260k"}) {
     const Tokenizer t = from_data(path);
     for (const auto& [text, unused] : cases) {
@@ -91,7 +95,8 @@ TEST(Tokenizer, TextComesBackAndStreamsAsItIsDecoded) {
       EXPECT_EQ(streamed(t, ids), text) << path;
     }
   }
-  for (const char* path : {"tokenizers/gpt-neox", "tokenizers/bert-base-uncased/vocab.txt", "tokenizers/xlnet-base-cased"}) {
+  for (const char* path : {"tokenizers/gpt-neox", "tokenizers/bert-base-uncased/vocab.txt",
+                           "tokenizers/xlnet-base-cased"}) {
     const Tokenizer t = from_data(path);
     for (const auto& [text, unused] : cases)
       for (const bool skip : {true, false}) {
@@ -120,11 +125,14 @@ TEST(Tokenizer, StreamingHoldsBackHalfACharacter) {
 
 TEST(Tokenizer, StreamingSurvivesAnyIds) {
   HALFTONE_NEED_DATA();
-  for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json", "tokenizers/bert-base-uncased/tokenizer.json"}) {
+  for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json",
+                           "tokenizers/bert-base-uncased/tokenizer.json"}) {
     const Tokenizer t = from_data(path);
     uint32_t seed = 7;
     std::vector<int32_t> ids;
-    for (int i = 0; i < 3000; ++i) ids.push_back(static_cast<int32_t>((seed = seed * 1664525 + 1013904223) >> 8) % static_cast<int32_t>(t.vocab_size() + 50));
+    for (int i = 0; i < 3000; ++i)
+      ids.push_back(static_cast<int32_t>((seed = seed * 1664525 + 1013904223) >> 8) %
+                    static_cast<int32_t>(t.vocab_size() + 50));
     EXPECT_TRUE(valid_utf8(streamed(t, ids))) << path;
     EXPECT_GT(streamed(t, ids).size(), 3000u) << path;
   }

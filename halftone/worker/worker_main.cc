@@ -1,8 +1,8 @@
 // The worker: halftone with libtorch.
+#include <torch/version.h>
+
 #include <cstdio>
 #include <cstdlib>
-
-#include <torch/version.h>
 
 #include "halftone/base/threads.h"
 #include "halftone/calib/torch_engine.h"
@@ -13,15 +13,22 @@
 int main(int argc, char** argv) {
   using namespace halftone;
   cli::TorchParts parts;
-  parts.block_engine = [](const spec::Checkpoint& checkpoint, const Context& context) { return calib::torch_engine(checkpoint, context); };
-  parts.logit_source = [](std::shared_ptr<const pack::PackedModel> model, const Context& context) { return graph::graph_logits(*model, context); };
+  parts.block_engine = [](const spec::Checkpoint& checkpoint, const Context& context) {
+    return calib::torch_engine(checkpoint, context);
+  };
+  parts.logit_source = [](std::shared_ptr<const pack::PackedModel> model, const Context& context) {
+    return graph::graph_logits(*model, context);
+  };
   parts.rounder_runs = rounder::entries_run();
   parts.measure_gflops = [] { return linalg::measure_sgemm_gflops(); };
   parts.numeric_path = [] { return linalg::numeric_path(); };
   parts.facts = [] {
     char speed[64];
-    std::snprintf(speed, sizeof(speed), "%.0f GFLOP/s on one thread", linalg::measure_sgemm_gflops());
-    return std::vector<std::pair<std::string, std::string>>{{"libtorch", std::string(TORCH_VERSION)}, {"matrix product", std::string(speed) + ", " + linalg::numeric_path()}};
+    std::snprintf(speed, sizeof(speed), "%.0f GFLOP/s on one thread",
+                  linalg::measure_sgemm_gflops());
+    return std::vector<std::pair<std::string, std::string>>{
+        {"libtorch", std::string(TORCH_VERSION)},
+        {"matrix product", std::string(speed) + ", " + linalg::numeric_path()}};
   };
   return cli::main_program(argc, argv, &parts);
 }

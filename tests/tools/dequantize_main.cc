@@ -1,4 +1,5 @@
-// Writes the weights that a packed model means, in f32 by Hugging Face names: what verify_packed.py and verify_gptq.py compare with.
+// Writes the weights that a packed model means, in f32 by Hugging Face names: what verify_packed.py
+// and verify_gptq.py compare with.
 //   dequantize MODEL OUT.safetensors
 #include <algorithm>
 #include <cstdio>
@@ -26,15 +27,21 @@ void dequantize(const std::string& model, const std::string& output) {
     if (packed->plan().find(ref.op->name, format::Port::weight) == nullptr) continue;
     const spec::TensorRef& weight = ref.linear().weight;
     const Matrix<float> w = pack::effective_weight(packed->linear(*ref.op));
-    HostTensor t(DType::f32, {weight.transposed ? w.cols : w.rows, weight.transposed ? w.rows : w.cols});
+    HostTensor t(DType::f32,
+                 {weight.transposed ? w.cols : w.rows, weight.transposed ? w.rows : w.cols});
     for (int64_t n = 0; n < w.rows; ++n)
-      for (int64_t k = 0; k < w.cols; ++k) t.as<float>()[static_cast<size_t>(weight.transposed ? k * w.rows + n : n * w.cols + k)] = w.at(n, k);
+      for (int64_t k = 0; k < w.cols; ++k)
+        t.as<float>()[static_cast<size_t>(weight.transposed ? k * w.rows + n : n * w.cols + k)] =
+            w.at(n, k);
     modules.push_back(weight.name.substr(0, weight.name.rfind('.') + 1));
     tensors.emplace_back(weight.name, std::move(t));
   }
   for (const files::TensorInfo& info : packed->checkpoint().tensors->tensors()) {
-    const bool of_module = std::any_of(modules.begin(), modules.end(), [&](const std::string& m) { return info.name.starts_with(m); });
-    if (!of_module || info.name.ends_with(".bias")) tensors.emplace_back(info.name, to_f32(packed->checkpoint().tensors->read(info.name)));
+    const bool of_module = std::any_of(modules.begin(), modules.end(), [&](const std::string& m) {
+      return info.name.starts_with(m);
+    });
+    if (!of_module || info.name.ends_with(".bias"))
+      tensors.emplace_back(info.name, to_f32(packed->checkpoint().tensors->read(info.name)));
   }
   std::vector<std::pair<std::string, const HostTensor*>> named;
   for (const auto& [name, tensor] : tensors) named.emplace_back(name, &tensor);

@@ -1,4 +1,5 @@
-// halftone chat: a conversation in the terminal. The KV cache keeps what was said; only new tokens are computed.
+// halftone chat: a conversation in the terminal. The KV cache keeps what was said; only new tokens
+// are computed.
 #include <cstdio>
 #include <iostream>
 
@@ -21,17 +22,20 @@ struct Options {
 
 int chat_with(Session& session, const Options& options) {
   const Context& context = session.start();
-  runtime::GenerateOptions generation{.max_new_tokens = options.tokens, .sampler = options.sampling.resolve()};
+  runtime::GenerateOptions generation{.max_new_tokens = options.tokens,
+                                      .sampler = options.sampling.resolve()};
   const LoadedModel loaded = load_model(options.model, options.load.mode, context);
   const ModelText text = open_text(loaded.packed->checkpoint(), context);
   if (!text.chat)
-    throw UnsupportedError(options.model, "has no chat template", "use halftone run MODEL -p TEXT, or a model tuned for chat");
+    throw UnsupportedError(options.model, "has no chat template",
+                           "use halftone run MODEL -p TEXT, or a model tuned for chat");
   generation.stop_ids = text.tokenizer.special().eos_ids;
   runtime::Session sequence(loaded.model, {}, context);
   Json messages = Json::array();
   if (!options.system.empty()) messages.push_back(text::message("system", options.system));
   std::vector<int32_t> fed;  // what the cache holds
-  session.terminal.note(loaded.model->label() + ". /reset starts over, /quit or Ctrl-D ends, Ctrl-C stops an answer.");
+  session.terminal.note(loaded.model->label() +
+                        ". /reset starts over, /quit or Ctrl-D ends, Ctrl-C stops an answer.");
   for (;;) {
     if (!session.quiet) std::fputs("\n> ", stderr);
     std::string line;
@@ -46,13 +50,15 @@ int chat_with(Session& session, const Options& options) {
     }
     messages.push_back(text::message("user", line));
     const std::vector<int32_t> all = text.conversation(messages);
-    // A template may rewrite what was said before (dropping thoughts, say): then the cache starts over.
+    // A template may rewrite what was said before (dropping thoughts, say): then the cache starts
+    // over.
     if (fed.size() >= all.size() || !std::equal(fed.begin(), fed.end(), all.begin())) {
       sequence.reset();
       fed.clear();
     }
     if (static_cast<int64_t>(all.size()) >= sequence.max_tokens()) {
-      session.terminal.warn("the conversation fills the model's context of " + std::to_string(sequence.max_tokens()) + " tokens; /reset to go on");
+      session.terminal.warn("the conversation fills the model's context of " +
+                            std::to_string(sequence.max_tokens()) + " tokens; /reset to go on");
       messages.erase(messages.size() - 1);
       continue;
     }
@@ -77,7 +83,9 @@ int chat_with(Session& session, const Options& options) {
     fed = all;
     // The last token was handed out but not fed.
     const auto cached = static_cast<size_t>(sequence.position()) - all.size();
-    fed.insert(fed.end(), result.tokens.begin(), result.tokens.begin() + static_cast<std::ptrdiff_t>(std::min(cached, result.tokens.size())));
+    fed.insert(fed.end(), result.tokens.begin(),
+               result.tokens.begin() +
+                   static_cast<std::ptrdiff_t>(std::min(cached, result.tokens.size())));
     ++generation.sampler.seed;
     session.terminal.note("[" + significant(result.decode_tok_s()) + " tok/s]");
   }
@@ -88,12 +96,18 @@ int chat_with(Session& session, const Options& options) {
 
 Command chat() {
   return {.summary = "talk with a model in the terminal",
-          .examples = "  halftone chat smollm2\n  halftone chat out/gptq4 --system \"Answer in one sentence.\" --temperature 0.5",
+          .examples =
+              "  halftone chat smollm2\n  halftone chat out/gptq4 --system \"Answer in one "
+              "sentence.\" --temperature 0.5",
           .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
             auto options = std::make_shared<Options>();
-            app.add_option("MODEL", options->model, "a folder, a .gguf, a hub name in the local cache, smollm2")->required();
+            app.add_option("MODEL", options->model,
+                           "a folder, a .gguf, a hub name in the local cache, smollm2")
+                ->required();
             app.add_option("--system", options->system, "a system message to begin with");
-            app.add_option("-n,--tokens", options->tokens, "at most this many tokens an answer (default 1024)")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            app.add_option("-n,--tokens", options->tokens,
+                           "at most this many tokens an answer (default 1024)")
+                ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
             options->sampling.declare(app);
             options->load.declare(app, "int8");
             session.add_threads(app);

@@ -1,7 +1,7 @@
 // halftone compare: what candidates lost against a reference, and what they gained.
 //
-// Quality is measured here, side by side; speed and memory by `halftone bench` in a process of its own for each model, so that
-// peak memory is that model's alone.
+// Quality is measured here, side by side; speed and memory by `halftone bench` in a process of its
+// own for each model, so that peak memory is that model's alone.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,7 +33,17 @@ Json bench_child(const std::string& model, const Session& session) {
   int ends[2];
   if (::pipe(ends) != 0) throw IoError("pipe", "create", errno);
   const std::string program = "/proc/self/exe";
-  std::vector<std::string> words = {"halftone", "bench", model, "--json", "--quiet", "--prefill", "256", "--decode", "48", "--threads", std::to_string(session.context.threads)};
+  std::vector<std::string> words = {"halftone",
+                                    "bench",
+                                    model,
+                                    "--json",
+                                    "--quiet",
+                                    "--prefill",
+                                    "256",
+                                    "--decode",
+                                    "48",
+                                    "--threads",
+                                    std::to_string(session.context.threads)};
   const pid_t child = ::fork();
   if (child < 0) throw IoError("fork", "start", errno);
   if (child == 0) {
@@ -58,7 +68,8 @@ Json bench_child(const std::string& model, const Session& session) {
   int status = 0;
   ::waitpid(child, &status, 0);
   session.context.throw_if_stopped();  // Ctrl-C reached the child too
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw Error(Code::internal, model, "its bench run failed", "run halftone bench " + model);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+    throw Error(Code::internal, model, "its bench run failed", "run halftone bench " + model);
   return parse_json(out, "bench of " + model);
 }
 
@@ -79,19 +90,31 @@ Json row_of(const std::string& name, const pack::PackedModel& model, const eval:
 }
 
 void print_table(Terminal& t, const Json& result) {
-  TextTable table{{"model", "size MB", "bits/w", "KL mean", "95 %", "same top %", "ppl", "prefill tok/s", "decode tok/s", "peak MB"}, {}};
+  TextTable table{{"model", "size MB", "bits/w", "KL mean", "95 %", "same top %", "ppl",
+                   "prefill tok/s", "decode tok/s", "peak MB"},
+                  {}};
   for (const Json& row : result["models"]) {
-    const auto mega = [](const Json& bytes) { return bytes.is_null() ? std::string("-") : significant(bytes.get<double>() / 1e6, 4); };
-    const auto rate = [&](const char* key) { return row.contains(key) ? significant(row[key].get<double>(), 4) : std::string("-"); };
-    table.rows.push_back({row["name"].get<std::string>(), mega(row["bytes"]), significant(row["bits_per_weight"].get<double>()),
+    const auto mega = [](const Json& bytes) {
+      return bytes.is_null() ? std::string("-") : significant(bytes.get<double>() / 1e6, 4);
+    };
+    const auto rate = [&](const char* key) {
+      return row.contains(key) ? significant(row[key].get<double>(), 4) : std::string("-");
+    };
+    table.rows.push_back({row["name"].get<std::string>(), mega(row["bytes"]),
+                          significant(row["bits_per_weight"].get<double>()),
                           significant(row["kl_mean"].get<double>()),
-                          significant(row["kl_ci95"][0].get<double>(), 2) + ".." + significant(row["kl_ci95"][1].get<double>(), 2),
-                          significant(100 * row["top1_agreement"].get<double>()), significant(row["perplexity"].get<double>(), 5), rate("prefill_tok_s"),
-                          rate("decode_tok_s"), row.contains("peak_rss_bytes") ? mega(row["peak_rss_bytes"]) : "-"});
+                          significant(row["kl_ci95"][0].get<double>(), 2) + ".." +
+                              significant(row["kl_ci95"][1].get<double>(), 2),
+                          significant(100 * row["top1_agreement"].get<double>()),
+                          significant(row["perplexity"].get<double>(), 5), rate("prefill_tok_s"),
+                          rate("decode_tok_s"),
+                          row.contains("peak_rss_bytes") ? mega(row["peak_rss_bytes"]) : "-"});
   }
   t.out(table.text());
-  t.out(result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " + result["data"].get<std::string>() +
-        "; quality in mode " + result["mode"].get<std::string>() + ", speed in mode int8, " + result["threads"].dump() + " threads, " + result["isa"].get<std::string>());
+  t.out(result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " +
+        result["data"].get<std::string>() + "; quality in mode " +
+        result["mode"].get<std::string>() + ", speed in mode int8, " + result["threads"].dump() +
+        " threads, " + result["isa"].get<std::string>());
 }
 
 int compare_models(Session& session, const Options& options) {
@@ -99,14 +122,18 @@ int compare_models(Session& session, const Options& options) {
   if (!options.data.empty()) session.places.data_dir = options.data;
   std::vector<std::string> names = {options.reference};
   names.insert(names.end(), options.candidates.begin(), options.candidates.end());
-  // Mistakes before any work: a model that is not there, a page that cannot be written, text that is not there.
+  // Mistakes before any work: a model that is not there, a page that cannot be written, text that
+  // is not there.
   std::vector<std::string> paths;
   for (const std::string& name : names) paths.push_back(spec::resolve_model(name, context));
   std::optional<OutputFile> page;
   if (!options.report.empty()) page.emplace(*session.env, options.report, "--report", paths);
   std::optional<files::TextSet> own;
-  if (!options.text.empty()) own = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
-  else eval::check_data(Table<eval::Task>("task", eval::entries()).at("wikitext2"), session.places, *session.env);
+  if (!options.text.empty())
+    own = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
+  else
+    eval::check_data(Table<eval::Task>("task", eval::entries()).at("wikitext2"), session.places,
+                     *session.env);
   std::vector<LoadedModel> models;
   std::vector<std::unique_ptr<eval::LogitSource>> sources;
   int64_t longest = options.window;
@@ -115,20 +142,25 @@ int compare_models(Session& session, const Options& options) {
     longest = std::min(longest, models.back().model->context_length());
   }
   for (const LoadedModel& loaded : models)
-    sources.push_back(std::make_unique<runtime::RuntimeLogits>(loaded.model, runtime::SessionOptions{.max_tokens = longest}, context));
+    sources.push_back(std::make_unique<runtime::RuntimeLogits>(
+        loaded.model, runtime::SessionOptions{.max_tokens = longest}, context));
   const ModelText text = open_text(models[0].packed->checkpoint(), context);
   const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
   eval::ScoredText scored;
-  if (own) scored = {own->label, encode(own->joined())};
-  else scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
+  if (own)
+    scored = {own->label, encode(own->joined())};
+  else
+    scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
   const auto tokens = static_cast<int64_t>(scored.ids.size());
   if (tokens < longest) longest = std::max<int64_t>(2, tokens);
   const eval::Protocol protocol =
-      options.stride > 0 ? eval::strided_windows(tokens, longest, options.stride, options.windows) : eval::gptq_windows(tokens, longest, options.windows);
+      options.stride > 0 ? eval::strided_windows(tokens, longest, options.stride, options.windows)
+                         : eval::gptq_windows(tokens, longest, options.windows);
   std::vector<eval::LogitSource*> candidates;
   for (size_t i = 1; i < sources.size(); ++i) candidates.push_back(sources[i].get());
   const auto found = eval::divergence(*sources[0], candidates, scored.ids, protocol, context);
-  if (protocol.windows.size() < 4) session.terminal.warn("few windows: intervals are wide; --windows 20 is a fair comparison");
+  if (protocol.windows.size() < 4)
+    session.terminal.warn("few windows: intervals are wide; --windows 20 is a fair comparison");
 
   Json rows = Json::array();
   eval::Divergence none;
@@ -137,14 +169,16 @@ int compare_models(Session& session, const Options& options) {
   none.perplexity = found[0].reference_perplexity;
   none.perplexity_ratio_ci95 = {1, 1};
   rows.push_back(row_of(options.reference, *models[0].packed, none));
-  for (size_t i = 0; i < found.size(); ++i) rows.push_back(row_of(options.candidates[i], *models[i + 1].packed, found[i]));
+  for (size_t i = 0; i < found.size(); ++i)
+    rows.push_back(row_of(options.candidates[i], *models[i + 1].packed, found[i]));
   const std::string isa(models[0].model->isa());
   sources.clear();
   models.clear();
   if (!options.no_speed) {
     for (size_t i = 0; i < names.size(); ++i) {
       context.throw_if_stopped();
-      context.progress({"bench", names[i], static_cast<double>(i), static_cast<double>(names.size()), ""});
+      context.progress(
+          {"bench", names[i], static_cast<double>(i), static_cast<double>(names.size()), ""});
       const Json bench = bench_child(names[i], session);
       rows[i]["prefill_tok_s"] = bench["prefill"]["tok_s"];
       rows[i]["decode_tok_s"] = bench["decode"]["tok_s"];
@@ -152,8 +186,15 @@ int compare_models(Session& session, const Options& options) {
       rows[i]["load_ms"] = bench["load_ms"];
     }
   }
-  const Json result = {{"models", rows}, {"reference", options.reference}, {"protocol", protocol.name}, {"windows", protocol.windows.size()},
-                       {"positions", found[0].positions}, {"data", scored.label}, {"mode", options.load.mode}, {"threads", context.threads}, {"isa", isa}};
+  const Json result = {{"models", rows},
+                       {"reference", options.reference},
+                       {"protocol", protocol.name},
+                       {"windows", protocol.windows.size()},
+                       {"positions", found[0].positions},
+                       {"data", scored.label},
+                       {"mode", options.load.mode},
+                       {"threads", context.threads},
+                       {"isa", isa}};
   if (page) {
     page->write(report::comparison_page(result, report::measurement_facts(session.argv)));
     page->finish();
@@ -166,27 +207,36 @@ int compare_models(Session& session, const Options& options) {
 }  // namespace
 
 Command compare() {
-  return {.summary = "KL, top-1 agreement, perplexity, speed and memory of models against a reference",
-          .examples = "  halftone compare smollm2-fp out/rtn4 out/gptq4\n"
-                      "  halftone compare smollm2-fp out/gptq4 --windows 20 --report report.html\n"
-                      "  halftone compare models/base out/a out/b --text my.txt --json",
-          .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
-            app.add_option("REF", options->reference, "the reference, usually the full-precision model")->required();
-            app.add_option("MODEL", options->candidates, "one or more candidates")->required();
-            app.add_option("--windows,--limit", options->windows, "windows to score (default 8)")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-            app.add_option("--window", options->window, "tokens a window (default 2048, or the model's context)")->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
-            app.add_option("--stride", options->stride, "strided windows")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-            app.add_option("--text", options->text, "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
-            app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
-            app.add_option("--report", options->report, "write a self-contained HTML page");
-            app.add_flag("--no-speed", options->no_speed, "quality only");
-            options->load.declare(app, "exact");
-            session.add_threads(app);
-            session.add_json(app);
-            session.add_quiet(app);
-            return [options, &session] { return compare_models(session, *options); };
-          }};
+  return {
+      .summary = "KL, top-1 agreement, perplexity, speed and memory of models against a reference",
+      .examples =
+          "  halftone compare smollm2-fp out/rtn4 out/gptq4\n"
+          "  halftone compare smollm2-fp out/gptq4 --windows 20 --report report.html\n"
+          "  halftone compare models/base out/a out/b --text my.txt --json",
+      .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
+        auto options = std::make_shared<Options>();
+        app.add_option("REF", options->reference, "the reference, usually the full-precision model")
+            ->required();
+        app.add_option("MODEL", options->candidates, "one or more candidates")->required();
+        app.add_option("--windows,--limit", options->windows, "windows to score (default 8)")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+        app.add_option("--window", options->window,
+                       "tokens a window (default 2048, or the model's context)")
+            ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
+        app.add_option("--stride", options->stride, "strided windows")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+        app.add_option(
+            "--text", options->text,
+            "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
+        app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+        app.add_option("--report", options->report, "write a self-contained HTML page");
+        app.add_flag("--no-speed", options->no_speed, "quality only");
+        options->load.declare(app, "exact");
+        session.add_threads(app);
+        session.add_json(app);
+        session.add_quiet(app);
+        return [options, &session] { return compare_models(session, *options); };
+      }};
 }
 
 }  // namespace halftone::cli

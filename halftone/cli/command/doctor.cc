@@ -24,7 +24,8 @@ int run(Session& session) {
   std::vector<Check> checks;
   struct sysinfo memory {};
   ::sysinfo(&memory);
-  checks.push_back({"cpu", kernel::cpu_name() + " (" + kernel::cpu_flags() + "), " + std::to_string(usable_cores()) + " cores usable"});
+  checks.push_back({"cpu", kernel::cpu_name() + " (" + kernel::cpu_flags() + "), " +
+                               std::to_string(usable_cores()) + " cores usable"});
   const kernel::Isa isa = kernel::choose_isa(std::getenv("HALFTONE_ISA"));
   checks.push_back({"kernels", std::string(kernel::isa_name(isa)), isa != kernel::Isa::scalar,
                     "this CPU has no AVX2: everything works, slowly"});
@@ -32,18 +33,29 @@ int run(Session& session) {
   for (const auto& named : spec::named_models()) {
     const std::string path = join_path(spec::cache_folder(), named.path);
     const bool there = context.env->stat(path).has_value();
-    checks.push_back({"model " + named.name, there ? path : "not in the cache", there, named.remedy});
+    checks.push_back(
+        {"model " + named.name, there ? path : "not in the cache", there, named.remedy});
   }
-  checks.push_back({"data", session.places.data_dir.empty() ? "HALFTONE_DATA is not set" : session.places.data_dir, !session.places.data_dir.empty(),
-                    "evaluation then looks in the hub cache only, calibration samples from the model itself"});
-  checks.push_back({"hub cache", session.places.hub_cache, context.env->stat(session.places.hub_cache).has_value(), "hub names resolve there once it exists"});
+  checks.push_back(
+      {"data",
+       session.places.data_dir.empty() ? "HALFTONE_DATA is not set" : session.places.data_dir,
+       !session.places.data_dir.empty(),
+       "evaluation then looks in the hub cache only, calibration samples from the model itself"});
+  checks.push_back({"hub cache", session.places.hub_cache,
+                    context.env->stat(session.places.hub_cache).has_value(),
+                    "hub names resolve there once it exists"});
   if (session.torch != nullptr) {
     for (const auto& [name, finding] : session.torch->facts()) checks.push_back({name, finding});
   } else {
-    checks.push_back({"libtorch worker", "not installed", false, "calibrated recipes (gptq) need it: build the preset release"});
+    checks.push_back({"libtorch worker", "not installed", false,
+                      "calibrated recipes (gptq) need it: build the preset release"});
   }
   Json rows = Json::array();
-  for (const Check& check : checks) rows.push_back({{"name", check.name}, {"finding", check.finding}, {"good", check.good}, {"remedy", check.good ? "" : check.remedy}});
+  for (const Check& check : checks)
+    rows.push_back({{"name", check.name},
+                    {"finding", check.finding},
+                    {"good", check.good},
+                    {"remedy", check.good ? "" : check.remedy}});
   session.print({{"version", HALFTONE_VERSION}, {"checks", rows}}, [&] {
     session.terminal.out("halftone " HALFTONE_VERSION);
     for (const Check& check : checks) {

@@ -20,12 +20,15 @@ struct Options {
 int evaluate(Session& session, Options& options) {
   const Table<eval::Task> table("task", eval::entries());
   if (!options.data.empty()) session.places.data_dir = options.data;
-  for (const std::string& task : options.tasks) eval::check_data(table.at(task), session.places, *session.env);  // mistakes before any work
+  for (const std::string& task : options.tasks)
+    eval::check_data(table.at(task), session.places, *session.env);  // mistakes before any work
   if (options.engine == "torch") session.need_torch("--engine torch");
   const Context& context = session.start();
   const std::string path = spec::resolve_model(options.model, context);
   std::optional<OutputFile> samples;
-  if (!options.log_samples.empty()) samples.emplace(*session.env, options.log_samples, "--log-samples", std::vector<std::string>{path});
+  if (!options.log_samples.empty())
+    samples.emplace(*session.env, options.log_samples, "--log-samples",
+                    std::vector<std::string>{path});
   std::shared_ptr<const pack::PackedModel> packed;
   std::unique_ptr<eval::LogitSource> source;
   if (options.engine == "torch") {
@@ -34,28 +37,33 @@ int evaluate(Session& session, Options& options) {
   } else {
     const LoadedModel loaded = load_model(options.model, options.load.mode, context);
     packed = loaded.packed;
-    source = std::make_unique<runtime::RuntimeLogits>(loaded.model, runtime::SessionOptions{}, context);
+    source =
+        std::make_unique<runtime::RuntimeLogits>(loaded.model, runtime::SessionOptions{}, context);
   }
   const ModelText text = open_text(packed->checkpoint(), context);
   Json results = Json::object();
   for (const std::string& task : options.tasks) {
-    results[task] = table.at(task).run({.source = *source,
-                                        .encode = [&](std::string_view s) { return text.tokenizer.encode(s); },
-                                        .places = session.places,
-                                        .limit = options.limit,
-                                        .stride = options.stride,
-                                        .window = options.window,
-                                        .log_sample = samples ? [&](const Json& sample) { samples->write(sample.dump() + "\n"); } : std::function<void(const Json&)>{},
-                                        .context = context});
+    results[task] = table.at(task).run(
+        {.source = *source,
+         .encode = [&](std::string_view s) { return text.tokenizer.encode(s); },
+         .places = session.places,
+         .limit = options.limit,
+         .stride = options.stride,
+         .window = options.window,
+         .log_sample = samples ? [&](const Json& sample) { samples->write(sample.dump() + "\n"); }
+                               : std::function<void(const Json&)>{},
+         .context = context});
   }
   if (samples) samples->finish();
   session.print({{"model", options.model}, {"engine", source->label()}, {"results", results}}, [&] {
     session.terminal.out(source->label());
     for (const auto& [task, result] : results.items())
-      session.terminal.out("  " + task + "  perplexity " + significant(result["perplexity"].get<double>(), 5) + " [" +
-                           significant(result["ci95"][0].get<double>(), 4) + ", " + significant(result["ci95"][1].get<double>(), 4) + "]  " +
-                           result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " + result["data"].get<std::string>() + ", " +
-                           duration(result["seconds"].get<double>()));
+      session.terminal.out(
+          "  " + task + "  perplexity " + significant(result["perplexity"].get<double>(), 5) +
+          " [" + significant(result["ci95"][0].get<double>(), 4) + ", " +
+          significant(result["ci95"][1].get<double>(), 4) + "]  " +
+          result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " +
+          result["data"].get<std::string>() + ", " + duration(result["seconds"].get<double>()));
   });
   return 0;
 }
@@ -63,26 +71,40 @@ int evaluate(Session& session, Options& options) {
 }  // namespace
 
 Command eval() {
-  return {.summary = "measure a model on tasks: perplexity on wikitext2, c4, ptb",
-          .examples = "  halftone eval smollm2 --tasks wikitext2 --limit 8\n"
-                      "  halftone eval out/gptq4 --tasks wikitext2,ptb --stride 512 --json\n"
-                      "  halftone eval out/gptq4 --tasks wikitext2 --engine torch      (simulated, for comparison)",
-          .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
-            app.add_option("MODEL", options->model, "a folder, a .gguf, a hub name in the local cache, smollm2")->required();
-            app.add_option("--tasks", options->tasks, "comma-separated")->required()->delimiter(',');
-            app.add_option("--limit", options->limit, "at most N windows or items a task")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-            app.add_option("--stride", options->stride, "strided perplexity: windows advance by N tokens (512 is usual); default: GPTQ's disjoint windows")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-            app.add_option("--window", options->window, "tokens a window (default 2048, or the model's context)")->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
-            app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
-            app.add_option("--log-samples", options->log_samples, "write one JSON line a window or item to FILE");
-            app.add_option("--engine", options->engine, "runtime: the real kernels; torch: simulated, for comparison")->check(CLI::IsMember({"runtime", "torch"}));
-            options->load.declare(app, "exact");
-            session.add_threads(app);
-            session.add_json(app);
-            session.add_quiet(app);
-            return [options, &session] { return evaluate(session, *options); };
-          }};
+  return {
+      .summary = "measure a model on tasks: perplexity on wikitext2, c4, ptb",
+      .examples =
+          "  halftone eval smollm2 --tasks wikitext2 --limit 8\n"
+          "  halftone eval out/gptq4 --tasks wikitext2,ptb --stride 512 --json\n"
+          "  halftone eval out/gptq4 --tasks wikitext2 --engine torch      (simulated, for "
+          "comparison)",
+      .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
+        auto options = std::make_shared<Options>();
+        app.add_option("MODEL", options->model,
+                       "a folder, a .gguf, a hub name in the local cache, smollm2")
+            ->required();
+        app.add_option("--tasks", options->tasks, "comma-separated")->required()->delimiter(',');
+        app.add_option("--limit", options->limit, "at most N windows or items a task")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+        app.add_option("--stride", options->stride,
+                       "strided perplexity: windows advance by N tokens (512 is usual); default: "
+                       "GPTQ's disjoint windows")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+        app.add_option("--window", options->window,
+                       "tokens a window (default 2048, or the model's context)")
+            ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
+        app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+        app.add_option("--log-samples", options->log_samples,
+                       "write one JSON line a window or item to FILE");
+        app.add_option("--engine", options->engine,
+                       "runtime: the real kernels; torch: simulated, for comparison")
+            ->check(CLI::IsMember({"runtime", "torch"}));
+        options->load.declare(app, "exact");
+        session.add_threads(app);
+        session.add_json(app);
+        session.add_quiet(app);
+        return [options, &session] { return evaluate(session, *options); };
+      }};
 }
 
 }  // namespace halftone::cli

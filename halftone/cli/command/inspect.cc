@@ -47,13 +47,21 @@ int inspect_model(Session& session, const Options& options) {
     auto& [count, bytes] = stored[info.stored_as];
     ++count;
     bytes += info.stored_bytes;
-    tensor_rows.push_back({{"name", info.name}, {"shape", info.shape}, {"stored_as", info.stored_as}, {"bytes", info.stored_bytes}});
+    tensor_rows.push_back({{"name", info.name},
+                           {"shape", info.shape},
+                           {"stored_as", info.stored_as},
+                           {"bytes", info.stored_bytes}});
   }
   Json format_rows = Json::array(), stored_rows = Json::array(), op_rows = Json::array();
-  for (const auto& [label, row] : formats) format_rows.push_back({{"format", label}, {"linears", row.first}, {"weights", row.second}});
-  for (const auto& [label, row] : stored) stored_rows.push_back({{"stored_as", label}, {"tensors", row.first}, {"bytes", row.second}});
+  for (const auto& [label, row] : formats)
+    format_rows.push_back({{"format", label}, {"linears", row.first}, {"weights", row.second}});
+  for (const auto& [label, row] : stored)
+    stored_rows.push_back({{"stored_as", label}, {"tensors", row.first}, {"bytes", row.second}});
   for (const auto& ref : spec::linears(spec))
-    op_rows.push_back({{"op", ref.op->name}, {"role", spec::role_name(ref.linear().role)}, {"out", ref.linear().out}, {"in", ref.linear().in}});
+    op_rows.push_back({{"op", ref.op->name},
+                       {"role", spec::role_name(ref.linear().role)},
+                       {"out", ref.linear().out},
+                       {"in", ref.linear().in}});
   result["formats"] = format_rows;
   result["stored"] = stored_rows;
   if (options.tensors) result["tensors"] = tensor_rows;
@@ -61,21 +69,27 @@ int inspect_model(Session& session, const Options& options) {
 
   session.print(result, [&] {
     Terminal& t = session.terminal;
-    t.out(options.model + ": " + spec.family + ", " + count_text(static_cast<double>(parameters)) + " parameters, " +
-          std::to_string(spec.blocks.size()) + " blocks of width " + std::to_string(spec.width) + ", vocabulary " +
-          count_text(static_cast<double>(spec.vocabulary)) + ", context " + count_text(static_cast<double>(spec.context)) +
-          (spec.tied_head ? ", tied head" : ""));
-    t.out("  " + bytes_text(static_cast<double>(model->weight_bytes())) + " of weights, " + significant(model->bits_per_weight(), 4) + " bits per weight");
+    t.out(options.model + ": " + spec.family + ", " + count_text(static_cast<double>(parameters)) +
+          " parameters, " + std::to_string(spec.blocks.size()) + " blocks of width " +
+          std::to_string(spec.width) + ", vocabulary " +
+          count_text(static_cast<double>(spec.vocabulary)) + ", context " +
+          count_text(static_cast<double>(spec.context)) + (spec.tied_head ? ", tied head" : ""));
+    t.out("  " + bytes_text(static_cast<double>(model->weight_bytes())) + " of weights, " +
+          significant(model->bits_per_weight(), 4) + " bits per weight");
     for (const auto& [label, row] : formats)
-      t.out("  " + label + ": " + std::to_string(row.first) + " linears, " + count_text(static_cast<double>(row.second)) + " weights");
+      t.out("  " + label + ": " + std::to_string(row.first) + " linears, " +
+            count_text(static_cast<double>(row.second)) + " weights");
     for (const auto& [label, row] : stored)
-      t.out("  stored as " + label + ": " + std::to_string(row.first) + " tensors, " + bytes_text(static_cast<double>(row.second)));
+      t.out("  stored as " + label + ": " + std::to_string(row.first) + " tensors, " +
+            bytes_text(static_cast<double>(row.second)));
     if (options.ops)
       for (const auto& row : op_rows)
-        t.out("  " + row["role"].get<std::string>() + "  " + row["op"].get<std::string>() + "  [" + row["out"].dump() + ", " + row["in"].dump() + "]");
+        t.out("  " + row["role"].get<std::string>() + "  " + row["op"].get<std::string>() + "  [" +
+              row["out"].dump() + ", " + row["in"].dump() + "]");
     if (options.tensors)
       for (const auto& row : tensor_rows)
-        t.out("  " + row["name"].get<std::string>() + "  " + row["stored_as"].get<std::string>() + "  " + row["shape"].dump());
+        t.out("  " + row["name"].get<std::string>() + "  " + row["stored_as"].get<std::string>() +
+              "  " + row["shape"].dump());
   });
   return 0;
 }
@@ -87,7 +101,9 @@ Command inspect() {
           .examples = "  halftone inspect smollm2\n  halftone inspect out/gptq4 --tensors --json",
           .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
             auto options = std::make_shared<Options>();
-            app.add_option("MODEL", options->model, "a folder, a .gguf, a hub name in the local cache, smollm2")->required();
+            app.add_option("MODEL", options->model,
+                           "a folder, a .gguf, a hub name in the local cache, smollm2")
+                ->required();
             app.add_flag("--tensors", options->tensors, "list every tensor");
             app.add_flag("--ops", options->ops, "list every linear with its role");
             session.add_json(app);

@@ -20,30 +20,38 @@ struct Options {
   bool plan = false, resume = false, force = false, strict = false;
 };
 
-// Calibration text sampled from the model itself: BOS (or the end token), then temperature 1, as the study of data-free calibration does.
-std::vector<std::vector<int32_t>> sample_from(const std::string& name, const ModelText& text, int64_t samples, int64_t length, uint64_t seed,
+// Calibration text sampled from the model itself: BOS (or the end token), then temperature 1, as
+// the study of data-free calibration does.
+std::vector<std::vector<int32_t>> sample_from(const std::string& name, const ModelText& text,
+                                              int64_t samples, int64_t length, uint64_t seed,
                                               const Context& context) {
   const auto packed = pack::open_model(name, context);
   const auto model = runtime::Model::load(packed, {.numerics = runtime::Numerics::exact}, context);
   const auto& special = text.tokenizer.special();
   const int32_t first = special.bos ? *special.bos : special.eos ? *special.eos : 0;
-  // Together, because each step reads all weights; as many as leave their keys and values (f32) a quarter of a GB.
+  // Together, because each step reads all weights; as many as leave their keys and values (f32) a
+  // quarter of a GB.
   constexpr int64_t kCacheBytes = int64_t{256} << 20;
   int64_t token_bytes = 0;
   for (const spec::Segment& block : packed->checkpoint().spec.blocks)
     for (const spec::Op& op : block.ops)
-      if (const auto* a = std::get_if<spec::Attention>(&op.params)) token_bytes += 2 * a->kv_heads * a->head_dim * 4;
-  const int64_t together = std::clamp<int64_t>(kCacheBytes / std::max<int64_t>(1, token_bytes * length), 1, 32);
+      if (const auto* a = std::get_if<spec::Attention>(&op.params))
+        token_bytes += 2 * a->kv_heads * a->head_dim * 4;
+  const int64_t together =
+      std::clamp<int64_t>(kCacheBytes / std::max<int64_t>(1, token_bytes * length), 1, 32);
   std::vector<std::vector<int32_t>> out;
   double done = 0;
   while (static_cast<int64_t>(out.size()) < samples) {
     const auto at = static_cast<int64_t>(out.size());
-    runtime::Session session(model, {.max_tokens = length, .sequences = std::min(together, samples - at)}, context);
-    const auto texts = runtime::sample_each(session, first, length, {.temperature = 1, .seed = seed + static_cast<uint64_t>(at)}, [&] {
-      context.throw_if_stopped();
-      done += static_cast<double>(session.sequences());
-      context.progress({"sample text", "", done, static_cast<double>(samples * (length - 1)), "tok"});
-    });
+    runtime::Session session(
+        model, {.max_tokens = length, .sequences = std::min(together, samples - at)}, context);
+    const auto texts = runtime::sample_each(
+        session, first, length, {.temperature = 1, .seed = seed + static_cast<uint64_t>(at)}, [&] {
+          context.throw_if_stopped();
+          done += static_cast<double>(session.sequences());
+          context.progress(
+              {"sample text", "", done, static_cast<double>(samples * (length - 1)), "tok"});
+        });
     out.insert(out.end(), texts.begin(), texts.end());
   }
   return out;
@@ -51,36 +59,52 @@ std::vector<std::vector<int32_t>> sample_from(const std::string& name, const Mod
 
 void print_plan(Terminal& t, const recipe::PlanReport& plan) {
   for (const auto& row : plan.rows)
-    t.out("  " + row.format + std::string(row.format.size() < 16 ? 16 - row.format.size() : 1, ' ') + std::to_string(row.linears) + " linears, " +
-          count_text(static_cast<double>(row.parameters)) + " weights, " + bytes_text(static_cast<double>(row.bytes)));
-  t.out("  size     " + bytes_text(static_cast<double>(plan.output_bytes)) + ", " + significant(plan.model_bits_per_weight) + " bits per weight (quantized linears " +
-        significant(plan.bits_per_weight, 4) + ", nominal " + significant(plan.nominal_bits, 3) + "), layout " + plan.layout);
-  t.out("  memory   about " + bytes_text(static_cast<double>(plan.peak_memory)) + " at most, disk " + bytes_text(static_cast<double>(plan.work_bytes)) + " while working");
-  t.out("  time     about " + duration(plan.seconds) + (plan.gflops > 0 ? " at " + significant(plan.gflops) + " GFLOP/s" : ""));
+    t.out("  " + row.format +
+          std::string(row.format.size() < 16 ? 16 - row.format.size() : 1, ' ') +
+          std::to_string(row.linears) + " linears, " +
+          count_text(static_cast<double>(row.parameters)) + " weights, " +
+          bytes_text(static_cast<double>(row.bytes)));
+  t.out("  size     " + bytes_text(static_cast<double>(plan.output_bytes)) + ", " +
+        significant(plan.model_bits_per_weight) + " bits per weight (quantized linears " +
+        significant(plan.bits_per_weight, 4) + ", nominal " + significant(plan.nominal_bits, 3) +
+        "), layout " + plan.layout);
+  t.out("  memory   about " + bytes_text(static_cast<double>(plan.peak_memory)) +
+        " at most, disk " + bytes_text(static_cast<double>(plan.work_bytes)) + " while working");
+  t.out("  time     about " + duration(plan.seconds) +
+        (plan.gflops > 0 ? " at " + significant(plan.gflops) + " GFLOP/s" : ""));
 }
 
 void print_result(Terminal& t, const Options& options, const recipe::QuantizeResult& result) {
   TextTable table{{"layer", "format", "error", "of nearest", "damping"}, {}};
   for (const auto& layer : result.layers) {
-    table.rows.push_back({layer.op, layer.format.label(), significant(layer.error), significant(layer.ratio(), 3), significant(layer.damping)});
+    table.rows.push_back({layer.op, layer.format.label(), significant(layer.error),
+                          significant(layer.ratio(), 3), significant(layer.damping)});
     if (!layer.fallback.empty()) t.warn(layer.op + ": " + layer.fallback);
   }
   t.out(table.text());
-  t.out(options.output + ": " + bytes_text(static_cast<double>(result.output_bytes)) + ", " + significant(result.plan.model_bits_per_weight) +
-        " bits per weight (quantized linears " + significant(result.bits_per_weight, 4) + "), " + std::to_string(result.fallbacks) + " fall-backs, " +
-        duration(result.seconds));
-  if (result.reused_blocks > 0) t.out("reused " + std::to_string(result.reused_blocks) + " of " + std::to_string(result.blocks) + " blocks of the interrupted run");
+  t.out(options.output + ": " + bytes_text(static_cast<double>(result.output_bytes)) + ", " +
+        significant(result.plan.model_bits_per_weight) + " bits per weight (quantized linears " +
+        significant(result.bits_per_weight, 4) + "), " + std::to_string(result.fallbacks) +
+        " fall-backs, " + duration(result.seconds));
+  if (result.reused_blocks > 0)
+    t.out("reused " + std::to_string(result.reused_blocks) + " of " +
+          std::to_string(result.blocks) + " blocks of the interrupted run");
   if (result.calibration) {
     const auto& c = *result.calibration;
-    t.out("calibrated with " + std::to_string(c.samples) + " x " + std::to_string(c.length) + " tokens of " + c.data + ": " +
-          count_text(static_cast<double>(c.tokens_used)) + " distinct tokens used, " + count_text(static_cast<double>(c.tokens_dropped)) + " dropped; " +
-          c.windows + "; BOS: " + c.bos + "; template: " + c.chat_template);
+    t.out("calibrated with " + std::to_string(c.samples) + " x " + std::to_string(c.length) +
+          " tokens of " + c.data + ": " + count_text(static_cast<double>(c.tokens_used)) +
+          " distinct tokens used, " + count_text(static_cast<double>(c.tokens_dropped)) +
+          " dropped; " + c.windows + "; BOS: " + c.bos + "; template: " + c.chat_template);
     if (!c.scarce.empty()) t.warn(c.scarce);
   }
 }
 
 std::string shell_quoted(const std::string& word) {
-  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=+:,@") == std::string::npos) return word;
+  if (!word.empty() &&
+      word.find_first_not_of(
+          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=+:,@") ==
+          std::string::npos)
+    return word;
   std::string out = "'";
   for (char c : word) out += c == '\'' ? "'\\''" : std::string(1, c);
   return out + "'";
@@ -113,7 +137,9 @@ int quantize_model(Session& session, const Options& options) {
   Context& context = session.start();
   if (options.seed) context.seed = *options.seed;
   if (!options.data.empty()) session.places.data_dir = options.data;
-  recipe::QuantizeRequest request{.checkpoint = spec::open_checkpoint(options.model, context), .recipe = recipe, .output = options.output};
+  recipe::QuantizeRequest request{.checkpoint = spec::open_checkpoint(options.model, context),
+                                  .recipe = recipe,
+                                  .output = options.output};
   request.resume = options.resume;
   request.force = options.force;
   request.strict = options.strict;
@@ -135,13 +161,18 @@ int quantize_model(Session& session, const Options& options) {
     side.encode = [&t](std::string_view s) { return t.tokenizer.encode(s, false); };
     side.bos = t.tokenizer.special().bos.value_or(-1);
     side.adds_bos = t.tokenizer.adds_bos();
-    if (t.chat) side.chat_template = [&t](std::string_view user) {
-      return t.chat->render(Json::array({text::message("user", user)}), {.variables = text::template_variables(t.tokenizer)});
+    if (t.chat)
+      side.chat_template = [&t](std::string_view user) {
+        return t.chat->render(Json::array({text::message("user", user)}),
+                              {.variables = text::template_variables(t.tokenizer)});
+      };
+    side.sample = [&](int64_t samples, int64_t length, uint64_t seed) {
+      return sample_from(options.model, t, samples, length, seed, context);
     };
-    side.sample = [&](int64_t samples, int64_t length, uint64_t seed) { return sample_from(options.model, t, samples, length, seed, context); };
     return recipe::make_calibration(wanted, side, session.places, context);
   };
-  if (request.checkpoint.gguf) can.tokenizer_files = [&] { return text_files(request.checkpoint, text_side()); };
+  if (request.checkpoint.gguf)
+    can.tokenizer_files = [&] { return text_files(request.checkpoint, text_side()); };
   can.text_done = [&] { text.reset(); };
   if (session.torch != nullptr) {
     can.engine = [&] { return session.torch->block_engine(request.checkpoint, context); };
@@ -170,42 +201,68 @@ int quantize_model(Session& session, const Options& options) {
 }  // namespace
 
 Command quantize() {
-  return {.summary = "quantize a model by a recipe into a folder that runs here and loads in the Hugging Face tools",
-          .examples = "  halftone quantize smollm2 --recipe gptq_int4_g64 -o out/gptq4\n"
-                      "  halftone quantize smollm2 --recipe rtn_int4_g64 -o out/rtn4          (no calibration, seconds)\n"
-                      "  halftone quantize models/my --recipe gptq_int4_g128 --calibration c4 --samples 128 --length 2048 -o out/my4\n"
-                      "  halftone quantize smollm2 --recipe gptq_int3_g64 -o out/x --plan     (size, memory and time before any work)",
-          .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
-            auto options = std::make_shared<Options>();
-            app.add_option("MODEL", options->model, "a folder, a .gguf, a hub name in the local cache, smollm2")->required();
-            app.add_option("--recipe", options->recipe, "a name (see halftone recipes) or a .yaml file")->required();
-            app.add_option("-o,--output", options->output, "folder to write")->required();
-            app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA), or what --calibration takes");
-            app.add_option("--calibration", options->calibration, "calibration text: auto, wikitext2, c4, ptb, self, or a .txt .jsonl .parquet file");
-            app.add_option("--samples", options->samples, "calibration samples")->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
-            app.add_option("--length", options->length, "tokens of each sample")->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
-            app.add_option("--seed", options->seed, "of calibration windows and sampling (default: the recipe's)");
-            app.add_option("--layout", options->layout, "halftone (compressed-tensors wherever it can hold everything), gptq, gptq_v2")
-                ->check(CLI::IsMember({"halftone", "gptq", "gptq_v2"}));
-            app.add_option("--spill-gb", options->spill_gb, "activations kept in memory before they go to disk (default 1)")->check(CLI::Range(0.0, 1e6));
-            app.add_option("--memory-gb", options->memory_gb, "refuse to start when the estimate is above this")->check(CLI::Range(0.0, 1e6));
-            app.add_flag("--plan", options->plan, "print size, true bits, peak memory and time, and stop");
-            app.add_flag("--resume", options->resume, "go on with an interrupted run");
-            app.add_flag("--force", options->force, "replace an existing output folder");
-            app.add_flag("--strict", options->strict, "a layer that falls back to nearest ends the run");
-            session.add_threads(app);
-            session.add_json(app);
-            session.add_quiet(app);
-            return [options, &session] {
-              // `--data` names the calibration set in one word too: a set's name or a file, where a folder would be a place to look.
-              const auto info = options->data.empty() ? std::nullopt : session.env->stat(options->data);
-              if (!options->data.empty() && options->calibration.empty() && !(info && info->is_directory)) {
-                options->calibration = options->data;
-                options->data.clear();
-              }
-              return quantize_model(session, *options);
-            };
-          }};
+  return {
+      .summary =
+          "quantize a model by a recipe into a folder that runs here and loads in the Hugging Face "
+          "tools",
+      .examples =
+          "  halftone quantize smollm2 --recipe gptq_int4_g64 -o out/gptq4\n"
+          "  halftone quantize smollm2 --recipe rtn_int4_g64 -o out/rtn4          (no calibration, "
+          "seconds)\n"
+          "  halftone quantize models/my --recipe gptq_int4_g128 --calibration c4 --samples 128 "
+          "--length 2048 -o out/my4\n"
+          "  halftone quantize smollm2 --recipe gptq_int3_g64 -o out/x --plan     (size, memory "
+          "and time before any work)",
+      .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
+        auto options = std::make_shared<Options>();
+        app.add_option("MODEL", options->model,
+                       "a folder, a .gguf, a hub name in the local cache, smollm2")
+            ->required();
+        app.add_option("--recipe", options->recipe, "a name (see halftone recipes) or a .yaml file")
+            ->required();
+        app.add_option("-o,--output", options->output, "folder to write")->required();
+        app.add_option("--data", options->data,
+                       "folder of data sets (default: HALFTONE_DATA), or what --calibration takes");
+        app.add_option(
+            "--calibration", options->calibration,
+            "calibration text: auto, wikitext2, c4, ptb, self, or a .txt .jsonl .parquet file");
+        app.add_option("--samples", options->samples, "calibration samples")
+            ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+        app.add_option("--length", options->length, "tokens of each sample")
+            ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
+        app.add_option("--seed", options->seed,
+                       "of calibration windows and sampling (default: the recipe's)");
+        app.add_option(
+               "--layout", options->layout,
+               "halftone (compressed-tensors wherever it can hold everything), gptq, gptq_v2")
+            ->check(CLI::IsMember({"halftone", "gptq", "gptq_v2"}));
+        app.add_option("--spill-gb", options->spill_gb,
+                       "activations kept in memory before they go to disk (default 1)")
+            ->check(CLI::Range(0.0, 1e6));
+        app.add_option("--memory-gb", options->memory_gb,
+                       "refuse to start when the estimate is above this")
+            ->check(CLI::Range(0.0, 1e6));
+        app.add_flag("--plan", options->plan,
+                     "print size, true bits, peak memory and time, and stop");
+        app.add_flag("--resume", options->resume, "go on with an interrupted run");
+        app.add_flag("--force", options->force, "replace an existing output folder");
+        app.add_flag("--strict", options->strict,
+                     "a layer that falls back to nearest ends the run");
+        session.add_threads(app);
+        session.add_json(app);
+        session.add_quiet(app);
+        return [options, &session] {
+          // `--data` names the calibration set in one word too: a set's name or a file, where a
+          // folder would be a place to look.
+          const auto info = options->data.empty() ? std::nullopt : session.env->stat(options->data);
+          if (!options->data.empty() && options->calibration.empty() &&
+              !(info && info->is_directory)) {
+            options->calibration = options->data;
+            options->data.clear();
+          }
+          return quantize_model(session, *options);
+        };
+      }};
 }
 
 }  // namespace halftone::cli

@@ -23,9 +23,15 @@ int list(Session& session) {
     table.rows.push_back({std::string(builtin.name), recipe.summary});
   }
   session.print({{"recipes", rows}}, [&] {
-    for (const auto& row : table.rows) session.terminal.out(row[0] + std::string(row[0].size() < 16 ? 16 - row[0].size() : 1, ' ') + row[1]);
-    session.terminal.out("\nA format can follow any of them: rtn_int4_g64, gptq_int3_g64, gptq_int4_g128_asym, rtn_int8 (one scale a row).");
-    session.terminal.out("halftone recipes NAME shows all of a recipe; a .yaml file of your own works wherever a name does.");
+    for (const auto& row : table.rows)
+      session.terminal.out(row[0] + std::string(row[0].size() < 16 ? 16 - row[0].size() : 1, ' ') +
+                           row[1]);
+    session.terminal.out(
+        "\nA format can follow any of them: rtn_int4_g64, gptq_int3_g64, gptq_int4_g128_asym, "
+        "rtn_int8 (one scale a row).");
+    session.terminal.out(
+        "halftone recipes NAME shows all of a recipe; a .yaml file of your own works wherever a "
+        "name does.");
   });
   return 0;
 }
@@ -46,7 +52,9 @@ Command recipes() {
           .examples = "  halftone recipes\n  halftone recipes gptq_int4_g64 --json",
           .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
             auto options = std::make_shared<Options>();
-            app.add_option("NAME", options->name, "a recipe, or <method>_<format><bits>[_g<group>][_asym], or a .yaml file");
+            app.add_option(
+                "NAME", options->name,
+                "a recipe, or <method>_<format><bits>[_g<group>][_asym], or a .yaml file");
             session.add_json(app);
             return [options, &session] {
               session.start();

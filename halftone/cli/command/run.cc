@@ -18,25 +18,35 @@ struct Options {
 
 std::string_view reason(runtime::Stop stop) {
   switch (stop) {
-    case runtime::Stop::stop_id: return "stop";
-    case runtime::Stop::length: return "length";
-    case runtime::Stop::full: return "context full";
-    case runtime::Stop::callback: return "interrupted";
+    case runtime::Stop::stop_id:
+      return "stop";
+    case runtime::Stop::length:
+      return "length";
+    case runtime::Stop::full:
+      return "context full";
+    case runtime::Stop::callback:
+      return "interrupted";
   }
   return "";
 }
 
 int run_model(Session& session, const Options& options) {
   const Context& context = session.start();
-  runtime::GenerateOptions generation{.max_new_tokens = options.tokens, .sampler = options.sampling.resolve()};
+  runtime::GenerateOptions generation{.max_new_tokens = options.tokens,
+                                      .sampler = options.sampling.resolve()};
   const LoadedModel loaded = load_model(options.model, options.load.mode, context);
   const ModelText text = open_text(loaded.packed->checkpoint(), context);
   const bool templated = text.chat && !options.no_template;
-  const std::vector<int32_t> prompt = templated ? text.conversation(Json::array({text::message("user", options.prompt)}))
-                                                : text.tokenizer.encode(options.prompt);
+  const std::vector<int32_t> prompt =
+      templated ? text.conversation(Json::array({text::message("user", options.prompt)}))
+                : text.tokenizer.encode(options.prompt);
   generation.stop_ids = text.tokenizer.special().eos_ids;
 
-  runtime::Session sequence(loaded.model, {.max_tokens = std::min<int64_t>(loaded.model->context_length(), static_cast<int64_t>(prompt.size()) + options.tokens)}, context);
+  runtime::Session sequence(
+      loaded.model,
+      {.max_tokens = std::min<int64_t>(loaded.model->context_length(),
+                                       static_cast<int64_t>(prompt.size()) + options.tokens)},
+      context);
   text::StreamDecoder stream(text.tokenizer);
   std::string answer;
   const auto show = [&](const std::string& piece) {
@@ -44,10 +54,11 @@ int run_model(Session& session, const Options& options) {
     if (session.json) return;
     session.terminal.piece(piece);
   };
-  const runtime::GenerateResult result = runtime::generate(sequence, prompt, generation, [&](int32_t id) {
-    show(stream.push(id));
-    return !context.stop->load();
-  });
+  const runtime::GenerateResult result =
+      runtime::generate(sequence, prompt, generation, [&](int32_t id) {
+        show(stream.push(id));
+        return !context.stop->load();
+      });
   show(stream.finish());
   if (!session.json) session.terminal.piece("\n");
   const Json json = {{"text", answer},
@@ -63,10 +74,13 @@ int run_model(Session& session, const Options& options) {
   if (session.json) {
     session.print(json, [] {});
   } else {
-    std::string line = std::to_string(result.prompt_tokens) + " + " + std::to_string(result.tokens.size()) + " tokens, prefill " +
-                       significant(result.prefill_tok_s()) + " tok/s, decode " + significant(result.decode_tok_s()) + " tok/s, " +
-                       bytes_text(static_cast<double>(peak_rss_bytes())) + " peak, " + loaded.model->label();
-    if (generation.sampler.temperature > 0) line += ", seed " + std::to_string(generation.sampler.seed);
+    std::string line =
+        std::to_string(result.prompt_tokens) + " + " + std::to_string(result.tokens.size()) +
+        " tokens, prefill " + significant(result.prefill_tok_s()) + " tok/s, decode " +
+        significant(result.decode_tok_s()) + " tok/s, " +
+        bytes_text(static_cast<double>(peak_rss_bytes())) + " peak, " + loaded.model->label();
+    if (generation.sampler.temperature > 0)
+      line += ", seed " + std::to_string(generation.sampler.seed);
     session.terminal.note("\n[" + line + "]");
   }
   return 0;
@@ -76,14 +90,21 @@ int run_model(Session& session, const Options& options) {
 
 Command run() {
   return {.summary = "generate text from one prompt",
-          .examples = "  halftone run smollm2 -p \"Why is the sky blue?\"\n"
-                      "  halftone run out/gptq4 -p \"Once upon a time\" -n 200 --no-template --greedy\n"
-                      "  halftone run smollm2 -p \"A haiku about rain\" --temperature 0.7 --seed 1 --json",
+          .examples =
+              "  halftone run smollm2 -p \"Why is the sky blue?\"\n"
+              "  halftone run out/gptq4 -p \"Once upon a time\" -n 200 --no-template --greedy\n"
+              "  halftone run smollm2 -p \"A haiku about rain\" --temperature 0.7 --seed 1 --json",
           .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
             auto options = std::make_shared<Options>();
-            app.add_option("MODEL", options->model, "a folder, a .gguf, a hub name in the local cache, smollm2")->required();
-            app.add_option("-p,--prompt", options->prompt, "the prompt; the model's chat template is applied when it has one")->required();
-            app.add_option("-n,--tokens", options->tokens, "at most this many new tokens (default 128)")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            app.add_option("MODEL", options->model,
+                           "a folder, a .gguf, a hub name in the local cache, smollm2")
+                ->required();
+            app.add_option("-p,--prompt", options->prompt,
+                           "the prompt; the model's chat template is applied when it has one")
+                ->required();
+            app.add_option("-n,--tokens", options->tokens,
+                           "at most this many new tokens (default 128)")
+                ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
             app.add_flag("--no-template", options->no_template, "feed the prompt as it is");
             options->sampling.declare(app);
             options->load.declare(app, "int8");

@@ -96,8 +96,8 @@ const Rule& rule_of(const Format& format) {
 Grid make_grid(const Rule& rule, Range range, double p, const Format& format) {
   Grid grid;
   grid.max_code = static_cast<int32_t>(levels(format.bits));
-  grid.scale =
-      stored_scale(rule.step(range, format.symmetric, p, format.bits), format.scale_dtype, grid.clamped);
+  grid.scale = stored_scale(rule.step(range, format.symmetric, p, format.bits), format.scale_dtype,
+                            grid.clamped);
   grid.zero = static_cast<int32_t>(half(format.bits));
   if (format.symmetric) return grid;
   const double low = rule.step == awq_step ? range.low : std::min(range.low, 0.0);

@@ -1,5 +1,6 @@
-// Stands for the compiler's <immintrin.h> when the *_avx512.cc files are compiled for the emulated test: SIMDe carries out every
-// intrinsic in plain code, so the sources are tested where no CPU has them. What SIMDe 0.7.4 lacks is added here.
+// Stands for the compiler's <immintrin.h> when the *_avx512.cc files are compiled for the emulated
+// test: SIMDe carries out every intrinsic in plain code, so the sources are tested where no CPU has
+// them. What SIMDe 0.7.4 lacks is added here.
 #pragma once
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
@@ -69,7 +70,8 @@ inline __m128i emulated_cvtepi32_epi8(__m512i a) {
 inline __m512 emulated_cvtph_ps(__m256i a) {
   const auto x = reinterpret<Halves>(a);
   return lanes<__m512, Floats>([&](int i) {
-    const uint32_t sign = (x.v[i] & 0x8000u) << 16, exponent = (x.v[i] >> 10) & 31u, mantissa = x.v[i] & 0x3ffu;
+    const uint32_t sign = (x.v[i] & 0x8000u) << 16, exponent = (x.v[i] >> 10) & 31u,
+                   mantissa = x.v[i] & 0x3ffu;
     if (exponent == 31) return reinterpret<float>(sign | 0x7f800000u | (mantissa << 13));
     if (exponent == 0) return (sign != 0 ? -0x1p-24f : 0x1p-24f) * static_cast<float>(mantissa);
     return reinterpret<float>(sign | ((exponent + 112u) << 23) | (mantissa << 13));
@@ -86,10 +88,12 @@ inline __m256i emulated_cvtps_ph(__m512 a) {  // half to even, whatever the mode
       const auto shifted = reinterpret<uint32_t>(reinterpret<float>(magnitude) + 0.5f);
       return static_cast<uint16_t>(sign | (shifted - 0x3f000000u));
     }
-    return static_cast<uint16_t>(sign | ((magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13));
+    return static_cast<uint16_t>(
+        sign | ((magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13));
   });
 }
-inline __m512 emulated_maskz_loadu_ps(unsigned mask, const float* p) {  // lanes outside the mask are not read
+inline __m512 emulated_maskz_loadu_ps(unsigned mask,
+                                      const float* p) {  // lanes outside the mask are not read
   return lanes<__m512, Floats>([&](int i) { return (mask >> i & 1u) != 0 ? p[i] : 0.0f; });
 }
 inline void emulated_mask_storeu_ps(float* p, unsigned mask, __m512 a) {

@@ -1,6 +1,7 @@
 #include "halftone/kernel/kernels.h"
 
-// The emulated copies live in this namespace: the sources are compiled with -Davx512=avx512_emulated.
+// The emulated copies live in this namespace: the sources are compiled with
+// -Davx512=avx512_emulated.
 #include "halftone/kernel/entries.h"
 
 namespace halftone::kernel {

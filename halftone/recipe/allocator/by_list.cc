@@ -8,7 +8,8 @@ namespace {
 struct Options {};
 void fields(auto&, Options&) {}
 
-format::Plan run(const spec::ModelSpec& spec, const recipe::Recipe& recipe, const std::set<std::string>& kept) {
+format::Plan run(const spec::ModelSpec& spec, const recipe::Recipe& recipe,
+                 const std::set<std::string>& kept) {
   format::Plan plan;
   for (const auto& ref : spec::linears(spec)) {
     if (kept.contains(ref.op->name)) continue;
@@ -28,7 +29,10 @@ Entry by_list() {
           .paper = "",
           .needs = {},
           .options = describe_fields<Options>(),
-          .resolve = [](const Json& json) { return write_fields(read_fields<Options>(json, "allocator by_list")); },
+          .resolve =
+              [](const Json& json) {
+                return write_fields(read_fields<Options>(json, "allocator by_list"));
+              },
           .clash = {},
           .run = run};
 }

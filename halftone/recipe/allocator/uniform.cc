@@ -10,14 +10,18 @@ void fields(auto&, Options&) {}
 
 std::string clash(const recipe::Recipe& recipe, const Json&) {
   for (const recipe::Override& rule : recipe.overrides)
-    if (rule.format) return "the overrides: it gives every linear one format and would ignore theirs; use allocator by_list";
+    if (rule.format)
+      return "the overrides: it gives every linear one format and would ignore theirs; use "
+             "allocator by_list";
   return {};
 }
 
-format::Plan run(const spec::ModelSpec& spec, const recipe::Recipe& recipe, const std::set<std::string>& kept) {
+format::Plan run(const spec::ModelSpec& spec, const recipe::Recipe& recipe,
+                 const std::set<std::string>& kept) {
   format::Plan plan;
   for (const auto& ref : spec::linears(spec))
-    if (!kept.contains(ref.op->name)) plan.ports[{ref.op->name, format::Port::weight}] = recipe.format;
+    if (!kept.contains(ref.op->name))
+      plan.ports[{ref.op->name, format::Port::weight}] = recipe.format;
   return plan;
 }
 
@@ -28,7 +32,10 @@ Entry uniform() {
           .paper = "",
           .needs = {},
           .options = describe_fields<Options>(),
-          .resolve = [](const Json& json) { return write_fields(read_fields<Options>(json, "allocator uniform")); },
+          .resolve =
+              [](const Json& json) {
+                return write_fields(read_fields<Options>(json, "allocator uniform"));
+              },
           .clash = clash,
           .run = run};
 }

@@ -1,10 +1,10 @@
-// LLaMA 1, 2, 3, Mistral, SmolLM2: pre-norm RMSNorm, rotary attention with shared key-value heads, gated MLP.
-// The family to copy when writing another one.
+// LLaMA 1, 2, 3, Mistral, SmolLM2: pre-norm RMSNorm, rotary attention with shared key-value heads,
+// gated MLP. The family to copy when writing another one.
 #include <cmath>
 
-#include "halftone/spec/gguf_config.h"
 #include "halftone/spec/assemble.h"
 #include "halftone/spec/family.h"
+#include "halftone/spec/gguf_config.h"
 
 namespace halftone::spec {
 namespace {
@@ -21,9 +21,13 @@ ModelSpec assemble(const Json& json, const std::string& path) {
   const bool attention_bias = config.boolean("attention_bias", false);
   const bool mlp_bias = config.boolean("mlp_bias", false);
   if (!config.has("head_dim") && width % heads != 0)
-    config.fail(Code::value, "hidden_size", "is " + std::to_string(width) + ", not a multiple of " + std::to_string(heads) + " heads");
+    config.fail(
+        Code::value, "hidden_size",
+        "is " + std::to_string(width) + ", not a multiple of " + std::to_string(heads) + " heads");
   if (heads % kv_heads != 0)
-    config.fail(Code::value, "num_key_value_heads", "is " + std::to_string(kv_heads) + ", which does not divide " + std::to_string(heads) + " heads");
+    config.fail(Code::value, "num_key_value_heads",
+                "is " + std::to_string(kv_heads) + ", which does not divide " +
+                    std::to_string(heads) + " heads");
   const int64_t head_dim = config.integer("head_dim", 2, kMaxWidth, width / heads);
   const Activation::Kind act = activation_from(config, "hidden_act");
 
@@ -33,7 +37,8 @@ ModelSpec assemble(const Json& json, const std::string& path) {
   attention.head_dim = head_dim;
   attention.scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
   attention.rope = rope_from(config, head_dim, 10000.0);
-  if (mistral && config.has("sliding_window")) attention.window = config.integer("sliding_window", 1, kMaxContext);
+  if (mistral && config.has("sliding_window"))
+    attention.window = config.integer("sliding_window", 1, kMaxContext);
 
   ModelSpec spec;
   spec.output = ModelSpec::Output::language_model;
@@ -51,19 +56,34 @@ ModelSpec assemble(const Json& json, const std::string& path) {
     const std::string block = "model.layers." + std::to_string(i);
     const std::string self = block + ".self_attn", mlp = block + ".mlp";
     SegmentBuilder b(block);
-    const int32_t n1 = b.norm(block + ".input_layernorm", 0, rms_norm_of(block + ".input_layernorm", width, eps));
-    const int32_t q = b.linear(self + ".q_proj", n1, linear_of(self + ".q_proj", width, heads * head_dim, attention_bias, Role::query));
-    const int32_t k = b.linear(self + ".k_proj", n1, linear_of(self + ".k_proj", width, kv_heads * head_dim, attention_bias, Role::key));
-    const int32_t v = b.linear(self + ".v_proj", n1, linear_of(self + ".v_proj", width, kv_heads * head_dim, attention_bias, Role::value));
+    const int32_t n1 =
+        b.norm(block + ".input_layernorm", 0, rms_norm_of(block + ".input_layernorm", width, eps));
+    const int32_t q =
+        b.linear(self + ".q_proj", n1,
+                 linear_of(self + ".q_proj", width, heads * head_dim, attention_bias, Role::query));
+    const int32_t k = b.linear(
+        self + ".k_proj", n1,
+        linear_of(self + ".k_proj", width, kv_heads * head_dim, attention_bias, Role::key));
+    const int32_t v = b.linear(
+        self + ".v_proj", n1,
+        linear_of(self + ".v_proj", width, kv_heads * head_dim, attention_bias, Role::value));
     const int32_t a = b.attention(self + ".attention", {q}, {k}, {v}, attention);
-    const int32_t o = b.linear(self + ".o_proj", a, linear_of(self + ".o_proj", heads * head_dim, width, attention_bias, Role::attention_out));
+    const int32_t o = b.linear(
+        self + ".o_proj", a,
+        linear_of(self + ".o_proj", heads * head_dim, width, attention_bias, Role::attention_out));
     const int32_t r1 = b.add(block + ".attention_residual", 0, o);
-    const int32_t n2 = b.norm(block + ".post_attention_layernorm", r1, rms_norm_of(block + ".post_attention_layernorm", width, eps));
-    const int32_t g = b.linear(mlp + ".gate_proj", n2, linear_of(mlp + ".gate_proj", width, inner, mlp_bias, Role::mlp_gate));
+    const int32_t n2 = b.norm(block + ".post_attention_layernorm", r1,
+                              rms_norm_of(block + ".post_attention_layernorm", width, eps));
+    const int32_t g =
+        b.linear(mlp + ".gate_proj", n2,
+                 linear_of(mlp + ".gate_proj", width, inner, mlp_bias, Role::mlp_gate));
     const int32_t s = b.activation(mlp + ".act", g, act);
-    const int32_t u = b.linear(mlp + ".up_proj", n2, linear_of(mlp + ".up_proj", width, inner, mlp_bias, Role::mlp_up));
+    const int32_t u = b.linear(mlp + ".up_proj", n2,
+                               linear_of(mlp + ".up_proj", width, inner, mlp_bias, Role::mlp_up));
     const int32_t m = b.multiply(mlp + ".gated", s, u);
-    const int32_t d = b.linear(mlp + ".down_proj", m, linear_of(mlp + ".down_proj", inner, width, mlp_bias, Role::mlp_down));
+    const int32_t d =
+        b.linear(mlp + ".down_proj", m,
+                 linear_of(mlp + ".down_proj", inner, width, mlp_bias, Role::mlp_down));
     b.add(block + ".mlp_residual", r1, d);
     spec.blocks.push_back(b.take());
   }
@@ -87,7 +107,8 @@ Json config_from_gguf(const files::GgufFile& file) {
   config["intermediate_size"] = meta.integer("feed_forward_length");
   config["num_hidden_layers"] = meta.integer("block_count");
   config["num_attention_heads"] = meta.integer("attention.head_count");
-  config["num_key_value_heads"] = meta.integer("attention.head_count_kv", meta.integer("attention.head_count"));
+  config["num_key_value_heads"] =
+      meta.integer("attention.head_count_kv", meta.integer("attention.head_count"));
   config["max_position_embeddings"] = meta.integer("context_length");
   config["rms_norm_eps"] = meta.number("attention.layer_norm_rms_epsilon");
   config["rope_theta"] = meta.number("rope.freq_base", 10000.0);
@@ -99,9 +120,11 @@ Json config_from_gguf(const files::GgufFile& file) {
   }
   const std::string scaling = meta.text("rope.scaling.type", "none");
   if (scaling == "linear") {
-    config["rope_scaling"] = {{"rope_type", "linear"}, {"factor", meta.number("rope.scaling.factor")}};
+    config["rope_scaling"] = {{"rope_type", "linear"},
+                              {"factor", meta.number("rope.scaling.factor")}};
   } else if (scaling != "none") {
-    throw UnsupportedError(meta.path(), "rope scaling " + quote(scaling) + " of GGUF is not known", "known: none, linear, and the rope_freqs tensor");
+    throw UnsupportedError(meta.path(), "rope scaling " + quote(scaling) + " of GGUF is not known",
+                           "known: none, linear, and the rope_freqs tensor");
   }
   config["vocab_size"] = meta.vocabulary();
   config["tie_word_embeddings"] = !meta.has_tensor("output.weight");
@@ -112,12 +135,19 @@ Json config_from_gguf(const files::GgufFile& file) {
 }
 
 std::optional<GgufTensor> gguf_tensor(const std::string& name, const Json& config) {
-  static const GgufNames names{
-      .top = {{"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}},
-      .block_prefix = "model.layers.",
-      .block = {{"input_layernorm", "attn_norm"}, {"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"},
-                {"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
-                {"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}}};
+  static const GgufNames names{.top = {{"model.embed_tokens", "token_embd"},
+                                       {"model.norm", "output_norm"},
+                                       {"lm_head", "output"}},
+                               .block_prefix = "model.layers.",
+                               .block = {{"input_layernorm", "attn_norm"},
+                                         {"self_attn.q_proj", "attn_q"},
+                                         {"self_attn.k_proj", "attn_k"},
+                                         {"self_attn.v_proj", "attn_v"},
+                                         {"self_attn.o_proj", "attn_output"},
+                                         {"post_attention_layernorm", "ffn_norm"},
+                                         {"mlp.gate_proj", "ffn_gate"},
+                                         {"mlp.up_proj", "ffn_up"},
+                                         {"mlp.down_proj", "ffn_down"}}};
   const auto found = names.find(name);
   if (!found) return std::nullopt;
   GgufTensor tensor{found->name};
