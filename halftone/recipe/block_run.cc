@@ -277,12 +277,14 @@ void BlockRun::accept(const Choice& choice, rounder::Result result, bool may_equ
                      .dead_columns = result.dead_columns,
                      .clamped_scales = result.clamped_scales,
                      .scattered = !codes.column_group.empty(),
+                     .refitted = result.refitted,
                      .fallback = result.fallback};
   context_.log(
       Level::detail,
       choice.op + "  " + choice.format.label() + "  error " + number(report.error) +
           "  ratio to nearest " + number(report.ratio()) +
           (report.damping > 0 ? "  damping " + number(report.damping) : "") +
+          (report.refitted ? "  grids fitted on the way" : "") +
           (report.dead_columns > 0 ? "  dead columns " + std::to_string(report.dead_columns) : "") +
           (report.clamped_scales > 0 ? "  clamped scales " + std::to_string(report.clamped_scales)
                                      : ""));

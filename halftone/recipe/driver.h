@@ -62,6 +62,7 @@ struct LayerReport {
   double damping = 0;
   int64_t dead_columns = 0, clamped_scales = 0;
   bool scattered = false;  // columns do not lie in groups in order
+  bool refitted = false;   // as rounder::Result
   std::string fallback;
   // error / nearest_error; 1 when both are 0.
   double ratio() const;

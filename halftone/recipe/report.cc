@@ -22,7 +22,8 @@ Json to_json(const LayerReport& r) {
               {"damping", r.damping},
               {"dead_columns", r.dead_columns},
               {"clamped_scales", r.clamped_scales},
-              {"scattered", r.scattered}};
+              {"scattered", r.scattered},
+              {"refitted", r.refitted}};
   if (!r.fallback.empty()) out["fallback"] = r.fallback;
   return out;
 }
@@ -41,6 +42,7 @@ LayerReport layer_report_from(const Json& json) {
             .dead_columns = json.at("dead_columns"),
             .clamped_scales = json.at("clamped_scales"),
             .scattered = json.at("scattered"),
+            .refitted = json.at("refitted"),
             .fallback = json.value("fallback", "")};
   } catch (const Json::exception&) {
     throw FileError(Code::value, "layer report", "a key is missing or of another type");

@@ -42,6 +42,7 @@ struct Result {
   // with: its ratio may be exactly 1. Otherwise a ratio of 1 without a fallback means that the
   // method did nothing.
   bool diagonal_hessian = false;
+  bool refitted = false;  // grids given beforehand left a poor result: fitted on the way instead
   std::string fallback;  // why nearest was used instead, empty otherwise
 
   double ratio() const { return nearest_error > 0 ? error / nearest_error : error > 0 ? 2.0 : 1.0; }

@@ -39,8 +39,8 @@ enum class KvType : uint8_t { by_numerics, f32, f16 };
 struct LoadOptions {
   Numerics numerics = Numerics::exact;
   KvType kv = KvType::by_numerics;
-  int64_t activation_block =
-      0;  // int8: activations sharing a scale, 32 to 256; 0: 64 up to 4 bits, 32 above
+  // int8: inputs sharing a scale, 32 to 256; 0: 64, and 32 for mlp_down and weights above 4 bits.
+  int64_t activation_block = 0;
 };
 
 struct MemoryUse {

@@ -134,7 +134,5 @@ struct TiledLinear {
 };
 TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
                         const LoadOptions& options, const Context& context);
-TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& options,
-                        const Context& context);
 
 }  // namespace halftone::runtime

@@ -54,8 +54,15 @@ bool fits_f16(const std::vector<float>& scales) {
                      [](float s) { return f16_to_f32(f32_to_f16(s)) == s; });
 }
 
-TiledLinear tile_codes(const pack::DecoratedLinear& linear, const LoadOptions& options,
-                       const Context& context) {
+// Inputs that share a scale. A block holds its largest value exactly and costs the others precision
+// in proportion, so blocks are short where inputs have massive values beside small ones (what
+// mlp_down reads) and where the weights themselves lose next to nothing.
+int64_t activation_block(int64_t bits, spec::Role role) {
+  return bits > 4 || role == spec::Role::mlp_down ? 32 : 64;
+}
+
+TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
+                       const LoadOptions& options, const Context& context) {
   const format::Codes& c = linear.codes();
   const Gathered gathered = gather_for(c);
   const auto& columns = gathered.columns;
@@ -87,8 +94,7 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, const LoadOptions& o
   const kernel::Tiles& view = out.weights->view();
   if (options.numerics == Numerics::int8) {
     const int64_t block = options.activation_block != 0 ? options.activation_block
-                          : c.format.bits <= 4          ? 64
-                                                        : 32;
+                                                        : activation_block(c.format.bits, role);
     out.preparation.plan = kernel::plan_int8(view, block);
   } else {
     out.preparation.plan = kernel::plan_float(view);
@@ -97,13 +103,11 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, const LoadOptions& o
   return out;
 }
 
-}  // namespace
-
-TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& options,
-                        const Context& context) {
+TiledLinear tile_linear(const pack::DecoratedLinear& linear, spec::Role role,
+                        const LoadOptions& options, const Context& context) {
   TiledLinear out;
   if (linear.quantized()) {
-    out = tile_codes(linear, options, context);
+    out = tile_codes(linear, role, options, context);
   } else {
     const HostTensor& w = linear.dense();
     const int64_t row_bytes = linear.in * dtype_bytes(w.dtype());
@@ -118,6 +122,8 @@ TiledLinear tile_linear(const pack::DecoratedLinear& linear, const LoadOptions& 
   out.bias = linear.bias;
   return out;
 }
+
+}  // namespace
 
 TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
                         const LoadOptions& options, const Context& context) {
@@ -135,7 +141,7 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
   // the rest.
   const auto mapped = plain ? stored_as_read(*tensors, *info) : std::span<const std::byte>();
   if (!plain || (mapped.empty() && params.role != spec::Role::head))
-    return tile_linear(packed.linear(op), options, context);
+    return tile_linear(packed.linear(op), params.role, options, context);
   TiledLinear out;
   const int64_t row_bytes = params.in * dtype_bytes(info->dtype);
   const auto fill = [&](int64_t n, std::span<std::byte> row) {

@@ -76,12 +76,15 @@ void print_plan(Terminal& t, const recipe::PlanReport& plan) {
 
 void print_result(Terminal& t, const Options& options, const recipe::QuantizeResult& result) {
   TextTable table{{"layer", "format", "error", "of nearest", "damping"}, {}};
+  std::string refitted;
   for (const auto& layer : result.layers) {
     table.rows.push_back({layer.op, layer.format.label(), significant(layer.error),
                           significant(layer.ratio(), 3), significant(layer.damping)});
     if (!layer.fallback.empty()) t.warn(layer.op + ": " + layer.fallback);
+    if (layer.refitted) refitted += (refitted.empty() ? "" : ", ") + layer.op;
   }
   t.out(table.text());
+  if (!refitted.empty()) t.out("grids fitted on the way, group by group: " + refitted);
   t.out(options.output + ": " + bytes_text(static_cast<double>(result.output_bytes)) + ", " +
         significant(result.plan.model_bits_per_weight) + " bits per weight (quantized linears " +
         significant(result.bits_per_weight, 4) + "), " + std::to_string(result.fallbacks) +

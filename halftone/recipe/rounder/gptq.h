@@ -10,7 +10,7 @@ namespace halftone::rounder {
 
 struct GptqOptions {
   int64_t block = 128;
-  double damping = 0.01;
+  double damping = 0.01, refit_above = 0;
   bool act_order = false, static_groups = false, act_group_aware = false, stale_grids = false,
        nearest_if_worse = true;
 };
@@ -32,6 +32,9 @@ void fields(auto& visit, GptqOptions& o) {
         "program does");
   visit("nearest_if_worse", o.nearest_if_worse,
         "use nearest rounding for a layer where it has the smaller error");
+  visit("refit_above", o.refit_above,
+        "static_groups: a layer with more than this share of nearest's error is rounded again with "
+        "act_group_aware and grids fitted on the way, and the better result kept; 0 = never");
 }
 
 inline void check_damping(double damping, const std::string& subject) {
@@ -47,6 +50,12 @@ inline void validate(const GptqOptions& o, const std::string& subject) {
   if (o.act_order && o.act_group_aware)
     throw InputError(subject, "act_order and act_group_aware contradict each other",
                      "leave one of them out");
+  if (!(o.refit_above >= 0 && o.refit_above <= 1))
+    throw InputError(subject, "refit_above is " + std::to_string(o.refit_above),
+                     "it is a share of nearest's error: 0 to 1");
+  if (o.refit_above > 0 && !o.static_groups)
+    throw InputError(subject, "refit_above without static_groups does nothing",
+                     "leave one of them out, or set static_groups");
   if (o.static_groups && o.stale_grids)
     throw InputError(subject, "static_groups and stale_grids contradict each other",
                      "leave one of them out");

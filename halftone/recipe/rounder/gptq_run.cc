@@ -91,6 +91,7 @@ Run gptq_run() {
                             .damping = o.damping,
                             .static_groups = o.static_groups,
                             .nearest_if_worse = o.nearest_if_worse,
+                            .refit_above = o.refit_above,
                             .invert = true};
     return round_tiles(
         problems, statistics, settings, [&](Tile& tile) { round(tile, o); }, context);

@@ -388,6 +388,36 @@ TEST(Gptq, FallsBackWhereNoDampingHelps) {
   EXPECT_THAT(q.fallback, HasSubstr("no factor even with damping 1000"));
 }
 
+// One massive input leaves an error that the others can hardly take.
+TEST(Gptq, APoorLayerIsRoundedAgainWithGridsFittedOnTheWay) {
+  auto layer = random_layer(40, 256, 23);
+  for (int64_t t = 0; t < layer.tokens; t += 20) layer.x[static_cast<size_t>(t * 256 + 7)] += 300;
+  const Format f{.bits = 3, .group = 32};
+  const auto fixed =
+      round_layer(gptq_run(), layer, f, raw({{"act_order", true}, {"static_groups", true}}));
+  const auto fitted = round_layer(gptq_run(), layer, f, raw({{"act_group_aware", true}}));
+  ASSERT_LT(fitted.error, fixed.error);
+  const auto again = [&](double above) {
+    return round_layer(gptq_run(), layer, f,
+                       raw({{"act_order", true}, {"static_groups", true}, {"refit_above", above}}));
+  };
+  EXPECT_EQ(again(fixed.ratio() * 0.99).codes, fitted.codes);
+  EXPECT_TRUE(again(fixed.ratio() * 0.99).refitted);
+  EXPECT_EQ(again(fixed.ratio() * 1.01).codes, fixed.codes);
+  EXPECT_FALSE(again(fixed.ratio() * 1.01).refitted);
+  // Without them the first result is the better one, and kept.
+  const auto usual = random_layer(40, 256, 23);
+  const auto first =
+      round_layer(gptq_run(), usual, f, raw({{"act_order", true}, {"static_groups", true}}));
+  const auto second = round_layer(
+      gptq_run(), usual, f,
+      raw({{"act_order", true}, {"static_groups", true}, {"refit_above", first.ratio() / 2}}));
+  EXPECT_EQ(second.codes, first.codes);
+  EXPECT_EQ(second.error, first.error);
+  EXPECT_FALSE(second.refitted);
+  EXPECT_THROW(round_layer(gptq_run(), usual, f, raw({{"refit_above", 0.5}})), InputError);
+}
+
 TEST(Gptq, NearestIsKeptWhereItIsBetter) {
   // Two weights per row just below half a step that pull the same way: compensation pushes the
   // second over the edge of a tiny grid.

@@ -106,45 +106,66 @@ Hessian prepare_hessian(const recipe::InputStatistics& statistics, Order order, 
   }
   // Published: 1. Where all inputs are tiny, 1 would drown them in the mean that damping is
   // relative to.
-  const double fill = std::min(1.0, live_sum / static_cast<double>(n - out.dead_columns));
+  out.dead_diagonal = std::min(1.0, live_sum / static_cast<double>(n - out.dead_columns));
   for (int64_t j = 0; j < n; ++j) {
-    if (out.dead[at(j)] == 0) continue;
-    diagonal[at(j)] = fill;
+    const bool is_dead = out.dead[at(j)] != 0;
+    out.mean_diagonal += (is_dead ? out.dead_diagonal : diagonal[at(j)]) / static_cast<double>(n);
+    if (!is_dead) continue;
+    diagonal[at(j)] = 0;
     for (int64_t i = 0; i < n; ++i) h.at(i, j) = h.at(j, i) = 0;
   }
-  out.order = processing_order(diagonal, order, group);
-  if (!is_identity(out.order)) linalg::permute_symmetric(h, out.order, pool);
+  out.diagonal = std::move(diagonal);
   out.uncorrelated = has_only_a_diagonal(h, pool);
-
-  double mean = 0;
-  for (const double d : diagonal) mean += d / static_cast<double>(n);
-  out.diagonal.resize(at(n));
-  for (int64_t p = 0; p < n; ++p)
-    out.diagonal[at(p)] = out.dead[at(out.order[at(p)])] != 0 ? 0 : diagonal[at(out.order[at(p)])];
-  for (int attempt = 0; attempt <= 5; ++attempt) {
-    // Without damping the first step of the ladder is one part in 10^4.
-    out.damping = attempt == 0  ? damping
-                  : damping > 0 ? out.damping * 10
-                                : 1e-4 * std::pow(10.0, attempt - 1);
-    out.lambda = out.damping * mean;
-    if (attempt > 0) linalg::mirror_lower(h, pool);
-    for (int64_t p = 0; p < n; ++p) h.at(p, p) = diagonal[at(out.order[at(p)])] + out.lambda;
-    if (linalg::factor_upper(h, pool) < 0) break;
-    if (attempt == 5)
+  out.arrange(order, group, pool);
+  double with = damping;
+  for (int attempt = 0; !out.factor_with(with, pool); ++attempt) {
+    if (attempt == 5) {
       out.failure = "its Hessian has no factor even with damping " + std::to_string(out.damping) +
                     ": too few different calibration tokens";
-  }
-
-  const int64_t blocks = (n + Hessian::kBlock - 1) / Hessian::kBlock;
-  out.diagonal_blocks.assign(at(blocks * Hessian::kBlock * Hessian::kBlock), 0);
-  for (int64_t p = 0; p < n; ++p) {
-    const int64_t block = p / Hessian::kBlock, begin = block * Hessian::kBlock;
-    double* row =
-        out.diagonal_blocks.data() + (block * Hessian::kBlock + (p - begin)) * Hessian::kBlock;
-    for (int64_t q = begin; q < p; ++q) row[q - begin] = h.at(p, q);
-    row[p - begin] = out.diagonal[at(p)] / 2;
+      break;
+    }
+    // Without damping the first step of the ladder is one part in 10^4.
+    with = with > 0 ? with * 10 : 1e-4;
   }
   return out;
+}
+
+void Hessian::arrange(Order by, int64_t group, ThreadPool& pool) {
+  Matrix<double>& h = *matrix;
+  std::vector<double> by_column(at(n));
+  std::vector<int32_t> position(at(n));
+  for (int64_t p = 0; p < n; ++p) {
+    const auto column = at(order[at(p)]);
+    by_column[column] = dead[column] != 0 ? dead_diagonal : diagonal[at(p)];
+    position[column] = static_cast<int32_t>(p);
+  }
+  std::vector<int32_t> wanted = processing_order(by_column, by, group), moves(at(n));
+  for (int64_t p = 0; p < n; ++p) moves[at(p)] = position[at(wanted[at(p)])];
+  if (!is_identity(moves)) {
+    linalg::mirror_lower(h, pool);
+    linalg::permute_symmetric(h, moves, pool);
+  }
+  order = std::move(wanted);
+  for (int64_t p = 0; p < n; ++p)
+    diagonal[at(p)] = dead[at(order[at(p)])] != 0 ? 0 : by_column[at(order[at(p)])];
+
+  const int64_t blocks = (n + kBlock - 1) / kBlock;
+  diagonal_blocks.assign(at(blocks * kBlock * kBlock), 0);
+  for (int64_t p = 0; p < n; ++p) {
+    const int64_t block = p / kBlock, begin = block * kBlock;
+    double* row = diagonal_blocks.data() + (block * kBlock + (p - begin)) * kBlock;
+    for (int64_t q = begin; q < p; ++q) row[q - begin] = h.at(p, q);
+    row[p - begin] = diagonal[at(p)] / 2;
+  }
+}
+
+bool Hessian::factor_with(double new_damping, ThreadPool& pool) {
+  damping = new_damping;
+  lambda = damping * mean_diagonal;
+  linalg::mirror_lower(*matrix, pool);
+  for (int64_t p = 0; p < n; ++p)
+    matrix->at(p, p) = (dead[at(order[at(p)])] != 0 ? dead_diagonal : diagonal[at(p)]) + lambda;
+  return linalg::factor_upper(*matrix, pool) < 0;
 }
 
 void invert(Hessian& hessian, ThreadPool& pool) { linalg::invert_upper(*hessian.matrix, pool); }

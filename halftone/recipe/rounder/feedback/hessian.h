@@ -29,6 +29,8 @@ struct Hessian {
   // `invert` its inverse U (inverse(H + lambda I) = U^T U).
   std::shared_ptr<Matrix<double>> matrix;
   std::vector<double> diagonal;         // of H in processing order; 0 for dead inputs
+  double dead_diagonal = 0;             // what they have on the diagonal of the factored matrix
+  double mean_diagonal = 0;             // of that matrix, without lambda
   std::vector<double> diagonal_blocks;  // tril(H) with half the diagonal, block after block of
                                         // [kBlock, kBlock]: for `quadratic`
   std::vector<int32_t> order;           // order[p] = column handled p-th
@@ -39,6 +41,11 @@ struct Hessian {
   std::string failure;             // why there is no factor; empty when there is one
 
   double factor(int64_t i, int64_t j) const { return matrix->at(i, j); }
+
+  // Another order; columns as they are until it is called. The upper triangle holds nothing then.
+  void arrange(Order by, int64_t group, ThreadPool& pool);
+  // The upper triangle becomes R for this damping, whatever it held. False: no factor.
+  bool factor_with(double new_damping, ThreadPool& pool);
 
   // out[r] = d_r H d_r^T for the columns of D^T [n, rows] in processing order: straight from H, so
   // it does not inherit the factor's rounding and has no damping in it. n^2 * rows multiply-adds,

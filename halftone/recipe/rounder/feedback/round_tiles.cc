@@ -21,8 +21,6 @@ struct Work {
   format::Codes nearest;
   int64_t nearest_clamped = 0;
   Result result;
-  std::vector<double> errors, nearest_errors, losses;  // per tile
-  std::vector<int64_t> clamped;
 };
 
 void zero_dead_columns(Work& work, const Hessian& hessian) {
@@ -34,17 +32,74 @@ void zero_dead_columns(Work& work, const Hessian& hessian) {
       if (hessian.dead[static_cast<size_t>(k)] != 0) work.copy.at(n, k) = 0;
 }
 
-double sum(const std::vector<double>& values) {
-  double total = 0;
-  for (const double value : values) total += value;
-  return total;
-}
-
 void use_nearest(Work& work, std::string why) {
   work.result.fallback = std::move(why);
+  work.result.refitted = false;
   work.result.codes = std::move(work.nearest);
   work.result.error = work.result.nearest_error;
   work.result.clamped_scales = work.nearest_clamped;
+}
+
+// One pass of the algorithm over all rows of these problems, with the factor the Hessian holds now;
+// without one (`usable` false) only nearest is measured. A problem keeps what it had where the pass
+// leaves it no better.
+void round_works(std::span<Work* const> works, const Hessian& hessian, bool usable,
+                 const std::function<void(Tile& tile)>& algorithm, ThreadPool& pool,
+                 const Context& context) {
+  struct Part {
+    size_t work;
+    int64_t begin, end;
+    Tile::Errors errors;
+    double loss = 0;
+    int64_t clamped = 0;
+  };
+  std::vector<Part> parts;
+  std::vector<format::Codes> codes;
+  for (size_t i = 0; i < works.size(); ++i) {
+    const Work& work = *works[i];
+    const int64_t rows = work.weight->rows, size = tile_rows(rows);
+    codes.push_back(format::Codes::empty(work.problem->format, rows, hessian.n));
+    codes.back().column_group = work.groups.column_group;
+    if (work.groups.fitted_before) {
+      codes.back().scales = work.nearest.scales;
+      codes.back().zeros = work.nearest.zeros;
+    }
+    for (int64_t begin = 0; begin < rows; begin += size)
+      parts.push_back(
+          {.work = i, .begin = begin, .end = std::min(rows, begin + size), .errors = {}});
+  }
+  pool.each(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+    context.throw_if_stopped();
+    Part& part = parts[static_cast<size_t>(i)];
+    const Work& work = *works[part.work];
+    Tile tile(*work.problem, *work.weight, hessian, work.groups, work.nearest, part.begin,
+              part.end);
+    if (usable) {
+      algorithm(tile);
+      part.loss = tile.loss;
+      tile.store(codes[part.work], part.clamped);
+    }
+    part.errors = tile.measure(usable);
+  });
+  for (size_t i = 0; i < works.size(); ++i) {
+    Work& work = *works[i];
+    Result result;
+    result.dead_columns = hessian.dead_columns;
+    result.diagonal_hessian = hessian.uncorrelated;
+    result.damping = hessian.damping;
+    // Grids fitted beforehand are those of nearest.
+    result.clamped_scales = work.groups.fitted_before ? work.nearest_clamped : 0;
+    for (const Part& part : parts) {  // in the order of the rows, so that sums are the same
+      if (part.work != i) continue;
+      result.error += part.errors.own;
+      result.nearest_error += part.errors.nearest;
+      result.damped_loss += part.loss;
+      if (!work.groups.fitted_before) result.clamped_scales += part.clamped;
+    }
+    result.codes = std::move(codes[i]);
+    result.refitted = !work.result.codes.codes.empty();
+    if (!result.refitted || result.error < work.result.error) work.result = std::move(result);
+  }
 }
 
 }  // namespace
@@ -75,68 +130,42 @@ std::vector<Result> round_tiles(std::span<const Problem> problems,
   const bool usable = hessian.failure.empty();
   const bool measurable = hessian.dead_columns < hessian.n;
   std::vector<Work> works(problems.size());
-  struct Part {
-    Work* work;
-    int64_t index, begin, end;
-  };
-  std::vector<Part> parts;
   for (size_t i = 0; i < problems.size(); ++i) {
     Work& work = works[i];
     work.problem = &problems[i];
     work.weight = problems[i].weight;
-    work.result.damping = hessian.damping;
     work.result.dead_columns = hessian.dead_columns;
-    work.result.diagonal_hessian = hessian.uncorrelated;
     if (usable) zero_dead_columns(work, hessian);  // else nothing was learnt about them either
     work.nearest =
         format::quantize_nearest(*work.weight, work.problem->format, &pool, &work.nearest_clamped);
-    if (!measurable) continue;
-    work.groups = make_groups(work.problem->format, hessian, order, settings.static_groups);
-    const int64_t rows = work.weight->rows, size = tile_rows(rows),
-                  count = (rows + size - 1) / size;
-    work.errors.resize(static_cast<size_t>(count));
-    work.nearest_errors.resize(static_cast<size_t>(count));
-    work.losses.resize(static_cast<size_t>(count));
-    work.clamped.resize(static_cast<size_t>(count));
-    work.result.codes = format::Codes::empty(work.problem->format, rows, hessian.n);
-    work.result.codes.column_group = work.groups.column_group;
-    work.result.clamped_scales = work.nearest_clamped;
-    if (work.groups.fitted_before) {
-      work.result.codes.scales = work.nearest.scales;
-      work.result.codes.zeros = work.nearest.zeros;
-    }
-    for (int64_t t = 0; t < count; ++t)
-      parts.push_back({&work, t, t * size, std::min(rows, (t + 1) * size)});
+    if (measurable)
+      work.groups = make_groups(work.problem->format, hessian, order, settings.static_groups);
+  }
+  if (measurable) {
+    std::vector<Work*> all;
+    for (Work& work : works) all.push_back(&work);
+    if (usable && settings.invert) invert(hessian, pool);
+    round_works(all, hessian, usable, algorithm, pool, context);
   }
 
-  if (usable && settings.invert) invert(hessian, pool);
-  pool.each(static_cast<int64_t>(parts.size()), [&](int64_t i) {
-    context.throw_if_stopped();
-    const Part& part = parts[static_cast<size_t>(i)];
-    Work& work = *part.work;
-    const auto t = static_cast<size_t>(part.index);
-    Tile tile(*work.problem, *work.weight, hessian, work.groups, work.nearest, part.begin,
-              part.end);
-    if (usable) {
-      algorithm(tile);
-      work.losses[t] = tile.loss;
-      tile.store(work.result.codes, work.clamped[t]);
+  std::vector<Work*> poor;
+  for (Work& work : works)
+    if (group > 0 && settings.refit_above > 0 && usable &&
+        work.result.error > settings.refit_above * work.result.nearest_error)
+      poor.push_back(&work);
+  if (!poor.empty()) {
+    hessian.arrange(Order::group_aware, group, pool);
+    if (hessian.factor_with(hessian.damping, pool)) {
+      if (settings.invert) invert(hessian, pool);
+      for (Work* work : poor)
+        work->groups = make_groups(work->problem->format, hessian, Order::group_aware, false);
+      round_works(poor, hessian, usable, algorithm, pool, context);
     }
-    const Tile::Errors errors = tile.measure(usable);
-    work.errors[t] = errors.own;
-    work.nearest_errors[t] = errors.nearest;
-  });
+  }
 
   std::vector<Result> results;
   for (Work& work : works) {
     Result& result = work.result;
-    result.error = sum(work.errors);
-    result.nearest_error = sum(work.nearest_errors);
-    result.damped_loss = sum(work.losses);
-    if (!work.groups.fitted_before) {  // else the grids are those of nearest, counted there
-      result.clamped_scales = 0;
-      for (const int64_t count : work.clamped) result.clamped_scales += count;
-    }
     if (!usable)
       use_nearest(work, hessian.failure);
     else if (settings.nearest_if_worse && result.error > result.nearest_error)

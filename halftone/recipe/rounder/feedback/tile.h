@@ -89,6 +89,10 @@ struct Settings {
   double damping = 0.01;
   bool static_groups = false;  // or an algorithm that cannot fit grids on the way
   bool nearest_if_worse = true;
+  // Where the error is above this share of nearest's: once more with groups in their place, largest
+  // inputs first inside each and group by group, their grids fitted on the way. The better of the
+  // two is kept. 0: never.
+  double refit_above = 0;
   bool invert = false;  // the algorithm reads U, else R
 };
 
