@@ -7,6 +7,7 @@
 #include "halftone/files/model_folder.h"
 #include "halftone/spec/family.h"
 #include "halftone/spec/model_names.h"
+#include "halftone/spec/unused_tensors.h"
 
 namespace halftone::spec {
 namespace {
@@ -119,6 +120,11 @@ Checkpoint open_folder(const std::string& model, const std::string& path, const 
   validate(checkpoint.spec, config_path);
   checkpoint.tensors = under_spec_names(files::open_tensors(path, context), family.entry);
   check_tensors(checkpoint);
+  TensorUse use = tensor_use(checkpoint.spec);
+  use.config = "config.json";
+  use.block_key = checkpoint.config.contains("n_layer") ? "n_layer" : "num_hidden_layers";
+  use.quantized = checkpoint.quantized;
+  check_unused(use, family.entry.harmless, *checkpoint.tensors, context);
   return checkpoint;
 }
 

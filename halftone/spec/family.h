@@ -35,6 +35,10 @@ struct Family {
   // is found either way.
   std::vector<std::string> prefixes;
   bool spec_has_prefix = false;  // which of the two forms the spec's names have
+  // Tensors that real checkpoints hold and the spec rightly leaves out (masks, tables that are
+  // computed, heads of other tasks), under the spec's names or GGUF's: "*.rotary_emb.inv_freq",
+  // "cls.*". Any other tensor that is not used is warned of or refused (spec/unused_tensors.h).
+  std::vector<std::string> harmless;
   // config.json -> ops. FileError naming `path` for every value that is missing or makes no sense.
   std::function<ModelSpec(const Json& config, const std::string& path)> assemble;
   // GGUF metadata -> the config.json it stands for.

@@ -8,6 +8,7 @@
 #include "halftone/spec/checkpoint.h"
 #include "halftone/spec/family.h"
 #include "halftone/spec/gguf_config.h"
+#include "halftone/spec/unused_tensors.h"
 
 namespace halftone::spec {
 namespace {
@@ -187,6 +188,17 @@ Checkpoint open_gguf(const std::string& model, const std::string& path, const Co
   validate(checkpoint.spec, checkpoint.path);
   checkpoint.tensors = std::make_shared<GgufAsHf>(raw, family.entry, checkpoint.config,
                                                   checkpoint.spec, checkpoint.path);
+  TensorUse use;
+  use.config = "its metadata";
+  use.block_prefix = "blk.";
+  use.block_key = checkpoint.gguf->text("general.architecture") + ".block_count";
+  use.blocks = static_cast<int64_t>(checkpoint.spec.blocks.size());
+  for (const TensorRef& ref : spec::tensors(checkpoint.spec)) {
+    const std::string name = family.entry.gguf_tensor(ref.name, checkpoint.config)->name;
+    use.used.insert(name);
+    use.modules.insert(name.substr(0, name.rfind('.')));
+  }
+  check_unused(use, family.entry.harmless, *raw, context);
   return checkpoint;
 }
 

@@ -69,6 +69,29 @@ bool GgufArchitecture::has_tensor(const std::string& name) const {
   return file_.find_tensor(name) != nullptr;
 }
 
+void GgufArchitecture::refuse_experts() const {
+  if (const int64_t experts = integer("expert_count", 0); experts > 0)
+    throw UnsupportedError(path(),
+                           key_of("expert_count") + " is " + std::to_string(experts) +
+                               ": mixtures of experts are not known",
+                           "use a dense model");
+}
+
+int64_t GgufArchitecture::head_dim() const {
+  const int64_t heads = std::max<int64_t>(1, integer("attention.head_count"));
+  const int64_t dims = integer("attention.key_length", integer("embedding_length") / heads);
+  if (const int64_t values = integer("attention.value_length", dims); values != dims)
+    throw UnsupportedError(path(), key_of("attention.value_length") + " is " +
+                                       std::to_string(values) + ", the keys of a head have " +
+                                       std::to_string(dims) + " dimensions");
+  if (const int64_t rotated = integer("rope.dimension_count", dims); rotated != dims)
+    throw UnsupportedError(
+        path(), key_of("rope.dimension_count") + " is " + std::to_string(rotated) +
+                    " and a head has " + std::to_string(dims) +
+                    " dimensions: rotating a part of them is not known for this architecture");
+  return dims;
+}
+
 void GgufArchitecture::special_ids(Json& config) const {
   static constexpr std::pair<std::string_view, std::string_view> kIds[] = {
       {"tokenizer.ggml.bos_token_id", "bos_token_id"},

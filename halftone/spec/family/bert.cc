@@ -99,6 +99,7 @@ ModelSpec assemble(const Json& json, const std::string& path) {
 
 Json config_from_gguf(const files::GgufFile& file) {
   const GgufArchitecture meta(file);
+  meta.refuse_experts();
   Json config;
   config["architectures"] = {"BertModel"};
   config["model_type"] = "bert";
@@ -143,6 +144,8 @@ Family bert() {
           .model_types = {"bert"},
           .gguf_architectures = {"bert"},
           .prefixes = {"bert."},
+          .harmless = {"embeddings.position_ids", "embeddings.token_type_ids", "cls.*", "pooler.*",
+                       "classifier.*", "qa_outputs.*"},
           .assemble = assemble,
           .config_from_gguf = config_from_gguf,
           .gguf_tensor = gguf_tensor};

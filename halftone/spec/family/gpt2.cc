@@ -84,6 +84,7 @@ ModelSpec assemble(const Json& json, const std::string& path) {
 
 Json config_from_gguf(const files::GgufFile& file) {
   const GgufArchitecture meta(file);
+  meta.refuse_experts();
   Json config;
   config["architectures"] = {"GPT2LMHeadModel"};
   config["model_type"] = "gpt2";
@@ -130,6 +131,7 @@ Family gpt2() {
           .gguf_architectures = {"gpt2"},
           .prefixes = {"transformer."},
           .spec_has_prefix = true,
+          .harmless = {"*.attn.bias", "*.attn.masked_bias"},
           .assemble = assemble,
           .config_from_gguf = config_from_gguf,
           .gguf_tensor = gguf_tensor};

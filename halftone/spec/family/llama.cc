@@ -112,7 +112,9 @@ Json config_from_gguf(const files::GgufFile& file) {
   config["max_position_embeddings"] = meta.integer("context_length");
   config["rms_norm_eps"] = meta.number("attention.layer_norm_rms_epsilon");
   config["rope_theta"] = meta.number("rope.freq_base", 10000.0);
-  if (meta.has("attention.key_length")) config["head_dim"] = meta.integer("attention.key_length");
+  meta.refuse_experts();
+  if (const int64_t dims = meta.head_dim(); meta.has("attention.key_length"))
+    config["head_dim"] = dims;
   if (meta.has("attention.sliding_window") && meta.integer("attention.sliding_window") > 0) {
     config["model_type"] = "mistral";
     config["architectures"] = {"MistralForCausalLM"};
@@ -168,6 +170,8 @@ Family llama() {
           .model_types = {"llama", "mistral"},
           .gguf_architectures = {"llama"},
           .prefixes = {},
+          .harmless = {"*.rotary_emb.inv_freq", "*.rotary_emb.cos_cached",
+                       "*.rotary_emb.sin_cached", "rope_freqs.weight", "*.attn_rot_embd.weight"},
           .assemble = assemble,
           .config_from_gguf = config_from_gguf,
           .gguf_tensor = gguf_tensor};
