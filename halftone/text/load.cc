@@ -184,6 +184,11 @@ TokenizerConfig load_tokenizer_config(const Context& context, const std::string&
   }
   if (const Json root = read_object(context, folder, "generation_config.json"); root.is_object())
     take_ids(root, join_path(folder, "generation_config.json"), context.limits, out.eos_ids);
+  // Older folders say it in config.json only, as transformers reads them.
+  if (out.eos_ids.empty()) {
+    if (const Json root = read_object(context, folder, "config.json"); root.is_object())
+      take_ids(root, join_path(folder, "config.json"), context.limits, out.eos_ids);
+  }
   return out;
 }
 

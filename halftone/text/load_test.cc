@@ -58,6 +58,19 @@ TEST(Load, ConfigurationNamesTheSpecialTokens) {
   EXPECT_EQ(Tokenizer::from_json(t.json(), "again").encode("ab"), t.encode("ab"));
 }
 
+TEST(Load, TheEndOfAGenerationStandsInConfigJsonOfOlderFolders) {
+  Folder f;
+  f.write("tokenizer.json", kTokenizer);
+  f.write("config.json", R"({"eos_token_id":[2,3]})");  // 4, "</s>", is the tokenizer's own
+  EXPECT_EQ(load_tokenizer(f.context, f.path()).special().eos_ids, (std::vector<int32_t>{2, 3, 4}));
+  f.write("generation_config.json", R"({"eos_token_id":3})");  // the newer file wins
+  EXPECT_EQ(load_tokenizer(f.context, f.path()).special().eos_ids, (std::vector<int32_t>{3, 4}));
+  f.write("generation_config.json", "{}");
+  f.write("config.json", R"({"eos_token_id":-5})");
+  EXPECT_EQ(error_line([&] { load_tokenizer(f.context, f.path()); }),
+            "error[E_VALUE] " + f.path() + "/config.json: \"eos_token_id\" is out of range");
+}
+
 TEST(Load, AddBosFalseTakesItAway) {
   Folder f;
   Json root = Json::parse(kTokenizer);

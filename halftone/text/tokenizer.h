@@ -50,7 +50,7 @@ struct TokenizerConfig {
   std::optional<bool> add_bos,
       add_eos;  // said explicitly: replaces the post-processor, as transformers does
   std::optional<bool> lower_case;  // do_lower_case
-  std::vector<int32_t> eos_ids;    // of generation_config.json
+  std::vector<int32_t> eos_ids;    // of generation_config.json, else config.json
   std::vector<ConfigToken> added;  // used where the vocabulary file does not know its added tokens
   std::string tokenizer_class;     // "LlamaTokenizer", ...; may be empty
 };
