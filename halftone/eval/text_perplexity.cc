@@ -11,10 +11,9 @@ namespace {
 
 [[noreturn]] void absent(const std::string& set, files::Split split) {
   throw FileError(Code::missing, set,
-                  "its " + std::string(files::split_name(split)) + " split is not on this machine",
-                  {},
-                  "set HALFTONE_DATA or --data to the folder that holds it, or put the data set "
-                  "into the hub cache");
+                  "its " + std::string(files::split_name(split)) +
+                      " split is not on this machine, " + files::text_set_sought(set, split),
+                  {}, "set HALFTONE_DATA or --data to the folder that holds it");
 }
 
 }  // namespace

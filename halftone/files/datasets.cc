@@ -26,10 +26,13 @@ struct Known {
   std::string_view hub_set;   // repository in the hub cache
   std::string_view hub_file;  // below its snapshot; "" when the hub's file is not read
   std::string_view column;
+  // Set where the file is another split of the set, taken for want of this one.
+  std::string_view stands_in = "", caution = "";
 };
 
 // ptb: rows are sentences with the leading and trailing space trimmed by the hub's set; joints as
-// the scripts use them.
+// the scripts use them. The hub keeps C4 as .json.gz and PTB as a script, neither of which is read:
+// both come from the data folder only.
 constexpr Known kKnown[] = {
     {"wikitext2", Split::test, "wikitext2/test.txt", Shape::wikitext_lines, "\n\n", false,
      "Salesforce--wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet", "text"},
@@ -39,7 +42,11 @@ constexpr Known kKnown[] = {
      true, "Salesforce--wikitext", "wikitext-2-raw-v1/train-00000-of-00001.parquet", "text"},
     {"ptb", Split::test, "ptb/ptb.test.txt", Shape::lines, " ", false, "", "", ""},
     {"ptb", Split::validation, "ptb/ptb.valid.txt", Shape::lines, "\n\n", false, "", "", ""},
-    {"ptb", Split::train, "ptb/ptb.valid.txt", Shape::lines, "\n\n", true, "", "", ""},
+    {"ptb", Split::train, "ptb/ptb.train.txt", Shape::lines, "\n\n", false, "", "", ""},
+    {"ptb", Split::train, "ptb/ptb.valid.txt", Shape::lines, "\n\n", true, "", "", "",
+     "ptb validation (no train part at hand)",
+     "there is no ptb/ptb.train.txt in the data folder: its validation text is taken, which is "
+     "also what the task ptb scores; measure the result on another set"},
     {"c4", Split::train, "c4/c4_demo.jsonl", Shape::jsonl, " ", true, "", "", ""},
     {"c4", Split::validation, "c4/c4_fragments.jsonl", Shape::jsonl, " ", true, "", "", ""},
 };
@@ -213,6 +220,18 @@ std::optional<std::string> text_set_path(Env& env, const std::string& name, Spli
   return place ? std::optional(place->path) : std::nullopt;
 }
 
+std::string text_set_sought(const std::string& name, Split split) {
+  for (const Known& known : kKnown) {
+    if (known.name != name || known.split != split) continue;
+    std::string hub(known.hub_set);
+    if (const auto at = hub.find("--"); at != std::string::npos) hub.replace(at, 2, "/");
+    return "looked for as " + std::string(known.path) + " in the data folder (HALFTONE_DATA)" +
+           (hub.empty() ? "; the hub cache is not read for " + name
+                        : " and as " + hub + " in the hub cache");
+  }
+  return {};
+}
+
 std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split split,
                                      const DataPlaces& places, const Limits& limits) {
   const auto place = place_of(env, name, split, places);
@@ -222,6 +241,8 @@ std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split sp
   set.joint = place->known->joint;
   set.label = name + (place->known->partial && !place->hub ? "-partial " : " ") +
               std::string(split_name(split));
+  if (!place->known->stands_in.empty()) set.label = place->known->stands_in;
+  set.caution = place->known->caution;
   if (place->hub) {
     set.rows = places.parquet(place->path, std::string(place->known->column));
     return set;

@@ -1,7 +1,7 @@
 // Named text sets: where they lie, and their rows exactly as the published scripts see them.
 //
-// Looked for in `data_dir` (HALFTONE_DATA), then in the hub cache's datasets (parquet, through a
-// reader that the program gives).
+// Looked for in `data_dir` (HALFTONE_DATA), then, wikitext2 only, in the hub cache's datasets
+// (parquet, through a reader that the program gives).
 #pragma once
 
 #include <functional>
@@ -23,7 +23,8 @@ struct TextSet {
   std::string path;
   std::vector<std::string>
       rows;  // wikitext2: one per line of the raw set, "" for blank ones, else with its newline
-  std::string joint;  // what the GPTQ scripts put between rows
+  std::string joint;    // what the GPTQ scripts put between rows
+  std::string caution;  // a sentence for the user when this is not the split that was asked for
   std::string joined() const;
 };
 
@@ -47,6 +48,9 @@ std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split sp
 // Where find_text_set would read it from, without reading.
 std::optional<std::string> text_set_path(Env& env, const std::string& name, Split split,
                                          const DataPlaces& places);
+// The places in words, for the error of who needs it: "looked for as c4/... in the data folder
+// ...".
+std::string text_set_sought(const std::string& name, Split split);
 // A user's own file: .txt (one document), .jsonl (field "text"), .parquet (column "text").
 TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& parquet,
                        const Limits& limits = {});

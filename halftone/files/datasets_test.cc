@@ -22,6 +22,31 @@ TEST(TextSets, WikitextRowsAreThoseOfTheRawSet) {
   env->remove_tree(dir);
 }
 
+TEST(TextSets, AStandInForASplitSaysSo) {
+  testing_files::TempFolder folder;
+  folder.env().make_directories(folder.in("ptb"));
+  folder.write("ptb/ptb.valid.txt", " a b \n c \n");
+  const DataPlaces places{.data_dir = folder.path(), .hub_cache = "", .parquet = {}};
+  const auto set = [&](Split split) { return *find_text_set(folder.env(), "ptb", split, places); };
+  EXPECT_EQ(set(Split::train).label, "ptb validation (no train part at hand)");
+  EXPECT_THAT(set(Split::train).caution, testing::HasSubstr("also what the task ptb scores"));
+  EXPECT_EQ(set(Split::validation).label, "ptb validation");
+  EXPECT_EQ(set(Split::validation).caution, "");
+  folder.write("ptb/ptb.train.txt", " d \n");
+  EXPECT_EQ(set(Split::train).label, "ptb train");
+  EXPECT_EQ(set(Split::train).rows, std::vector<std::string>{"d"});
+  EXPECT_EQ(set(Split::train).caution, "");
+}
+
+TEST(TextSets, ThePlacesOfASetAreSaidAsTheyAre) {
+  EXPECT_EQ(text_set_sought("wikitext2", Split::test),
+            "looked for as wikitext2/test.txt in the data folder (HALFTONE_DATA) and as "
+            "Salesforce/wikitext in the hub cache");
+  EXPECT_EQ(text_set_sought("c4", Split::validation),
+            "looked for as c4/c4_fragments.jsonl in the data folder (HALFTONE_DATA); the hub cache "
+            "is not read for c4");
+}
+
 TEST(TextSets, WhatIsNoTextIsNamed) {
   testing_files::TempFolder folder;
   const auto line = [&](const std::string& name, const std::string& bytes) {

@@ -72,9 +72,12 @@ Corpus read_corpus(const std::string& data, const files::DataPlaces& places,
   auto set = files::find_text_set(*context.env, data, files::Split::train, places, context.limits);
   if (!set)
     throw FileError(Code::missing, data,
-                    "this calibration set is neither in HALFTONE_DATA nor in the hub cache", {},
+                    "this calibration set is not on this machine, " +
+                        files::text_set_sought(data, files::Split::train),
+                    {},
                     "set HALFTONE_DATA to the folder that holds it, give a file (--data text.txt), "
                     "or sample from the model (--data self)");
+  if (!set->caution.empty()) context.warn(data + ": " + set->caution);
   if (data == "wikitext2") return {set->label, articles(*set), true, set->joint};
   if (data == "ptb") return {set->label, {set->joined()}, true, set->joint};
   return {set->label, std::move(set->rows), false, set->joint};

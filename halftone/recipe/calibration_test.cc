@@ -168,11 +168,24 @@ TEST_F(Calibration, TooLittleTextIsSaid) {
               bytes_as_tokens()),
       HasSubstr("no document of documents.jsonl is longer than 4 tokens (the longest has 4)"));
   EXPECT_THAT(refusal({.data = "wikitext2", .samples = 1, .length = 4}, bytes_as_tokens()),
-              HasSubstr("neither in HALFTONE_DATA nor in the hub cache"));
+              HasSubstr("looked for as wikitext2/train_first_1MB.txt in the data folder "
+                        "(HALFTONE_DATA) and as Salesforce/wikitext in the hub cache"));
+  EXPECT_THAT(refusal({.data = "c4", .samples = 1, .length = 4}, bytes_as_tokens()),
+              HasSubstr("the hub cache is not read for c4"));
   EXPECT_THAT(refusal({.data = "wikitex", .samples = 1, .length = 4}, bytes_as_tokens()),
               HasSubstr("unknown text set"));
   EXPECT_THAT(refusal({.data = "absent.txt", .samples = 1, .length = 4}, bytes_as_tokens()),
               HasSubstr("no such file"));
+}
+
+TEST_F(Calibration, TextThatEvaluationScoresIsNamedAndWarnedOf) {
+  folder.env().make_directories(folder.in("ptb"));
+  folder.write("ptb/ptb.valid.txt", " one sentence \n another \n");
+  folder.log.clear();
+  const auto set = make({.data = "ptb", .samples = 1, .length = 8, .seed = 0}, bytes_as_tokens());
+  EXPECT_EQ(set.report.data, "ptb validation (no train part at hand)");
+  EXPECT_THAT(folder.log, HasSubstr("ptb: there is no ptb/ptb.train.txt"));
+  EXPECT_THAT(folder.log, HasSubstr("also what the task ptb scores"));
 }
 
 TEST_F(Calibration, WikiTextIsJoinedAsTheScriptsDoAndSplitIntoArticles) {

@@ -40,7 +40,9 @@ int run(Session& session) {
       {"data",
        session.places.data_dir.empty() ? "HALFTONE_DATA is not set" : session.places.data_dir,
        !session.places.data_dir.empty(),
-       "evaluation then looks in the hub cache only, calibration samples from the model itself"});
+       "evaluation then looks for wikitext2 in the hub cache only, calibration samples from the "
+       "model "
+       "itself"});
   checks.push_back({"hub cache", session.places.hub_cache,
                     context.env->stat(session.places.hub_cache).has_value(),
                     "hub names resolve there once it exists"});
