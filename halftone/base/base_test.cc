@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "halftone/base/bytes.h"
+#include "halftone/base/entries.h"
 #include "halftone/base/env.h"
 #include "halftone/base/fields.h"
 #include "halftone/base/half.h"
@@ -47,6 +48,16 @@ TEST(Error, NothingInALineMovesTheCursor) {
 TEST(Error, NearestNameFindsSlipsOnly) {
   EXPECT_EQ(nearest_name("dampin", {"block", "damping"}), "damping");
   EXPECT_EQ(nearest_name("zzzzzz", {"block", "damping"}), std::nullopt);
+  EXPECT_EQ(nearest_name("awq", {"gptq", "obq", "rtn"}), std::nullopt);
+  EXPECT_EQ(nearest_name("rtm", {"gptq", "obq", "rtn"}), "rtn");
+  EXPECT_EQ((Table<int>("transform", {}).find("x")), nullptr);
+  try {
+    Table<int>("transform", {}).at("smooth_quant");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.line(),
+              "error[E_USAGE] transform: unknown transform \"smooth_quant\"; none is built in yet");
+  }
 }
 
 TEST(Half, RoundTripsEveryFiniteHalf) {

@@ -41,7 +41,9 @@ class Table {
     }
     const auto near = nearest_name(name, names);
     throw InputError(kind_, "unknown " + kind_ + " " + quote(name),
-                     near ? "did you mean " + *near + "?" : "known: " + all);
+                     near          ? "did you mean " + *near + "?"
+                     : all.empty() ? "none is built in yet"
+                                   : "known: " + all);
   }
 
  private:

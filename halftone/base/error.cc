@@ -204,7 +204,8 @@ std::string quote(std::string_view text, size_t max) {
 std::optional<std::string> nearest_name(std::string_view word,
                                         const std::vector<std::string>& names) {
   std::optional<std::string> best;
-  size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
+  // Two letters of a word of three are another word: "awq" is no slip for "obq".
+  size_t best_distance = (word.size() < 4 ? 1 : std::max<size_t>(2, word.size() / 3)) + 1;
   for (const std::string& name : names) {
     std::vector<size_t> row(name.size() + 1);
     std::iota(row.begin(), row.end(), size_t{0});

@@ -24,7 +24,8 @@ struct Label {
 
 // Reads from the right: [_clip], [_asym], [_g<group> or _tensor], <kind><bits>: what
 // Format::label() writes.
-std::optional<Label> read_label(std::string_view name) {
+std::optional<Label> read_label(const std::string_view whole) {
+  std::string_view name = whole;
   Label out;
   const auto last_word = [&] {
     return name.substr(name.rfind('_') == std::string_view::npos ? 0 : name.rfind('_') + 1);
@@ -46,7 +47,10 @@ std::optional<Label> read_label(std::string_view name) {
     drop("tensor");
   }
   if (const auto word = last_word(); word.starts_with('g')) {
-    if (const auto group = whole_number(word.substr(1)); group && *group > 0) {
+    if (const auto group = whole_number(word.substr(1))) {
+      if (*group == 0)
+        throw InputError("format", "the group of " + quote(whole) + " is 0",
+                         "a group has 1 column or more; without _g there is one scale a row");
       out.group = *group;
       drop(word);
     }
@@ -128,7 +132,11 @@ Recipe load_recipe(const std::string& name, Env& env) {
   }
   const BuiltinRecipe* method = find_builtin(label->method);
   if (!method) {
-    const auto near = nearest_name(label->method, names);
+    // A rounder is not a method, but some method is that rounder in every slot.
+    auto near = std::optional<std::string>();
+    for (const BuiltinRecipe& builtin : builtin_recipes())
+      if (read(builtin).rounder.name == label->method) near = std::string(builtin.name);
+    if (!near) near = nearest_name(label->method, names);
     throw InputError(
         "recipe", "unknown recipe " + quote(name) + ": there is no method " + quote(label->method),
         near ? "did you mean " + *near + name.substr(label->method.size()) + "?"

@@ -206,6 +206,13 @@ TEST(Recipe, NamesSayMethodAndFormat) {
             "error[E_USAGE] recipe: unknown recipe \"gptk_int4_g64\": there is no method \"gptk\"; "
             "did you mean gptq_int4_g64?");
   EXPECT_THAT(refused("gptqq"), HasSubstr("did you mean gptq?"));
+  EXPECT_THAT(refused("nearest_int4_g64"), HasSubstr("did you mean rtn_int4_g64?"));
+  EXPECT_THAT(refused("nearest_search_int4_g64"), HasSubstr("did you mean rtn_search_int4_g64?"));
+  EXPECT_EQ(load_recipe("ldlq_int4_g64", *env).rounder.name, "ldlq");
+  EXPECT_THAT(refused("awq_int4_g64"), HasSubstr("\"awq\"; methods: gptq, ldlq, obq, rtn"));
+  EXPECT_EQ(refused("gptq_int4_g0"),
+            "error[E_USAGE] format: the group of \"gptq_int4_g0\" is 0; a group has 1 column or "
+            "more; without _g there is one scale a row");
   EXPECT_THAT(refused("quux_int4_g64"), HasSubstr("methods: gptq"));
   EXPECT_THAT(refused("int4_g64"), HasSubstr("unknown recipe"));
   EXPECT_THAT(refused("gptq_int9_g64"), HasSubstr("bits"));
