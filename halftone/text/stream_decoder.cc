@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "halftone/text/tokenizer.h"
 
 namespace halftone::text {
@@ -17,6 +19,13 @@ constexpr size_t kMostHeld = 32;
 std::string StreamDecoder::fresh(const std::string& text) const {
   if (text.starts_with(shown_)) return text.substr(shown_.size());
   return tokenizer_->decode(std::span(ids_).subspan(shown_ids_), skip_special_);
+}
+
+void StreamDecoder::follow(std::span<const int32_t> ids) {
+  const auto last = ids.last(std::min(ids.size(), kMostHeld));  // context enough, as in push
+  ids_.assign(last.begin(), last.end());
+  shown_ids_ = ids_.size();
+  shown_ = tokenizer_->decode(ids_, skip_special_);
 }
 
 std::string StreamDecoder::push(int32_t id) {

@@ -111,6 +111,9 @@ class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true)
       : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+  // The text goes on after these ids: a first word keeps the space that a decoder strips off the
+  // front of a text. Before the first push.
+  void follow(std::span<const int32_t> ids);
   std::string push(int32_t id);  // the text that became certain; may be empty
   std::string finish();          // what was held back
 

@@ -123,6 +123,27 @@ TEST(Tokenizer, StreamingHoldsBackHalfACharacter) {
   EXPECT_EQ(stream.finish(), "\uFFFD");
 }
 
+TEST(Tokenizer, StreamingGoesOnAfterItsPrompt) {
+  HALFTONE_NEED_DATA();
+  for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json",
+                           "tokenizers/llama2/tokenizer.model", "models/stories260k"}) {
+    const Tokenizer t = from_data(path);
+    const std::string text = "Once upon a time, there was \u20AC 5";
+    const std::vector<int32_t> ids = t.encode(text);
+    // Wherever whole characters end, prompt and continuation make up the text.
+    for (size_t cut = t.prefix().size(); cut <= ids.size(); ++cut) {
+      const auto prompt = std::span(ids).first(cut);
+      const std::string before = t.decode(prompt);
+      if (!text.starts_with(before)) continue;
+      StreamDecoder stream(t);
+      stream.follow(prompt);
+      std::string after;
+      for (const int32_t id : std::span(ids).subspan(cut)) after += stream.push(id);
+      EXPECT_EQ(before + after + stream.finish(), text) << path << cut;
+    }
+  }
+}
+
 TEST(Tokenizer, StreamingSurvivesAnyIds) {
   HALFTONE_NEED_DATA();
   for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json",

@@ -48,6 +48,7 @@ int run_model(Session& session, const Options& options) {
                                        static_cast<int64_t>(prompt.size()) + options.tokens)},
       context);
   text::StreamDecoder stream(text.tokenizer);
+  if (!templated) stream.follow(prompt);  // prompt and answer read as one text
   std::string answer;
   const auto show = [&](const std::string& piece) {
     answer += piece;
