@@ -90,6 +90,18 @@ TEST(Windows, StridedProtocolScoresEveryTokenOnce) {
   EXPECT_EQ(p.windows[1].weight, 511);
 }
 
+TEST(Windows, AStrideWiderThanTheWindowIsRefused) {
+  EXPECT_EQ(strided_windows(5000, 512, 512).windows.size(), 10u);
+  try {
+    strided_windows(5000, 512, 513);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.line(),
+              "error[E_USAGE] stride: 513 is more than the window of 512 tokens, so text would be "
+              "left out; 512 is usual, the window the most");
+  }
+}
+
 TEST_F(Eval, PerplexityEqualsTheDirectSum) {
   ToySource source(50, 0, 7);
   const Protocol protocol = gptq_windows(333, 32, 3);

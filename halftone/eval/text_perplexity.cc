@@ -33,7 +33,7 @@ ScoredText scored_text(const std::string& set, files::Split split, const files::
 
 Json text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split) {
   const ScoredText text = scored_text(set, split, input.places, input.encode, input.context);
-  const int64_t longest = std::min<int64_t>(2048, input.source.context());
+  const int64_t longest = std::min(kWindow, input.source.context());
   const int64_t window =
       input.window > 0 ? std::min(input.window, input.source.context()) : longest;
   const auto tokens = static_cast<int64_t>(text.ids.size());
@@ -48,10 +48,14 @@ Json text_set_perplexity(const TaskInput& input, const std::string& set, files::
                         {"begin", protocol.windows[i].begin},
                         {"end", protocol.windows[i].end},
                         {"mean_nll", result.window_nll[i]}});
-  return {{"perplexity", result.perplexity},     {"ci95", result.ci95},
-          {"mean_nll", result.mean_nll},         {"tokens", result.tokens},
-          {"windows", result.window_nll.size()}, {"seconds", result.seconds},
-          {"protocol", result.protocol},         {"data", text.label}};
+  return {{"perplexity", result.perplexity},
+          {"ci95", result.window_nll.size() > 1 ? Json(result.ci95) : Json()},
+          {"mean_nll", result.mean_nll},
+          {"tokens", result.tokens},
+          {"windows", result.window_nll.size()},
+          {"seconds", result.seconds},
+          {"protocol", result.protocol},
+          {"data", text.label}};
 }
 
 }  // namespace halftone::eval

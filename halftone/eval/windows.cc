@@ -16,8 +16,17 @@ Protocol gptq_windows(int64_t tokens, int64_t length, int64_t limit) {
   return protocol;
 }
 
+void check_stride(int64_t stride, int64_t window) {
+  if (stride > window)
+    throw InputError("stride",
+                     std::to_string(stride) + " is more than the window of " +
+                         std::to_string(window) + " tokens, so text would be left out",
+                     "512 is usual, the window the most");
+}
+
 Protocol strided_windows(int64_t tokens, int64_t length, int64_t stride, int64_t limit) {
   check(length >= 2 && stride >= 1, "a stride needs at least one token");
+  check_stride(stride, length);
   Protocol protocol{"strided-" + std::to_string(length) + "-" + std::to_string(stride), {}, 0};
   int64_t scored_to = 0;
   for (int64_t begin = 0; begin < tokens; begin += stride) {

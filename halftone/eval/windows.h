@@ -24,6 +24,9 @@ struct Protocol {
 // floor(T / length) disjoint windows, every position but the first of each is scored; windows weigh
 // the same (GPTQ scripts).
 Protocol gptq_windows(int64_t tokens, int64_t length, int64_t limit = 0);
+constexpr int64_t kWindow = 2048;  // tokens, where nothing else is asked
+// InputError when windows of `window` tokens that advance by `stride` would leave text out.
+void check_stride(int64_t stride, int64_t window);
 // Windows of `length` that advance by `stride`; each scores only what the one before did not
 // (Hugging Face's guide, its weights of labels kept minus one included).
 Protocol strided_windows(int64_t tokens, int64_t length, int64_t stride, int64_t limit = 0);

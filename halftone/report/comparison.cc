@@ -28,8 +28,11 @@ std::string three(double x) {
   return fixed(x, std::clamp(2 - magnitude, 0, 6));
 }
 
+// Speed and memory are null where they were not measured.
+bool has(const Json& row, const char* key) { return row.contains(key) && row[key].is_number(); }
+
 double number(const Json& row, const char* key) {
-  return row.contains(key) && row[key].is_number() ? row[key].get<double>() : 0;
+  return has(row, key) ? row[key].get<double>() : 0;
 }
 
 // "1 token in 27": a rate that people can picture.
@@ -104,18 +107,17 @@ std::string table_of(const Json& models) {
        "perplexity", true},
       {"prefill tok/s &#8593;",
        [](const Json& r) {
-         return r.contains("prefill_tok_s") ? fixed(number(r, "prefill_tok_s"), 0) : "&#8211;";
+         return has(r, "prefill_tok_s") ? fixed(number(r, "prefill_tok_s"), 0) : "&#8211;";
        },
        "prefill_tok_s", false},
       {"decode tok/s &#8593;",
        [](const Json& r) {
-         return r.contains("decode_tok_s") ? fixed(number(r, "decode_tok_s"), 1) : "&#8211;";
+         return has(r, "decode_tok_s") ? fixed(number(r, "decode_tok_s"), 1) : "&#8211;";
        },
        "decode_tok_s", false},
       {"peak MB &#8595;",
        [](const Json& r) {
-         return r.contains("peak_rss_bytes") ? fixed(number(r, "peak_rss_bytes") / 1e6, 0)
-                                             : "&#8211;";
+         return has(r, "peak_rss_bytes") ? fixed(number(r, "peak_rss_bytes") / 1e6, 0) : "&#8211;";
        },
        "peak_rss_bytes", true}};
   std::string out = "<div class=\"scroll\"><table><thead><tr><th>model</th>";
@@ -209,7 +211,7 @@ std::string comparison_page(const Json& result, const Json& facts) {
           verdict(best, reference) + "</p><div class=\"figures\">";
   page += figure("size", fixed(number(best, "bytes") / 1e6, 1) + " MB",
                  "before " + fixed(number(reference, "bytes") / 1e6, 1) + " MB");
-  page += best.contains("decode_tok_s")
+  page += has(best, "decode_tok_s")
               ? figure("speed, decode", fixed(number(best, "decode_tok_s"), 1) + " tok/s",
                        "before " + fixed(number(reference, "decode_tok_s"), 1))
               : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2),

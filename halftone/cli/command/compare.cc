@@ -86,7 +86,10 @@ Json row_of(const std::string& name, const pack::PackedModel& model, const eval:
           {"top1_agreement", d.top1_agreement},
           {"top1_ci95", d.top1_ci95},
           {"perplexity", d.perplexity},
-          {"perplexity_ratio_ci95", d.perplexity_ratio_ci95}};
+          {"perplexity_ratio_ci95", d.perplexity_ratio_ci95},
+          {"prefill_tok_s", nullptr},  // speed comes later, if at all
+          {"decode_tok_s", nullptr},
+          {"peak_rss_bytes", nullptr}};
 }
 
 void print_table(Terminal& t, const Json& result) {
@@ -98,17 +101,18 @@ void print_table(Terminal& t, const Json& result) {
       return bytes.is_null() ? std::string("-") : significant(bytes.get<double>() / 1e6, 4);
     };
     const auto rate = [&](const char* key) {
-      return row.contains(key) ? significant(row[key].get<double>(), 4) : std::string("-");
+      return row[key].is_null() ? std::string("-") : significant(row[key].get<double>(), 4);
     };
     table.rows.push_back({row["name"].get<std::string>(), mega(row["bytes"]),
                           significant(row["bits_per_weight"].get<double>()),
                           significant(row["kl_mean"].get<double>()),
-                          significant(row["kl_ci95"][0].get<double>(), 2) + ".." +
-                              significant(row["kl_ci95"][1].get<double>(), 2),
+                          result["windows"] == 1
+                              ? "-"
+                              : significant(row["kl_ci95"][0].get<double>(), 2) + ".." +
+                                    significant(row["kl_ci95"][1].get<double>(), 2),
                           significant(100 * row["top1_agreement"].get<double>()),
                           significant(row["perplexity"].get<double>(), 5), rate("prefill_tok_s"),
-                          rate("decode_tok_s"),
-                          row.contains("peak_rss_bytes") ? mega(row["peak_rss_bytes"]) : "-"});
+                          rate("decode_tok_s"), mega(row["peak_rss_bytes"])});
   }
   t.out(table.text());
   t.out(result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " +
@@ -119,6 +123,7 @@ void print_table(Terminal& t, const Json& result) {
 
 int compare_models(Session& session, const Options& options) {
   Context& context = session.start();
+  eval::check_stride(options.stride, options.window);
   if (!options.data.empty()) session.places.data_dir = options.data;
   std::vector<std::string> names = {options.reference};
   names.insert(names.end(), options.candidates.begin(), options.candidates.end());

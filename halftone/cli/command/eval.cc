@@ -5,6 +5,7 @@
 #include "halftone/cli/output_file.h"
 #include "halftone/cli/session.h"
 #include "halftone/eval/task.h"
+#include "halftone/eval/windows.h"
 #include "halftone/spec/model_names.h"
 
 namespace halftone::cli {
@@ -19,6 +20,7 @@ struct Options {
 
 int evaluate(Session& session, Options& options) {
   const Table<eval::Task> table("task", eval::entries());
+  eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
   if (!options.data.empty()) session.places.data_dir = options.data;
   for (const std::string& task : options.tasks)
     eval::check_data(table.at(task), session.places, *session.env);  // mistakes before any work
@@ -60,8 +62,10 @@ int evaluate(Session& session, Options& options) {
     for (const auto& [task, result] : results.items())
       session.terminal.out(
           "  " + task + "  perplexity " + significant(result["perplexity"].get<double>(), 5) +
-          " [" + significant(result["ci95"][0].get<double>(), 4) + ", " +
-          significant(result["ci95"][1].get<double>(), 4) + "]  " +
+          (result["ci95"].is_null()  // one window has no interval
+               ? "  "
+               : " [" + significant(result["ci95"][0].get<double>(), 4) + ", " +
+                     significant(result["ci95"][1].get<double>(), 4) + "]  ") +
           result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " +
           result["data"].get<std::string>() + ", " + duration(result["seconds"].get<double>()));
   });
