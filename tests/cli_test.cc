@@ -89,6 +89,57 @@ TEST(Cli, BenchHasTheDocumentedShape) {
     EXPECT_TRUE(bench.contains(key)) << key;
 }
 
+TEST(Cli, ARunWithoutTemplateGoesOnWhereThePromptEnds) {
+  if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+  const std::string model = join_path(data_dir(), "models/stories260k");
+  const std::vector<std::string> words = {
+      "run", model, "-p", "Once", "-n", "3", "--greedy", "--no-template", "--threads", "1"};
+  auto with_json = words;
+  with_json.emplace_back("--json");
+  EXPECT_THAT(parse_json(halftone(with_json).out, "out")["text"].get<std::string>(),
+              StartsWith(" upon a"));
+  EXPECT_THAT(halftone(words).out, StartsWith(" upon a"));
+  for (const char* flag : {"--temperature", "--top-p", "--min-p"})
+    expect_refused(halftone({"run", model, "-p", "x", flag, "nan"}), 2, "is not a number");
+}
+
+TEST(Cli, MeasurementsOfOneWindowAndWithoutSpeedSayWhatTheyLack) {
+  if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+  const std::string model = join_path(data_dir(), "models/stories260k");
+  const Scratch scratch;
+  const auto env = posix_env();
+  env->make_directories(scratch.path("wikitext2"));
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += "Once upon a time there was a little girl named Lily. ";
+  write_atomically(*env, scratch.path("wikitext2/test.txt"), text + "\n");
+  const auto eval = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"eval",         model,       "--tasks", "wikitext2", "--data",
+                                      scratch.path(), "--threads", "1",       "--window",  "64"};
+    words.insert(words.end(), more.begin(), more.end());
+    return halftone(words);
+  };
+  const auto interval = [&](const char* limit) {
+    return parse_json(eval({"--limit", limit, "--json"}).out,
+                      "out")["results"]["wikitext2"]["ci95"];
+  };
+  EXPECT_TRUE(interval("1").is_null());
+  EXPECT_EQ(interval("3").size(), 2u);
+  EXPECT_THAT(eval({"--limit", "1"}).out, testing::Not(HasSubstr("[")));
+  expect_refused(eval({"--stride", "65"}), 2, "65 is more than the window of 64 tokens");
+
+  const Outcome compared =
+      halftone({"compare", model, model, "--text", scratch.path("wikitext2/test.txt"), "--windows",
+                "1", "--window", "64", "--no-speed", "--threads", "1", "--json", "--report",
+                scratch.path("page.html")});
+  EXPECT_EQ(compared.exit, 0) << compared.err;
+  const Json result = parse_json(compared.out, "out");
+  for (const Json& row : result["models"])
+    for (const char* key : {"prefill_tok_s", "decode_tok_s", "peak_rss_bytes"}) {
+      ASSERT_TRUE(row.contains(key)) << key;
+      EXPECT_TRUE(row[key].is_null()) << key;
+    }
+}
+
 TEST(Cli, MoreThreadsThanCoresRunAsAskedWithOneWarning) {
   const Outcome outcome = halftone({"bench", fixture("models/llama_gqa_untied"), "--prefill", "8",
                                     "--decode", "4", "--json", "--threads", "99"});
