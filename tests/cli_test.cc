@@ -76,6 +76,20 @@ TEST(Cli, InspectAndRecipesPrintJson) {
   EXPECT_GE(list["recipes"].size(), 2u);
 }
 
+TEST(Cli, EveryLayoutOfARecipeCanBeAskedFor) {
+  const Scratch scratch;
+  for (const auto& [asked, planned] : {std::pair{"halftone", "compressed-tensors"},
+                                       {"gptq", "gptq v1"},
+                                       {"gptq_v1", "gptq v1"},
+                                       {"gptq_v2", "gptq v2"}}) {
+    const Outcome plan =
+        halftone({"quantize", fixture("models/llama_gqa_untied"), "--recipe", "rtn_int4_g16",
+                  "--layout", asked, "--plan", "--json", "-o", scratch.path("out")});
+    ASSERT_EQ(plan.exit, 0) << plan.err;
+    EXPECT_EQ(parse_json(plan.out, "out")["layout"], planned) << asked;
+  }
+}
+
 TEST(Cli, BenchHasTheDocumentedShape) {
   const Json bench = parse_json(halftone({"bench", fixture("models/llama_gqa_untied"), "--prefill",
                                           "16", "--decode", "8", "--json", "--threads", "1"})
