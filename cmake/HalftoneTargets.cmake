@@ -19,8 +19,13 @@ target_compile_features(halftone_flags INTERFACE cxx_std_20)
 target_compile_options(halftone_flags INTERFACE
   -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -ffp-contract=off -fno-math-errno
   $<$<BOOL:${HALFTONE_WERROR}>:-Werror>)
-target_compile_definitions(halftone_flags INTERFACE
-  HALFTONE_VERSION="${PROJECT_VERSION}" $<$<CONFIG:Debug,RelWithDebInfo>:_GLIBCXX_ASSERTIONS>)
+target_compile_definitions(halftone_flags INTERFACE HALFTONE_VERSION="${PROJECT_VERSION}" _GLIBCXX_ASSERTIONS)
+# Files from anywhere are read: what the compiler and the linker can make harder to exploit, they do.
+if(NOT HALFTONE_SANITIZE)
+  target_compile_options(halftone_flags INTERFACE
+    $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection>)
+  target_link_options(halftone_flags INTERFACE $<$<CONFIG:Release>:-Wl,-z,relro,-z,now>)
+endif()
 if(HALFTONE_SANITIZE)
   target_compile_options(halftone_flags INTERFACE -fsanitize=${HALFTONE_SANITIZE} -fno-omit-frame-pointer
                          -fno-sanitize-recover=all)
