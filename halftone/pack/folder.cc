@@ -56,6 +56,10 @@ class FolderWriter {
     split(shard_bytes);
     write_shards();
     for (const auto& [name, text] : contents_.texts) write_text(name, text);
+    if (contents_.receipt) {
+      const auto [name, text] = contents_.receipt(hashes_);
+      write_text(name, text);
+    }
     for (const auto& [name, path] : contents_.copies) copy(name, path);
     env_.sync_directory(folder_);
     verify();
@@ -194,7 +198,7 @@ class FolderWriter {
   Env& env_;
   std::vector<std::vector<const FolderTensor*>> shards_;
   std::vector<std::string> names_;                          // shard files
-  std::map<std::string, std::string> hashes_;               // tensor -> hash of what was written
+  TensorHashes hashes_;                                     // tensor -> hash of what was written
   std::vector<std::pair<std::string, std::string>> meant_;  // side file -> hash
   FolderSummary summary_;
 };

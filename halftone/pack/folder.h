@@ -10,6 +10,7 @@
 
 #include "halftone/base/context.h"
 #include "halftone/base/tensor.h"
+#include "halftone/pack/receipt.h"
 
 namespace halftone::pack {
 
@@ -24,7 +25,9 @@ struct FolderTensor {
 
 struct FolderContents {
   std::vector<FolderTensor> tensors;  // in model order: shards are filled in this order
-  std::vector<std::pair<std::string, std::string>> texts;   // file name, contents
+  std::vector<std::pair<std::string, std::string>> texts;  // file name, contents
+  // One more side file, made once the hash of every tensor is known: file name, contents.
+  std::function<std::pair<std::string, std::string>(const TensorHashes& hashes)> receipt;
   std::vector<std::pair<std::string, std::string>> copies;  // file name, path to copy from
 };
 

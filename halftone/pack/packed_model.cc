@@ -6,6 +6,7 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/pack/read_linear.h"
+#include "halftone/pack/receipt.h"
 
 namespace halftone::pack {
 namespace {
@@ -18,6 +19,9 @@ class OpenModel final : public PackedModel {
       : checkpoint_(std::move(checkpoint)) {
     for (const auto& t : checkpoint_.tensors->tensors()) weight_bytes_ += t.stored_bytes;
     if (checkpoint_.quantized) read_config(context);
+    if (!checkpoint_.gguf)
+      checkpoint_.tensors = verified(
+          checkpoint_.tensors, check_receipt(checkpoint_.path, plan_, context), checkpoint_.path);
   }
 
   const spec::Checkpoint& checkpoint() const override { return checkpoint_; }

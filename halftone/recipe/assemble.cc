@@ -163,7 +163,7 @@ Json receipt(const QuantizeRequest& request, const std::string& fingerprint,
              const std::vector<LayerReport>& layers, const ChosenLayout& layout) {
   Recipe recipe = request.recipe;
   if (recipe.calibration) recipe.calibration->data = file_name(recipe.calibration->data);
-  Json out = {{"schema", 1},
+  Json out = {{"schema", pack::kReceiptSchema},
               {"program", {{"name", "halftone"}, {"version", HALFTONE_VERSION}}},
               {"fingerprint", fingerprint},
               {"source", {{"family", request.checkpoint.spec.family}, {"weights", weights_hash}}},
@@ -239,10 +239,14 @@ pack::FolderSummary assemble(const QuantizeRequest& request, const Assignment& a
   const Json quantization = pack::quantization_config(assignment.plan, spec, layout.layout,
                                                       layout.gptq_version, scattered);
   contents.texts = std::move(tokenizer_files);
-  contents.texts.emplace_back("config.json", config_text(request, quantization));
+  const std::string config = config_text(request, quantization);
+  contents.texts.emplace_back("config.json", config);
   if (layout.layout == Layout::gptq)
     contents.texts.emplace_back("quantize_config.json", quantization.dump(2) + "\n");
-  contents.texts.emplace_back("halftone.json", receipt.dump(2) + "\n");
+  contents.receipt = [&](const pack::TensorHashes& hashes) {
+    return std::pair<std::string, std::string>("halftone.json",
+                                               pack::receipt_text(receipt, hashes, config));
+  };
   contents.copies = side_files(request.checkpoint, *context.env);
   return pack::write_folder(work.staging(), contents, context);
 }
