@@ -10,6 +10,7 @@
 #include <new>
 
 #include "halftone/base/error.h"
+#include "halftone/base/version.h"
 #include "halftone/text/table.h"
 
 namespace halftone::cli {
@@ -150,7 +151,8 @@ int main_program(int argc, char** argv, const TorchParts* torch) {
       "was lost.",
       "halftone");
   app.footer(std::string(kFooter));
-  app.set_version_flag("--version", "halftone " HALFTONE_VERSION);
+  app.set_version_flag("--version",
+                       "halftone " HALFTONE_VERSION " (" + std::string(program_commit()) + ")");
   app.require_subcommand(1);
   std::function<int()> action;
   try {

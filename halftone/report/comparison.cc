@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <functional>
 
+#include "halftone/base/version.h"
 #include "halftone/kernel/isa.h"
 #include "halftone/report/chart.h"
 
@@ -191,6 +192,7 @@ Json measurement_facts(const std::vector<std::string>& argv) {
   for (size_t i = 1; i < argv.size(); ++i) command += " " + argv[i];
   return {{"command", command},
           {"version", HALFTONE_VERSION},
+          {"commit", program_commit()},
           {"cpu", kernel::cpu_name()},
           {"cpu flags", kernel::cpu_flags()},
           {"compiler", "GCC " __VERSION__}};

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "halftone/base/error.h"
+#include "halftone/base/version.h"
 #include "halftone/cli/session.h"
 #include "halftone/kernel/isa.h"
 #include "halftone/spec/model_names.h"
@@ -58,14 +59,17 @@ int run(Session& session) {
                     {"finding", check.finding},
                     {"good", check.good},
                     {"remedy", check.good ? "" : check.remedy}});
-  session.print({{"version", HALFTONE_VERSION}, {"checks", rows}}, [&] {
-    session.terminal.out("halftone " HALFTONE_VERSION);
-    for (const Check& check : checks) {
-      std::string line = (check.good ? "  ok    " : "  note  ") + check.name + ": " + check.finding;
-      if (!check.good && !check.remedy.empty()) line += "; " + check.remedy;
-      session.terminal.out(line);
-    }
-  });
+  session.print({{"version", HALFTONE_VERSION}, {"commit", program_commit()}, {"checks", rows}},
+                [&] {
+                  session.terminal.out("halftone " HALFTONE_VERSION " (" +
+                                       std::string(program_commit()) + ")");
+                  for (const Check& check : checks) {
+                    std::string line =
+                        (check.good ? "  ok    " : "  note  ") + check.name + ": " + check.finding;
+                    if (!check.good && !check.remedy.empty()) line += "; " + check.remedy;
+                    session.terminal.out(line);
+                  }
+                });
   return 0;
 }
 
