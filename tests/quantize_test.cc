@@ -83,6 +83,29 @@ TEST_F(Stories, PlanSaysSizeAndTimeAndWritesNothing) {
   EXPECT_EQ(file->size() - 8 - header, json["output_bytes"].get<uint64_t>());
 }
 
+TEST_F(Stories, WhatCannotWorkIsSaidBeforeAnyWork) {
+  const auto refused = [&](std::vector<std::string> more, int exit, const std::string& what,
+                           const std::string& recipe = "gptq_int4_g32") {
+    const Outcome outcome = halftone(quantize(recipe, scratch.path("out"), std::move(more)));
+    EXPECT_EQ(outcome.exit, exit) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(what));
+    EXPECT_THAT(posix_env()->list(scratch.path()), testing::Not(testing::Contains("out.work")));
+  };
+  if (posix_env()->stat(std::string(HALFTONE_BIN_DIR) + "/halftone-worker")) {
+    refused({"--plan", "--calibration", "nosuch.txt"}, 3, "nosuch.txt");
+    refused({"--calibration", "nosuch.txt"}, 3, "nosuch.txt");
+    write_atomically(*posix_env(), scratch.path("narrow.yaml"),
+                     "format: {kind: int, bits: 4}\nrounder: {name: obq, max_columns: 100}\n"
+                     "calibration: {data: self, samples: 1, length: 8}\n");
+    refused({"--plan"}, 3,
+            "model.layers.0.mlp.down_proj: obq takes rows x columns^3 steps, and 172 columns",
+            scratch.path("narrow.yaml"));
+  }
+  refused({"--seed", "18446744073709551615"}, 2, "--seed");
+  EXPECT_THAT(halftone(quantize("rtn_int4_g32", scratch.path("out"), {"--samples", "2"})).err,
+              HasSubstr("needs no calibration"));
+}
+
 class StoriesWithWorker : public Stories {
  protected:
   void SetUp() override {
@@ -112,6 +135,38 @@ TEST_F(StoriesWithWorker, RealAndSimulatedQuantizationAgree) {
   EXPECT_NEAR(real, simulated, 0.001);
   EXPECT_NEAR(evaluate(scratch.path("gptq"), {"--mode", "int8"})["mean_nll"].get<double>(), real,
               0.005);
+}
+
+TEST_F(StoriesWithWorker, TheTorchEngineRefusesANumericModeItHasNot) {
+  const Outcome outcome = halftone({"eval", model, "--tasks", "wikitext2", "--data", data_dir(),
+                                    "--engine", "torch", "--mode", "int8"});
+  EXPECT_EQ(outcome.exit, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("--mode int8: the torch engine simulates in floats"));
+}
+
+// Kernels on codes, and the same weights dequantized to floats beforehand.
+TEST_F(StoriesWithWorker, GreedyTextOfRealAndSimulatedQuantizationIsTheSame) {
+  const std::string real = scratch.path("real"), simulated = scratch.path("simulated");
+  ASSERT_EQ(halftone(quantize("gptq_int4_g32", real)).exit, 0);
+  const auto env = posix_env();
+  env->make_directories(simulated);
+  ASSERT_EQ(run({std::string(HALFTONE_BIN_DIR) + "/dequantize", real,
+                 join_path(simulated, "model.safetensors")})
+                .exit,
+            0);
+  for (const std::string& name : env->list(model))
+    if (name != "model.safetensors")
+      write_atomically(*env, join_path(simulated, name),
+                       env->read_text(join_path(model, name), 1 << 24));
+  const auto text = [&](const std::string& folder) {
+    const Outcome outcome = halftone({"run", folder, "-p", "Once upon a time", "-n", "64",
+                                      "--greedy", "--no-template", "--mode", "exact", "--json"});
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+    const Json json = parse_json(outcome.out, "run");
+    EXPECT_EQ(json["tokens"], 64) << json;
+    return json["text"].get<std::string>();
+  };
+  EXPECT_EQ(text(real), text(simulated));
 }
 
 TEST_F(StoriesWithWorker, KilledAtEveryWriteSyncAndRenameItResumesToTheSameBytes) {

@@ -10,14 +10,16 @@
 namespace halftone::cli {
 
 struct ModelOptions {
-  std::string mode = "int8";  // exact | int8
+  std::string mode = "int8";           // exact | int8
+  const CLI::Option* asked = nullptr;  // --mode
   void declare(CLI::App& app, const std::string& default_mode) {
     mode = default_mode;
-    app.add_option("--mode", mode,
+    asked = app.add_option(
+                   "--mode", mode,
                    "exact: float activations, the meaning of the weights; int8: activations in 8 "
                    "bits, faster (default " +
                        default_mode + ")")
-        ->check(CLI::IsMember({"exact", "int8"}));
+                ->check(CLI::IsMember({"exact", "int8"}));
   }
 };
 

@@ -123,6 +123,10 @@ Assignment assign(const Recipe& recipe, const spec::ModelSpec& spec, const Parts
       throw UnsupportedError(subject, "linear " + choice.op + ": rounder " + choice.rounder.name +
                                           " and format " + choice.format.label() +
                                           " clash: " + why);
+    if (const std::string why =
+            entry.too_large ? entry.too_large(choice.out, choice.in, choice.rounder.options) : "";
+        !why.empty())
+      throw UnsupportedError(subject, "linear " + choice.op + ": " + why);
     const bool in_block = ref.segment >= 0 && ref.segment < blocks;
     if (!in_block && !rounder::needs_of(entry, choice.rounder.options).empty())
       throw UnsupportedError(subject,

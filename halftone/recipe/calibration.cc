@@ -61,6 +61,15 @@ bool is_path(const std::string& data, Env& env) {
          (env.stat(data) && env.stat(data)->is_regular);
 }
 
+[[noreturn]] void refuse_missing_set(const std::string& data) {
+  throw FileError(Code::missing, data,
+                  "this calibration set is not on this machine, " +
+                      files::text_set_sought(data, files::Split::train),
+                  {},
+                  "set HALFTONE_DATA to the folder that holds it, give a file (--data text.txt), "
+                  "or sample from the model (--data self)");
+}
+
 Corpus read_corpus(const std::string& data, const files::DataPlaces& places,
                    const Context& context) {
   if (is_path(data, *context.env)) {
@@ -70,13 +79,7 @@ Corpus read_corpus(const std::string& data, const files::DataPlaces& places,
             "\n\n"};
   }
   auto set = files::find_text_set(*context.env, data, files::Split::train, places, context.limits);
-  if (!set)
-    throw FileError(Code::missing, data,
-                    "this calibration set is not on this machine, " +
-                        files::text_set_sought(data, files::Split::train),
-                    {},
-                    "set HALFTONE_DATA to the folder that holds it, give a file (--data text.txt), "
-                    "or sample from the model (--data self)");
+  if (!set) refuse_missing_set(data);
   if (!set->caution.empty()) context.warn(data + ": " + set->caution);
   if (data == "wikitext2") return {set->label, articles(*set), true, set->joint};
   if (data == "ptb") return {set->label, {set->joined()}, true, set->joint};
@@ -357,17 +360,32 @@ Json to_json(const CalibrationReport& r) {
   return out;
 }
 
+std::string find_calibration(const std::string& data, const files::DataPlaces& places,
+                             const Context& context) {
+  Env& env = *context.env;
+  const auto here = [&](const std::string& set) {
+    return files::text_set_path(env, set, files::Split::train, places).has_value();
+  };
+  if (data == "auto") {
+    if (here("wikitext2")) return "wikitext2";
+    context.warn("WikiText-2 is not at hand: calibration text is sampled from the model");
+    return "self";
+  }
+  if (data == "self") return data;
+  if (is_path(data, env)) {
+    if (!env.stat(data))
+      throw FileError(Code::missing, data, "no such file", {},
+                      "give a .txt, .jsonl or .parquet file, or the name of a set");
+  } else if (!here(data)) {
+    refuse_missing_set(data);
+  }
+  return data;
+}
+
 CalibrationSet make_calibration(const Request& request, const TextSide& text,
                                 const files::DataPlaces& places, const Context& context) {
   Maker maker(request, text, context);
-  std::string data = request.data;
-  if (data == "auto") {
-    const bool here =
-        files::text_set_path(*context.env, "wikitext2", files::Split::train, places).has_value();
-    data = here || !text.sample ? "wikitext2" : "self";
-    if (!here && text.sample)
-      context.info("WikiText-2 is not at hand: calibration text is sampled from the model");
-  }
+  const std::string data = find_calibration(request.data, places, context);
   CalibrationSet out;
   if (data == "self") {
     if (!text.sample)

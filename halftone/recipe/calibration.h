@@ -55,7 +55,13 @@ struct CalibrationSet {
   CalibrationReport report;
 };
 
-// `request.data` auto: wikitext2 where it is at hand, else self. FileError and InputError name the
+// What calibration data `data` names on this machine, before any work: auto becomes wikitext2 where
+// that is at hand, else self (with a warning). FileError{missing} with the remedy where a set or a
+// file is not there.
+std::string find_calibration(const std::string& data, const files::DataPlaces& places,
+                             const Context& context);
+
+// `request.data` as find_calibration takes it. FileError and InputError name the
 // remedy: data absent, fewer tokens than document windows need, no document long enough.
 CalibrationSet make_calibration(const CalibrationRequest& request, const TextSide& text,
                                 const files::DataPlaces& places, const Context& context);

@@ -43,7 +43,7 @@ struct Result {
   // method did nothing.
   bool diagonal_hessian = false;
   bool refitted = false;  // grids given beforehand left a poor result: fitted on the way instead
-  std::string fallback;  // why nearest was used instead, empty otherwise
+  std::string fallback;   // why nearest was used instead, empty otherwise
 
   double ratio() const { return nearest_error > 0 ? error / nearest_error : error > 0 ? 2.0 : 1.0; }
 };
@@ -63,6 +63,8 @@ struct Entry {
   std::function<Json(const Json& options)> resolve;  // refuses unknown keys, fills in defaults
   // Empty when the rounder can round to `format`, else why not.
   std::function<std::string(const format::Format& format, const Json& options)> clash;
+  // Why it will not round an [n, k] linear, with the remedy; empty when it will, or always.
+  std::function<std::string(int64_t n, int64_t k, const Json& options)> too_large;
   std::function<double(int64_t n, int64_t k)>
       flops;  // of one [n, k] linear, without the shared factorisation; for time estimates
   Run run;    // set here for lean rounders; else from entries_run()

@@ -24,7 +24,12 @@ int evaluate(Session& session, Options& options) {
   if (!options.data.empty()) session.places.data_dir = options.data;
   for (const std::string& task : options.tasks)
     eval::check_data(table.at(task), session.places, *session.env);  // mistakes before any work
-  if (options.engine == "torch") session.need_torch("--engine torch");
+  if (options.engine == "torch") {
+    session.need_torch("--engine torch");
+    if (options.load.mode != "exact" && options.load.asked->count() > 0)
+      throw InputError("--mode " + options.load.mode, "the torch engine simulates in floats",
+                       "leave out --mode, or use --engine runtime");
+  }
   const Context& context = session.start();
   const std::string path = spec::resolve_model(options.model, context);
   std::optional<OutputFile> samples;

@@ -1,5 +1,6 @@
 // halftone quantize: a model and a recipe become a packed folder.
 #include <algorithm>
+#include <limits>
 
 #include "halftone/base/error.h"
 #include "halftone/cli/model_text.h"
@@ -140,8 +141,17 @@ int quantize_model(Session& session, const Options& options) {
   if (!recipe::needs(recipe, parts).empty()) session.need_torch("recipe " + recipe.name);
 
   Context& context = session.start();
+  const bool calibration_asked =
+      !options.calibration.empty() || options.samples || options.length || !options.data.empty();
+  if (!recipe.calibration && calibration_asked)
+    context.warn("recipe " + recipe.name +
+                 " needs no calibration: --data, --calibration, --samples and --length "
+                 "change nothing");
   if (options.seed) context.seed = *options.seed;
   if (!options.data.empty()) session.places.data_dir = options.data;
+  if (recipe.calibration)
+    recipe.calibration->data =
+        recipe::find_calibration(recipe.calibration->data, session.places, context);
   recipe::QuantizeRequest request{.checkpoint = spec::open_checkpoint(options.model, context),
                                   .recipe = recipe,
                                   .output = options.output};
@@ -236,7 +246,8 @@ Command quantize() {
         app.add_option("--length", options->length, "tokens of each sample")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
         app.add_option("--seed", options->seed,
-                       "of calibration windows and sampling (default: the recipe's)");
+                       "of calibration windows and sampling (default: the recipe's)")
+            ->check(CLI::Range(uint64_t{0}, uint64_t{std::numeric_limits<int64_t>::max()}));
         app.add_option("--layout", options->layout,
                        "halftone (compressed-tensors wherever it can hold everything), gptq, "
                        "gptq_v1, gptq_v2")

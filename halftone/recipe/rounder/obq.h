@@ -39,4 +39,12 @@ inline void validate(const ObqOptions& o, const std::string& subject) {
     throw InputError(subject, "max_columns is " + std::to_string(o.max_columns), "1024 is usual");
 }
 
+// Empty where `columns` are few enough.
+inline std::string too_wide(const ObqOptions& o, int64_t columns) {
+  if (columns <= o.max_columns) return {};
+  return "obq takes rows x columns^3 steps, and " + std::to_string(columns) +
+         " columns are above max_columns " + std::to_string(o.max_columns) +
+         "; use gptq, or raise max_columns";
+}
+
 }  // namespace halftone::rounder

@@ -101,12 +101,8 @@ Run obq_run() {
             const Context& context) {
     const auto o = read_options<ObqOptions>(json, "obq");
     for (const Problem& problem : problems)
-      if (problem.weight->cols > o.max_columns)
-        throw UnsupportedError(
-            problem.name,
-            "obq takes rows x columns^3 steps, and " + std::to_string(problem.weight->cols) +
-                " columns are above max_columns " + std::to_string(o.max_columns),
-            "use gptq, or raise max_columns");
+      if (const std::string why = too_wide(o, problem.weight->cols); !why.empty())
+        throw UnsupportedError(problem.name, why);
     const bool greedy = o.order == "greedy";
     const Settings settings{.order = o.order == "act_order" ? Order::act_order : Order::natural,
                             .damping = o.damping,
