@@ -23,7 +23,8 @@ target_compile_definitions(halftone_flags INTERFACE HALFTONE_VERSION="${PROJECT_
 # Files from anywhere are read: what the compiler and the linker can make harder to exploit, they do.
 if(NOT HALFTONE_SANITIZE)
   target_compile_options(halftone_flags INTERFACE
-    $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection -fcf-protection>)
+    $<$<CONFIG:Release>:-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fstack-clash-protection>
+    $<$<AND:$<CONFIG:Release>,$<STREQUAL:${CMAKE_SYSTEM_PROCESSOR},x86_64>>:-fcf-protection>)
   target_link_options(halftone_flags INTERFACE $<$<CONFIG:Release>:-Wl,-z,relro,-z,now>)
 endif()
 if(HALFTONE_SANITIZE)

@@ -9,6 +9,7 @@
 namespace halftone::tests {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -138,7 +139,8 @@ TEST(Cli, MeasurementsOfOneWindowAndWithoutSpeedSayWhatTheyLack) {
   };
   EXPECT_TRUE(interval("1").is_null());
   EXPECT_EQ(interval("3").size(), 2u);
-  EXPECT_THAT(eval({"--limit", "1"}).out, testing::Not(HasSubstr("[")));
+  const Outcome one = eval({"--limit", "1"});
+  EXPECT_THAT(one.out, AllOf(HasSubstr("wikitext2"), testing::Not(HasSubstr("["))));
   expect_refused(eval({"--stride", "65"}), 2, "65 is more than the window of 64 tokens");
 
   const Outcome compared =
@@ -152,6 +154,9 @@ TEST(Cli, MeasurementsOfOneWindowAndWithoutSpeedSayWhatTheyLack) {
       ASSERT_TRUE(row.contains(key)) << key;
       EXPECT_TRUE(row[key].is_null()) << key;
     }
+  EXPECT_EQ(result["models"][1]["kl_ci95"], Json::array({0, 0}));
+  EXPECT_THAT(env->read_text(scratch.path("page.html"), 1 << 20),
+              AllOf(HasSubstr("one window: no interval"), testing::Not(HasSubstr("95 % ["))));
 }
 
 TEST(Cli, MoreThreadsThanCoresRunAsAskedWithOneWarning) {

@@ -221,15 +221,17 @@ std::optional<std::string> text_set_path(Env& env, const std::string& name, Spli
 }
 
 std::string text_set_sought(const std::string& name, Split split) {
+  std::string paths, hub;
   for (const Known& known : kKnown) {
     if (known.name != name || known.split != split) continue;
-    std::string hub(known.hub_set);
-    if (const auto at = hub.find("--"); at != std::string::npos) hub.replace(at, 2, "/");
-    return "looked for as " + std::string(known.path) + " in the data folder (HALFTONE_DATA)" +
-           (hub.empty() ? "; the hub cache is not read for " + name
-                        : " and as " + hub + " in the hub cache");
+    paths += (paths.empty() ? "" : " or ") + std::string(known.path);
+    hub = known.hub_set;
   }
-  return {};
+  if (paths.empty()) return {};
+  if (const auto at = hub.find("--"); at != std::string::npos) hub.replace(at, 2, "/");
+  return "looked for as " + paths + " in the data folder (HALFTONE_DATA)" +
+         (hub.empty() ? "; the hub cache is not read for " + name
+                      : " and as " + hub + " in the hub cache");
 }
 
 std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split split,

@@ -21,7 +21,8 @@ class OpenModel final : public PackedModel {
     if (checkpoint_.quantized) read_config(context);
     if (!checkpoint_.gguf)
       checkpoint_.tensors = verified(
-          checkpoint_.tensors, check_receipt(checkpoint_.path, plan_, context), checkpoint_.path);
+          checkpoint_.tensors,
+          check_receipt(checkpoint_.path, *checkpoint_.tensors, plan_, context), checkpoint_.path);
   }
 
   const spec::Checkpoint& checkpoint() const override { return checkpoint_; }

@@ -11,6 +11,8 @@ namespace halftone::pack {
 namespace {
 
 constexpr int64_t kPiece = int64_t{4} << 20;  // bytes hashed at a time
+constexpr const char* kRemedy =
+    "copy or quantize the folder again; if the change was meant, delete halftone.json";
 
 std::string hash_of(std::string_view text) {
   return Hasher().add(std::as_bytes(std::span(text))).hex();
@@ -43,26 +45,32 @@ class Verified final : public files::TensorSource {
  private:
   struct Wanted {
     std::string hash;
-    std::once_flag compared;
+    std::mutex mutex;
+    bool compared = false;
   };
 
   void once(const std::string& name, const auto& add) const {
     const auto found = wanted_.find(name);
     if (found == wanted_.end()) return;
-    std::call_once(found->second.compared, [&] {
-      Hasher hasher;
-      add(hasher);
-      if (hasher.hex() != found->second.hash)
-        throw FileError(Code::mismatch, folder_,
-                        "tensor " + quote(name) + " is not what halftone.json says was written", {},
-                        "copy or quantize the folder again; if the change was meant, delete "
-                        "halftone.json");
-    });
+    std::lock_guard lock(found->second.mutex);
+    if (found->second.compared) return;
+    Hasher hasher;
+    add(hasher);
+    if (hasher.hex() != found->second.hash)
+      throw FileError(Code::mismatch, folder_,
+                      "tensor " + quote(name) + " is not what halftone.json says was written", {},
+                      kRemedy);
+    found->second.compared = true;
   }
 
-  // In pieces, so that a table whose rows are read one by one is never in memory.
+  // In pieces where it is not mapped, so that a table whose rows are read one by one is never in
+  // memory.
   void check_whole(const std::string& name) const {
     once(name, [&](Hasher& hasher) {
+      if (const auto bytes = source_->mapped(name); !bytes.empty()) {
+        hasher.add(bytes);
+        return;
+      }
       const files::TensorInfo* info = source_->find(name);
       if (info == nullptr || info->shape.empty() || element_count(info->shape) == 0) {
         hasher.add(source_->read(name).bytes());
@@ -81,13 +89,12 @@ class Verified final : public files::TensorSource {
   mutable std::map<std::string, Wanted> wanted_;
 };
 
-// The layers of the receipt and the plan of config.json must be the same linears in the same
-// formats.
+// The layers of the receipt and the plan of config.json must be the same linears in the same bits.
 void check_layers(const Json& layers, const format::Plan& plan, const std::string& path) {
   size_t planned = 0;
   for (const auto& [key, format] : plan.ports) planned += key.port == format::Port::weight;
   const auto refuse = [&](const std::string& what) {
-    throw FileError(Code::mismatch, path, what, {}, "copy or quantize the folder again");
+    throw FileError(Code::mismatch, path, what, {}, kRemedy);
   };
   size_t listed = 0;
   for (const Json& layer : layers) {
@@ -114,8 +121,8 @@ std::string receipt_text(Json body, const TensorHashes& tensors, const std::stri
   return body.dump(2) + "\n";
 }
 
-TensorHashes check_receipt(const std::string& folder, const format::Plan& plan,
-                           const Context& context) {
+TensorHashes check_receipt(const std::string& folder, const files::TensorSource& tensors,
+                           const format::Plan& plan, const Context& context) {
   const std::string path = join_path(folder, "halftone.json");
   if (!context.env->stat(path)) return {};
   Json json = parse_json(context.env->read_text(path, context.limits.json_file_bytes), path);
@@ -138,13 +145,24 @@ TensorHashes check_receipt(const std::string& folder, const format::Plan& plan,
     json.erase("hash");
     if (hash_of(json.dump()) != hash)
       throw FileError(Code::mismatch, path, "is not as it was written: its own hash differs", {},
-                      "copy the folder again; if the change was meant, delete halftone.json");
+                      kRemedy);
     check_layers(json.at("layers"), plan, path);
     const std::string config = join_path(folder, "config.json");
     if (hash_of(context.env->read_text(config, context.limits.json_file_bytes)) !=
         json.at("config"))
       context.warn(config + ": was changed after the model was quantized");
-    return json.at("tensors").get<TensorHashes>();
+    TensorHashes hashes = json.at("tensors").get<TensorHashes>();
+    for (const auto& [name, unused] : hashes)
+      if (tensors.find(name) == nullptr)
+        throw FileError(Code::missing, folder,
+                        "has no tensor " + quote(name) + ", which halftone.json lists", {},
+                        kRemedy);
+    for (const auto& info : tensors.tensors())
+      if (!hashes.contains(info.name))
+        throw FileError(Code::mismatch, info.file,
+                        "holds tensor " + quote(info.name) + ", which halftone.json does not list",
+                        {}, kRemedy);
+    return hashes;
   } catch (const Json::exception&) {
     throw FileError(Code::value, path, "a key is missing or of another type", {},
                     "copy the folder again, or delete halftone.json to read it unchecked");

@@ -25,11 +25,12 @@ constexpr int64_t kReceiptSchema = 1;
 std::string receipt_text(Json body, const TensorHashes& tensors, const std::string& config_text);
 
 // Checks halftone.json in `folder` against itself, against the hash of config.json (a difference is
-// a warning: people edit it) and against the plan that config.json states. Returns the hashes of
+// a warning: people edit it), against the plan that config.json states and against the names of
+// `tensors`. Returns the hashes of
 // tensors; none when there is no such file, or one that names none. Errors: FileError naming the
 // file and the reason.
-TensorHashes check_receipt(const std::string& folder, const format::Plan& plan,
-                           const Context& context);
+TensorHashes check_receipt(const std::string& folder, const files::TensorSource& tensors,
+                           const format::Plan& plan, const Context& context);
 
 // `source` with every tensor compared on its first read, whole or in rows. Errors on reading:
 // FileError{mismatch} naming the tensor and `folder`.

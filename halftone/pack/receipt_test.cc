@@ -9,6 +9,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/base/hash.h"
 #include "halftone/base/threads.h"
 #include "halftone/files/safetensors.h"
 #include "halftone/pack/folder.h"
@@ -138,6 +139,47 @@ TEST_F(Receipt, EveryFlippedByteOfATensorIsFound) {
     }
 }
 
+// A table larger than what is hashed at a time, whose rows are read one by one.
+class OneTable final : public files::TensorSource {
+ public:
+  explicit OneTable(bool mapped) : mapped_(mapped), values_(DType::f32, {3000, 1000}) {
+    infos_ = {{.name = "table", .dtype = DType::f32, .shape = values_.shape()}};
+  }
+  const std::vector<files::TensorInfo>& tensors() const override { return infos_; }
+  const files::TensorInfo* find(const std::string&) const override { return &infos_[0]; }
+  HostTensor read(const std::string& name) const override { return read_rows(name, 0, 3000); }
+  HostTensor read_rows(const std::string&, int64_t begin, int64_t end) const override {
+    HostTensor out(DType::f32, {end - begin, 1000});
+    std::copy_n(values_.as<float>().begin() + begin * 1000, (end - begin) * 1000,
+                out.as<float>().begin());
+    return out;
+  }
+  std::span<const std::byte> mapped(const std::string&) const override {
+    return mapped_ ? values_.bytes() : std::span<const std::byte>();
+  }
+  void damage() { values_.as<float>().back() = 1; }
+
+ private:
+  bool mapped_;
+  HostTensor values_;
+  std::vector<files::TensorInfo> infos_;
+};
+
+TEST(Verified, ATableReadByRowsIsComparedWholeAndOnce) {
+  for (const bool mapped : {false, true}) {
+    const auto table = std::make_shared<OneTable>(mapped);
+    const std::string hash = Hasher().add(table->read("table").bytes()).hex();
+    const auto good = verified(table, {{"table", hash}}, "folder");
+    EXPECT_EQ(good->read_rows("table", 7, 8).dim(0), 1);
+    table->damage();
+    EXPECT_EQ(good->read_rows("table", 7, 8).dim(0), 1);  // compared already
+    const auto bad = verified(table, {{"table", hash}}, "folder");
+    EXPECT_THROW(bad->read_rows("table", 7, 8), FileError);
+    EXPECT_THROW(bad->mapped("table"), FileError);
+    EXPECT_THROW(bad->read("table"), FileError);
+  }
+}
+
 TEST_F(Receipt, AVersionOfTheFutureAndContradictionsAreRefused) {
   Json json = Json::parse(bytes("halftone.json"));
   const std::string config = bytes("config.json");
@@ -158,6 +200,15 @@ TEST_F(Receipt, AVersionOfTheFutureAndContradictionsAreRefused) {
               HasSubstr("\"nonsense\" is not quantized"));
   EXPECT_THAT(with([](Json& j) { j["layers"][0]["format"]["bits"] = 7; }),
               HasSubstr("has another format"));
+  TensorHashes other = hashes;
+  other["more"] = "0";
+  Json body = {{"schema", json.at("schema")}, {"layers", json.at("layers")}};
+  put("halftone.json", receipt_text(body, other, config));
+  EXPECT_THAT(failure(), HasSubstr("has no tensor \"more\""));
+  other = hashes;
+  other.erase(other.begin());
+  put("halftone.json", receipt_text(body, other, config));
+  EXPECT_THAT(failure(), HasSubstr("which halftone.json does not list"));
   EXPECT_THAT(with([](Json& j) { j.erase("layers"); }), HasSubstr("a key is missing"));
   put("halftone.json", "[]");
   EXPECT_THAT(failure(), HasSubstr("not an object"));

@@ -373,7 +373,11 @@ std::string find_calibration(const std::string& data, const files::DataPlaces& p
   }
   if (data == "self") return data;
   if (is_path(data, env)) {
-    if (!env.stat(data))
+    const auto info = env.stat(data);
+    if (info && !info->is_regular)
+      throw FileError(Code::type, data, "is not a file", {},
+                      "give a .txt, .jsonl or .parquet file; --data takes a folder of data sets");
+    if (!info)
       throw FileError(Code::missing, data, "no such file", {},
                       "give a .txt, .jsonl or .parquet file, or the name of a set");
   } else if (!here(data)) {

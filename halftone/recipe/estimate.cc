@@ -44,7 +44,7 @@ uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule,
     for (const InputGroup& group : unit.groups) {
       uint64_t group_bytes = 0;
       for (const Choice* c : group.linears) {
-        group_bytes += matrix_bytes(c->out, c->in, 4 + 1);
+        group_bytes += matrix_bytes(c->out, c->in, 4 + 3);  // codes: nearest's, first, second try
         packed += packed_bytes(c->format, c->out, c->in, pack::Layout::halftone);
       }
       linears = std::max(linears, group_bytes + matrix_bytes(group.linears.back()->out,

@@ -42,7 +42,7 @@ LayerReport layer_report_from(const Json& json) {
             .dead_columns = json.at("dead_columns"),
             .clamped_scales = json.at("clamped_scales"),
             .scattered = json.at("scattered"),
-            .refitted = json.at("refitted"),
+            .refitted = json.value("refitted", false),
             .fallback = json.value("fallback", "")};
   } catch (const Json::exception&) {
     throw FileError(Code::value, "layer report", "a key is missing or of another type");

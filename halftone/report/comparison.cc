@@ -42,6 +42,16 @@ std::string one_in(double share) {
   return "1 token in " + std::to_string(std::max<int64_t>(1, std::lround(1 / share)));
 }
 
+// One window has no interval: both ends are the mean.
+std::string interval(const Json& ci, double factor, int digits) {
+  if (ci[0] == ci[1]) return "one window: no interval";
+  const auto text = [&](size_t end) {
+    const double value = factor * ci[end].get<double>();
+    return digits < 0 ? three(value) : fixed(value, digits);
+  };
+  return "95 % [" + text(0) + ", " + text(1) + "]";
+}
+
 std::string verdict(const Json& row, const Json& reference) {
   const double same = number(row, "top1_agreement");
   std::string out = "<strong>" + std::string(closeness(row["top1_ci95"][0].get<double>())) +
@@ -95,9 +105,11 @@ std::string table_of(const Json& models) {
        "bits_per_weight", true},
       {"KL nats/token &#8595;",
        [](const Json& r) {
-         return three(number(r, "kl_mean")) + " <span class=\"quiet\">[" +
-                three(r["kl_ci95"][0].get<double>()) + ", " + three(r["kl_ci95"][1].get<double>()) +
-                "]</span>";
+         const Json& ci = r["kl_ci95"];
+         return three(number(r, "kl_mean")) +
+                (ci[0] == ci[1] ? ""
+                                : " <span class=\"quiet\">[" + three(ci[0].get<double>()) + ", " +
+                                      three(ci[1].get<double>()) + "]</span>");
        },
        "kl_mean", true},
       {"p99 &#8595;", [](const Json& r) { return three(number(r, "kl_p99")); }, "kl_p99", true},
@@ -219,11 +231,9 @@ std::string comparison_page(const Json& result, const Json& facts) {
               : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2),
                        "before " + fixed(number(reference, "bits_per_weight"), 2));
   page += figure("KL", three(number(best, "kl_mean")),
-                 "nats per token, 95 % [" + three(best["kl_ci95"][0].get<double>()) + ", " +
-                     three(best["kl_ci95"][1].get<double>()) + "]");
+                 "nats per token, " + interval(best["kl_ci95"], 1, -1));
   page += figure("same first choice", fixed(100 * number(best, "top1_agreement"), 1) + " %",
-                 "95 % [" + fixed(100 * best["top1_ci95"][0].get<double>(), 1) + ", " +
-                     fixed(100 * best["top1_ci95"][1].get<double>(), 1) + "]");
+                 interval(best["top1_ci95"], 100, 1));
   page += "</div>";
   if (models.size() > 2) {
     page += "<h2>Each candidate in a sentence</h2>";

@@ -118,7 +118,7 @@ void check_unused(const TensorUse& use, const std::vector<std::string>& harmless
     context.warn(
         first->file + ": " + quote(first->name) +
         (unknown > 1 ? " and " + std::to_string(unknown - 1) + " more tensors are" : " is") +
-        " not part of the model that " + use.config + " describes, and not used");
+        " not used");
 }
 
 }  // namespace halftone::spec

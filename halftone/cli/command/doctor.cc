@@ -42,8 +42,7 @@ int run(Session& session) {
        session.places.data_dir.empty() ? "HALFTONE_DATA is not set" : session.places.data_dir,
        !session.places.data_dir.empty(),
        "evaluation then looks for wikitext2 in the hub cache only, calibration samples from the "
-       "model "
-       "itself"});
+       "model itself"});
   checks.push_back({"hub cache", session.places.hub_cache,
                     context.env->stat(session.places.hub_cache).has_value(),
                     "hub names resolve there once it exists"});

@@ -131,6 +131,7 @@ int quantize_model(Session& session, const Options& options) {
   if (options.layout == "gptq") recipe.layout = {pack::Layout::gptq, 0};
   if (options.layout == "gptq_v1") recipe.layout = {pack::Layout::gptq, 1};
   if (options.layout == "gptq_v2") recipe.layout = {pack::Layout::gptq, 2};
+  recipe::resolve(recipe, parts);  // now it says whether there is calibration
   if (recipe.calibration) {
     if (!options.calibration.empty()) recipe.calibration->data = options.calibration;
     if (options.samples) recipe.calibration->samples = *options.samples;

@@ -418,6 +418,31 @@ TEST(Gptq, APoorLayerIsRoundedAgainWithGridsFittedOnTheWay) {
   EXPECT_THROW(round_layer(gptq_run(), usual, f, raw({{"refit_above", 0.5}})), InputError);
 }
 
+// Linears of one input in different formats, some inputs dead: each with groups is fitted in its
+// own width, as if it were alone.
+TEST(Gptq, SecondTriesKeepToTheGroupsOfEachFormat) {
+  auto layer = random_layer(40, 256, 23);
+  for (int64_t t = 0; t < layer.tokens; ++t) {
+    if (t % 20 == 0) layer.x[static_cast<size_t>(t * 256 + 7)] += 300;
+    layer.x[static_cast<size_t>(t * 256 + 100)] = 0;
+  }
+  const std::vector<Format> formats = {
+      {.bits = 3, .group = 64}, row_format(3), {.bits = 3, .group = 32}};
+  std::vector<Problem> problems;
+  for (const Format& f : formats)
+    problems.push_back({.name = "linear", .weight = &layer.w, .format = f});
+  const Json options = raw({{"act_order", true}, {"static_groups", true}, {"refit_above", 0.01}});
+  const auto together = gptq_run()(problems, given(layer.hessian()), options, Context{});
+  for (size_t i = 0; i < formats.size(); ++i) {
+    const auto alone = round_layer(gptq_run(), layer, formats[i], options);
+    EXPECT_EQ(together[i].codes, alone.codes) << i;
+    EXPECT_EQ(together[i].refitted, alone.refitted) << i;
+    EXPECT_EQ(together[i].dead_columns, 1);
+  }
+  EXPECT_FALSE(together[1].refitted);
+  EXPECT_TRUE(together[0].refitted || together[2].refitted);
+}
+
 TEST(Gptq, NearestIsKeptWhereItIsBetter) {
   // Two weights per row just below half a step that pull the same way: compensation pushes the
   // second over the edge of a tiny grid.

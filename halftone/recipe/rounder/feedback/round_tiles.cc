@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <string>
 
 #include "halftone/base/error.h"
@@ -148,19 +149,19 @@ std::vector<Result> round_tiles(std::span<const Problem> problems,
     round_works(all, hessian, usable, algorithm, pool, context);
   }
 
-  std::vector<Work*> poor;
+  std::map<int64_t, std::vector<Work*>> poor;  // by the width of their groups
   for (Work& work : works)
-    if (group > 0 && settings.refit_above > 0 && usable &&
+    if (usable && settings.refit_above > 0 &&
+        work.problem->format.granularity == format::Granularity::group &&
         work.result.error > settings.refit_above * work.result.nearest_error)
-      poor.push_back(&work);
-  if (!poor.empty()) {
-    hessian.arrange(Order::group_aware, group, pool);
-    if (hessian.factor_with(hessian.damping, pool)) {
-      if (settings.invert) invert(hessian, pool);
-      for (Work* work : poor)
-        work->groups = make_groups(work->problem->format, hessian, Order::group_aware, false);
-      round_works(poor, hessian, usable, algorithm, pool, context);
-    }
+      poor[work.problem->format.group].push_back(&work);
+  for (const auto& [width, same] : poor) {
+    hessian.arrange(Order::group_aware, width, pool);
+    if (!hessian.factor_with(hessian.damping, pool)) break;
+    if (settings.invert) invert(hessian, pool);
+    for (Work* work : same)
+      work->groups = make_groups(work->problem->format, hessian, Order::group_aware, false);
+    round_works(same, hessian, usable, algorithm, pool, context);
   }
 
   std::vector<Result> results;
