@@ -104,6 +104,18 @@ TEST(Cli, BenchHasTheDocumentedShape) {
     EXPECT_TRUE(bench.contains(key)) << key;
 }
 
+// A child is forked with all that its parent holds; what it measures is its own.
+TEST(Cli, PeakMemoryIsThatOfTheModelAlone) {
+  const std::vector<char> ballast(size_t{512} << 20, 1);
+  ASSERT_EQ(ballast.back(), 1);
+  const Json bench = parse_json(halftone({"bench", fixture("models/llama_gqa_untied"), "--prefill",
+                                          "8", "--decode", "4", "--json", "--threads", "1"})
+                                    .out,
+                                "out");
+  EXPECT_GT(bench["peak_rss_bytes"].get<uint64_t>(), uint64_t{1} << 20);
+  EXPECT_LT(bench["peak_rss_bytes"].get<uint64_t>(), uint64_t{300} << 20);
+}
+
 TEST(Cli, ARunWithoutTemplateGoesOnWhereThePromptEnds) {
   if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
   const std::string model = join_path(data_dir(), "models/stories260k");

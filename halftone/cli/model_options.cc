@@ -1,7 +1,5 @@
 #include "halftone/cli/model_options.h"
 
-#include <sys/resource.h>
-
 #include <chrono>
 
 namespace halftone::cli {
@@ -15,12 +13,6 @@ LoadedModel load_model(const std::string& name, const std::string& mode, const C
   loaded.load_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   return loaded;
-}
-
-uint64_t peak_rss_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 }  // namespace halftone::cli

@@ -30,7 +30,4 @@ struct LoadedModel {
 };
 LoadedModel load_model(const std::string& name, const std::string& mode, const Context& context);
 
-// Most memory this process ever held, in bytes.
-uint64_t peak_rss_bytes();
-
 }  // namespace halftone::cli

@@ -7,6 +7,7 @@
 
 #include "halftone/kernel/avx512_tiles.h"
 #include "halftone/kernel/entries.h"
+#include "halftone/kernel/turns.h"
 
 namespace halftone::kernel::avx512 {
 namespace {
@@ -38,19 +39,7 @@ void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, fl
 const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, float* room) {
   if (w.store == Store::f32) return reinterpret_cast<const float*>(base) + k0 * kTileRows;
   if (w.store == Store::codes) {
-    switch (w.bits) {
-      case 2:
-        widen_codes<2>(w, base, k0, k1, room);
-        break;
-      case 3:
-        widen_codes<3>(w, base, k0, k1, room);
-        break;
-      case 4:
-        widen_codes<4>(w, base, k0, k1, room);
-        break;
-      default:
-        widen_codes<8>(w, base, k0, k1, room);
-    }
+    by_bits(w.bits, [&](auto b) { widen_codes<b.kValue>(w, base, k0, k1, room); });
     return room;
   }
   const uint8_t* from = base + k0 * kTileRows * 2;

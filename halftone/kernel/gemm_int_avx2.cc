@@ -11,6 +11,7 @@
 
 #include "halftone/kernel/avx2_tiles.h"
 #include "halftone/kernel/entries.h"
+#include "halftone/kernel/turns.h"
 
 namespace halftone::kernel::avx2 {
 namespace {
@@ -275,16 +276,7 @@ void product(const IntMatmul& job) {
 }  // namespace
 
 void gemm_int(const IntMatmul& job) noexcept {
-  switch (job.w.bits) {
-    case 2:
-      return product<2>(job);
-    case 3:
-      return product<3>(job);
-    case 4:
-      return product<4>(job);
-    default:
-      return product<8>(job);
-  }
+  by_bits(job.w.bits, [&](auto b) { product<b.kValue>(job); });
 }
 
 }  // namespace halftone::kernel::avx2

@@ -199,16 +199,7 @@ void walk(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
     case Store::codes:
       break;
   }
-  switch (job.w.bits) {
-    case 2:
-      return walk_codes<2, J, R>(job, tile, m0);
-    case 3:
-      return walk_codes<3, J, R>(job, tile, m0);
-    case 4:
-      return walk_codes<4, J, R>(job, tile, m0);
-    default:
-      return walk_codes<8, J, R>(job, tile, m0);
-  }
+  by_bits(job.w.bits, [&](auto b) { walk_codes<b.kValue, J, R>(job, tile, m0); });
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "halftone/kernel/avx2_tiles.h"
 #include "halftone/kernel/entries.h"
+#include "halftone/kernel/turns.h"
 
 namespace halftone::kernel::avx2 {
 namespace {
@@ -137,16 +138,7 @@ void tiles(const IntMatmul& job) {
 }  // namespace
 
 void gemv_int(const IntMatmul& job) noexcept {
-  switch (job.w.bits) {
-    case 2:
-      return tiles<2>(job);
-    case 3:
-      return tiles<3>(job);
-    case 4:
-      return tiles<4>(job);
-    default:
-      return tiles<8>(job);
-  }
+  by_bits(job.w.bits, [&](auto b) { tiles<b.kValue>(job); });
 }
 
 }  // namespace halftone::kernel::avx2

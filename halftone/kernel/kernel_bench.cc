@@ -209,12 +209,22 @@ void verify(const Kernels& kernels, const Case& c, const TiledWeights& w,
     throw std::runtime_error(std::string(c.name) + ": wrong results");
 }
 
+// Cores this process was given. Asked once: a pinned thread sees its own core only, and so do the
+// threads that it starts.
+const std::vector<int>& given_cores() {
+  static const std::vector<int> cores = [] {
+    std::vector<int> out;
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return out;
+    for (int i = 0; i < CPU_SETSIZE; ++i)
+      if (CPU_ISSET(i, &allowed)) out.push_back(i);
+    return out;
+  }();
+  return cores;
+}
+
 void pin(ThreadPool& pool) {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return;
-  std::vector<int> cpus;
-  for (int i = 0; i < CPU_SETSIZE; ++i)
-    if (CPU_ISSET(i, &allowed)) cpus.push_back(i);
+  const std::vector<int>& cpus = given_cores();
   pool.run([&](int64_t worker, int64_t workers) {
     if (workers > static_cast<int64_t>(cpus.size())) return;
     cpu_set_t one;

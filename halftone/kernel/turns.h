@@ -1,12 +1,12 @@
-// How the loops of exact-mode decode go through codes, the same for every instruction set. Included
-// by per-ISA files: templates in an anonymous namespace, so that no copy compiled with their flags
-// is linked elsewhere.
+// How loops go through codes, the same for every instruction set. Included by per-ISA files:
+// templates in an anonymous namespace, so that no copy compiled with their flags is linked
+// elsewhere.
 #pragma once
 
 namespace halftone::kernel {
 namespace {
 
-// Columns that one turn of the loop decodes, out of how many lines of 64 bytes.
+// Columns that one turn of an exact-mode decode loop decodes, out of how many lines of 64 bytes.
 template <int B>
 constexpr int kTurn = B == 2 || B == 4 ? 32 / B : 32;
 template <int B>
@@ -22,6 +22,21 @@ inline __attribute__((always_inline)) void unrolled(
   if constexpr (I < N) {
     f(Index<I>());
     unrolled<N, I + 1>(f);
+  }
+}
+
+// f(Index<bits>()) for the widths that kernels are made for.
+template <class F>
+inline __attribute__((always_inline)) void by_bits(int bits, const F& f) {
+  switch (bits) {
+    case 2:
+      return f(Index<2>());
+    case 3:
+      return f(Index<3>());
+    case 4:
+      return f(Index<4>());
+    default:
+      return f(Index<8>());
   }
 }
 

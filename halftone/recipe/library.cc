@@ -104,8 +104,10 @@ format::Format format_from(const Json& json, const format::Format& base,
 Recipe load_recipe(const std::string& name, Env& env) {
   if (name.find('/') != std::string::npos || name.ends_with(".yaml") || name.ends_with(".yml") ||
       name.ends_with(".json")) {
-    const std::string text = env.read_text(name, Limits{}.json_file_bytes);
-    Json json = name.ends_with(".json") ? parse_json(text, name) : parse_yaml(text, name);
+    // A receipt lists every tensor and layer; what people write is short.
+    const bool receipt = name.ends_with(".json");
+    const std::string text = env.read_text(name, receipt ? Limits{}.json_file_bytes : 1 << 20);
+    Json json = receipt ? parse_json(text, name) : parse_yaml(text, name);
     if (name.ends_with("halftone.json") && json.is_object() && json.contains("recipe"))
       json = Json(json["recipe"]);
     std::string stem = file_name(name);

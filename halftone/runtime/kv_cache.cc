@@ -66,18 +66,14 @@ void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, 
   }
 }
 
-kernel::Tiles KvCache::keys(int64_t layer, int64_t head, int64_t block,
-                            int64_t tokens) const noexcept {
-  const KvShape& shape = layers_[static_cast<size_t>(layer)];
-  const Place& p = places_[static_cast<size_t>(layer)];
-  const std::byte* data =
-      blocks_[static_cast<size_t>(block)].bytes().data() + p.keys + head * p.keys_stride;
+kernel::Tiles KvCache::tiles_at(const std::byte* data, int64_t rows, int64_t cols,
+                                int64_t tile_cols) const noexcept {
   return {.data = reinterpret_cast<const uint8_t*>(data),
-          .tile_bytes = shape.dim * kLanes * element_,
-          .rows = tokens,
-          .cols = shape.dim,
-          .padded_cols = shape.dim,
-          .group = shape.dim,
+          .tile_bytes = tile_cols * kLanes * element_,
+          .rows = rows,
+          .cols = cols,
+          .padded_cols = cols,
+          .group = cols,
           .groups = 1,
           .zeros_offset = -1,
           .codes_offset = 0,
@@ -87,25 +83,22 @@ kernel::Tiles KvCache::keys(int64_t layer, int64_t head, int64_t block,
           .scales_f32 = 0};
 }
 
+kernel::Tiles KvCache::keys(int64_t layer, int64_t head, int64_t block,
+                            int64_t tokens) const noexcept {
+  const KvShape& shape = layers_[static_cast<size_t>(layer)];
+  const Place& p = places_[static_cast<size_t>(layer)];
+  const std::byte* data =
+      blocks_[static_cast<size_t>(block)].bytes().data() + p.keys + head * p.keys_stride;
+  return tiles_at(data, tokens, shape.dim, shape.dim);
+}
+
 kernel::Tiles KvCache::values(int64_t layer, int64_t head, int64_t block,
                               int64_t tokens) const noexcept {
   const KvShape& shape = layers_[static_cast<size_t>(layer)];
   const Place& p = places_[static_cast<size_t>(layer)];
   const std::byte* data =
       blocks_[static_cast<size_t>(block)].bytes().data() + p.values + head * p.values_stride;
-  return {.data = reinterpret_cast<const uint8_t*>(data),
-          .tile_bytes = kKvBlock * kLanes * element_,
-          .rows = shape.dim,
-          .cols = tokens,
-          .padded_cols = tokens,
-          .group = tokens,
-          .groups = 1,
-          .zeros_offset = -1,
-          .codes_offset = 0,
-          .store = f16_ ? kernel::Store::f16 : kernel::Store::f32,
-          .bits = 0,
-          .zero = 0,
-          .scales_f32 = 0};
+  return tiles_at(data, shape.dim, tokens, kKvBlock);
 }
 
 }  // namespace halftone::runtime

@@ -41,6 +41,9 @@ class KvCache {
   kernel::Tiles values(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept;
 
  private:
+  // Dense tiles at `data` as kernels take them; `tile_cols` of them lie between two tiles.
+  kernel::Tiles tiles_at(const std::byte* data, int64_t rows, int64_t cols,
+                         int64_t tile_cols) const noexcept;
   struct Place {
     int64_t keys, values;  // bytes from the start of a block, of head 0
     int64_t keys_stride, values_stride;

@@ -5,7 +5,6 @@
 //   runtime_probe MODEL [exact|int8] [threads] [prompt tokens] [new tokens] [bits group]
 // With bits, a dense model is rounded to nearest while it is loaded. Rates by wall clock and, for
 // machines that are shared, by the CPU time of all threads.
-#include <sys/resource.h>
 
 #include <chrono>
 #include <cstdio>
@@ -17,6 +16,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/base/memory.h"
 #include "halftone/base/threads.h"
 #include "halftone/kernel/isa.h"
 #include "halftone/kernel/kernels.h"
@@ -35,12 +35,6 @@ double cpu_s() {
   timespec t{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
-int64_t peak_bytes() {
-  rusage use{};
-  getrusage(RUSAGE_SELF, &use);
-  return use.ru_maxrss * 1024;
 }
 
 int probe(const std::vector<std::string>& args) {
@@ -101,7 +95,7 @@ int probe(const std::vector<std::string>& args) {
       static_cast<unsigned long long>(m.mapped),
       static_cast<unsigned long long>(session.cache_bytes()),
       static_cast<unsigned long long>(session.scratch_bytes()),
-      static_cast<long long>(peak_bytes()));
+      static_cast<long long>(peak_rss_bytes()));
   return 0;
 }
 

@@ -32,8 +32,7 @@ class GgufArchitecture {
   // UnsupportedError when the metadata asks for a mixture of experts.
   void refuse_experts() const;
   // Dimensions of a head: attention.key_length, else width / heads. UnsupportedError when values
-  // have another length or only some dimensions are rotated (for this architecture llama.cpp
-  // refuses both as well).
+  // have another length or only some dimensions are rotated.
   int64_t head_dim() const;
   void special_ids(Json& config) const;  // bos_token_id, eos_token_id, pad_token_id where given
   const std::string& path() const;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "halftone/base/memory.h"
 #include "halftone/base/rng.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/session.h"

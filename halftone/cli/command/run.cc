@@ -1,4 +1,5 @@
 // halftone run: one prompt, one answer.
+#include "halftone/base/memory.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/sampling_options.h"
