@@ -68,7 +68,6 @@ void expect_refused(const Outcome& outcome, const std::set<int>& exits, const st
 }
 
 // ---- files
-// ----------------------------------------------------------------------------------------------------------
 
 TEST_F(Hostile, EveryFileOfTheCorporaIsAnAnswer) {
   struct Kind {
@@ -281,7 +280,6 @@ TEST_F(Hostile, HugeClaimsCostNothing) {
 }
 
 // ---- places to write
-// ------------------------------------------------------------------------------------------------
 
 TEST_F(Hostile, OutputsThatCannotBe) {
   copy_model("m");

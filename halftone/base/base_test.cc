@@ -156,8 +156,8 @@ TEST(ThreadPool, WhatOneRoundWritesTheNextReads) {
       try {
         pool.run([&](int64_t worker, int64_t) {
           const auto w = static_cast<size_t>(worker);
-          others[w] +=
-              mine[(w + 1) % n];  // of the round before, by another worker; nobody writes it now
+          // of the round before, by another worker; nobody writes it now
+          others[w] += mine[(w + 1) % n];
           if (fails && worker == threads - 1) throw InputError("worker", std::to_string(given));
         });
         EXPECT_FALSE(fails);

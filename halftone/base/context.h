@@ -34,8 +34,8 @@ struct Context {
   ThreadPool* pool = nullptr;  // has `threads` workers
   std::function<void(Level, std::string_view)> log = [](Level, std::string_view) {};
   std::function<void(const Progress&)> progress = [](const Progress&) {};
-  std::atomic<bool>* stop =
-      nullptr;  // set by the first SIGINT; safe points call `throw_if_stopped`
+  // set by the first SIGINT; safe points call `throw_if_stopped`
+  std::atomic<bool>* stop = nullptr;
 
   void info(std::string_view text) const { log(Level::info, text); }
   void warn(std::string_view text) const { log(Level::warning, text); }

@@ -3,8 +3,7 @@
 // An Error carries facts (a code, the file or part it speaks of, a sentence) and, where there is
 // one, the remedy. While it travels up, callers add context with `note()` ("layer
 // model.layers.3.mlp.down_proj"). `line()` is what a terminal shows, always one line:
-//     error[E_BOUNDS] model.safetensors: tensor "a.b": range 4096..8192 ends past the data (4100
-//     bytes)
+//     error[E_BOUNDS] model.safetensors: tensor "a.b": range 40..80 ends past the data (44 bytes)
 // Text that came out of a file must pass `quote()` first: control bytes escaped, cut at 120 bytes.
 #pragma once
 

@@ -6,14 +6,13 @@
 //     visit("block", o.block, "columns updated together (B)");
 //     visit("damping", o.damping, "lambda as a fraction of mean diag(H)");
 //   }
-//   Options o = read_fields<Options>(json, "rounder gptq");   // unknown key: InputError with the
-//   nearest name; a third argument
-//                                                             // holds other defaults
+//   Options o = read_fields<Options>(json, "rounder gptq");   // a third argument: other defaults
 //   Json j = write_fields(o);                                 // every field, defaults resolved
 //   std::vector<FieldInfo> help = describe_fields<Options>();
 //
-// `fields` must be visible by argument-dependent look-up (same namespace as the options). Field
-// types: bool, int64_t, double, std::string.
+// An unknown key is an InputError with the nearest name. `fields` must be visible by
+// argument-dependent look-up (same namespace as the options).
+// Field types: bool, int64_t, double, std::string.
 #pragma once
 
 #include <algorithm>

@@ -2,8 +2,8 @@
 //
 //   auto engine = calib::torch_engine(checkpoint, context);
 //   engine->load(checkpoint.spec.blocks[0]);
-//   auto stats = engine->run_block(n, read, write, {{"model.layers.0.mlp.down_proj",
-//   {Need::input_hessian}}});
+//   auto stats = engine->run_block(
+//       n, read, write, {{"model.layers.0.mlp.down_proj", {Need::input_hessian}}});
 //
 // Same bytes at any thread count: a sample's arithmetic happens on one thread with one-thread BLAS,
 // and statistics take the samples in order. `read` and `write` are called from the calling thread,

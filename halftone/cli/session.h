@@ -33,8 +33,8 @@ struct TorchParts {
   std::span<const Named<rounder::Run>> rounder_runs;
   std::function<double()> measure_gflops;     // f32 matrix product, all threads
   std::function<std::string()> numeric_path;  // "openblas SkylakeX": bytes may depend on it
-  std::function<std::vector<std::pair<std::string, std::string>>()>
-      facts;  // for `doctor`: torch version, sgemm GFLOP/s
+  // for `doctor`: torch version, sgemm GFLOP/s
+  std::function<std::vector<std::pair<std::string, std::string>>()> facts;
 };
 
 class Session {

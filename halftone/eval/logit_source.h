@@ -4,8 +4,7 @@
 // A source is pulled in chunks, so that a reference and a candidate can be walked side by side with
 // two small buffers instead of files of logits:
 //     source.begin(ids, 0);
-//     while (int64_t n = source.next(rows)) ...          // rows: room for rows.size() /
-//     vocabulary() positions
+//     while (int64_t n = source.next(rows)) ...   // room for rows.size() / vocabulary() positions
 #pragma once
 
 #include <cstdint>

@@ -3,8 +3,8 @@
 //
 //   auto file = open_gguf("model.gguf", context);
 //   int64_t blocks = file->integer("llama.block_count", 1, 512);
-//   auto tensors = gguf_tensors(file);                      // block-quantized tensors are read as
-//   f32 HostTensor W = tensors->read("blk.0.attn_q.weight");
+//   auto tensors = gguf_tensors(file);                   // block-quantized tensors are read as f32
+//   HostTensor W = tensors->read("blk.0.attn_q.weight");
 //
 // Opening checks everything that can be checked without the data: sizes, offsets, overlaps, names,
 // and that the metadata a model is built from makes sense. Strings are kept as views into one copy

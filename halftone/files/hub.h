@@ -2,8 +2,8 @@
 // find the files too.
 //
 //   HubSettings settings = hub_settings(*context.env);
-//   std::string folder = download_model({.name = "org/name"}, settings, context);     //
-//   HUB/models--org--name/snapshots/COMMIT
+//   std::string folder = download_model({.name = "org/name"}, settings, context);
+//   // HUB/models--org--name/snapshots/COMMIT
 //
 // A file appears under its name only when its size and, for large files, its SHA-256 are right. A
 // cut download goes on where it stopped, also in a later run. Processes that want the same file

@@ -2,8 +2,7 @@
 //
 //   const files::ConfigReader config(json, "model/config.json");
 //   int64_t heads = config.integer("num_attention_heads", 1, 65536);
-//   double eps = config.number("rms_norm_eps", 0, 1, 1e-6);          // (low, high], default when
-//   absent or null
+//   double eps = config.number("rms_norm_eps", 0, 1, 1e-6);   // (low, high], default if absent
 #pragma once
 
 #include <optional>

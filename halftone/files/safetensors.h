@@ -1,13 +1,13 @@
 // safetensors: one file read, several files read as one, and the writer. docs: formats of Hugging
 // Face's safetensors 0.8.
 //
-//   auto file = open_safetensors("model.safetensors", context);     // header checked wholly, no
-//   data read HostTensor W = file->read("model.embed_tokens.weight");
+//   auto file = open_safetensors("model.safetensors", context);   // header checked, no data read
+//   HostTensor W = file->read("model.embed_tokens.weight");
 //
-//   SafetensorsWriter out(*context.env, "model.safetensors", {{"a", DType::f16, {2, 3}}, {"b",
-//   DType::f32, {}}}); for (const auto& tensor : out.order()) out.write(tensor.name,
-//   bytes_of(tensor.name)); out.finish();                                                   //
-//   synced and closed
+//   SafetensorsWriter out(*context.env, "model.safetensors",
+//                         {{"a", DType::f16, {2, 3}}, {"b", DType::f32, {}}});
+//   for (const auto& tensor : out.order()) out.write(tensor.name, bytes_of(tensor.name));
+//   out.finish();                                                  // synced and closed
 #pragma once
 
 #include <map>

@@ -9,8 +9,8 @@
 namespace halftone::format {
 namespace {
 
-constexpr int64_t kLargestGroup =
-    int64_t{1} << 24;  // wider than any matrix; keeps ceil(K / group) from wrapping
+// wider than any matrix; keeps ceil(K / group) from wrapping
+constexpr int64_t kLargestGroup = int64_t{1} << 24;
 
 // Format as the user writes it.
 struct Keys {

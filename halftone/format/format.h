@@ -67,11 +67,11 @@ struct Codes {
   Format format;
   int64_t rows = 0, cols = 0;
   std::vector<uint8_t> codes;  // [N, K], unsigned 0 .. 2^bits - 1
-  std::vector<float>
-      scales;  // [N, G] (tensor: one), each exactly representable in format.scale_dtype
+  // [N, G] (tensor: one), each exactly representable in format.scale_dtype
+  std::vector<float> scales;
   std::vector<uint8_t> zeros;  // [N, G]; empty when symmetric: the zero is 2^(bits-1)
-  std::vector<int32_t>
-      column_group;  // [K] when groups are scattered (act-order without static groups), else empty
+  // [K] when groups are scattered (act-order without static groups), else empty
+  std::vector<int32_t> column_group;
 
   int64_t groups() const { return format.groups(cols); }
   int64_t group_of(int64_t k) const {
@@ -133,8 +133,8 @@ float stored_scale(double step, DType dtype, bool& clamped);
 struct Kind {
   std::string summary, paper;
   std::vector<std::string> grids;  // legal values of Format::grid
-  std::function<std::string(const Format& format)>
-      clash;  // why this kind has no such grid, empty when it has
+  // why this kind has no such grid, empty when it has
+  std::function<std::string(const Format& format)> clash;
   std::function<Grid(std::span<const double> w, const Format& format)> fit;
 };
 std::span<const Named<Kind>> entries();  // generated from format/kind/*.cc

@@ -4,9 +4,8 @@
 //   Graph graph(checkpoint.spec, {.device = "cpu", .dtype = DType::f32});
 //   graph.load(*checkpoint.tensors);
 //   graph.parameters().set_requires_grad(true);
-//   auto out = graph.forward({.ids = ids});       // out.logits [B, T, V]
-//   loss_of(out.logits).backward();               //
-//   graph.parameters().at("model.norm.weight").grad()
+//   auto out = graph.forward({.ids = ids});   // out.logits [B, T, V]
+//   loss_of(out.logits).backward();           // graph.parameters().at("model.norm.weight").grad()
 //
 // Errors of torch come out as ours. Forward is const: several threads may run it at once when no
 // gradient is wanted.

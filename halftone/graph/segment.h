@@ -1,8 +1,9 @@
 // Interprets the ops of one segment. Every op of the closed set has its one implementation here
 // (attention in attention.h).
 //
-//   Capture capture{.wanted = {{CaptureKind::linear_input, "model.layers.0.mlp.down_proj"}}, .sink
-//   = keep}; at::Tensor y = run_segment(spec.blocks[0], parameters, x, sequence, &capture);
+//   Capture capture{.wanted = {{CaptureKind::linear_input, "model.layers.0.mlp.down_proj"}},
+//                   .sink = keep};
+//   at::Tensor y = run_segment(spec.blocks[0], parameters, x, sequence, &capture);
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -8,8 +8,8 @@
 
 namespace halftone::kernel {
 
-inline constexpr float kLeastActivation =
-    0x1p-100f;  // a block below this is zero: 127 / max stays finite
+// a block below this is zero: 127 / max stays finite
+inline constexpr float kLeastActivation = 0x1p-100f;
 
 namespace scalar {
 inline constexpr int64_t kPanelRows = 4;

@@ -60,8 +60,8 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
 
 // float(code - zero), exactly, without unpacking to bytes first.
 //   b = 2, 3: a permute looks the value up; it uses the low 3 bits of a lane, so a shift is all it
-//   needs (b = 2: the table repeats). b = 4, 8: the code is or-ed into the mantissa of 2^23, and
-//   2^23 + zero is subtracted.
+//             needs (b = 2: the table repeats).
+//   b = 4, 8: the code is or-ed into the mantissa of 2^23, and 2^23 + zero is subtracted.
 template <int B, bool Z>
 struct Decoder {
   __m256 table, zero;  // zero: 2^23 + zero if b = 4, 8
@@ -150,8 +150,8 @@ template <int B, int C, int R, bool Z>
 
 template <int B, int J, int R, bool Z>
 void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
-  constexpr int C =
-      J == 4 ? 2 : J;  // tiles at once: 4 chains hide the latency of a fused multiply-add
+  // tiles at once: 4 chains hide the latency of a fused multiply-add
+  constexpr int C = J == 4 ? 2 : J;
   const Tiles& w = job.w;
   const uint8_t* base[J];
   for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;

@@ -16,10 +16,10 @@ namespace halftone::kernel {
 
 inline constexpr int64_t kTileRows = 16;  // output rows of a tile
 inline constexpr int64_t kTileCols = 32;  // codes: K is padded to this with zero activations
-inline constexpr int64_t kMaxUnit =
-    256;  // k of one integer sum (127 * 256 fits int16, which zero-point products use)
-inline constexpr int64_t kRowsLimit =
-    8;  // up to this M activations stay rows (GEMV), above they are panels (GEMM)
+// k of one integer sum (127 * 256 fits int16, which zero-point products use)
+inline constexpr int64_t kMaxUnit = 256;
+// up to this M activations stay rows (GEMV), above they are panels (GEMM)
+inline constexpr int64_t kRowsLimit = 8;
 
 enum class Store : int32_t { codes, f32, f16, bf16 };
 
@@ -38,10 +38,9 @@ struct Tiles {
   int32_t scales_f32;  // scales are f32, else f16
 };
 
-// y[m][n] for the rows of tiles [tile_begin, tile_end).
-//   x  m <= kRowsLimit: [M][padded_cols]; above: [ceil(M / R)][padded_cols / 4][R][4] with R =
-//   int_rows of the table a, sums  per unit: [M][units], or [ceil(M / R)][units][R]; padding rows
-//   are zero
+// y[m][n] for the rows of tiles [tile_begin, tile_end), with R = int_rows of the table.
+//   x           m <= kRowsLimit: [M][padded_cols]; above: [ceil(M / R)][padded_cols / 4][R][4]
+//   a, sums     per unit: [M][units], or [ceil(M / R)][units][R]; padding rows are zero
 struct IntMatmul {
   Tiles w;
   const int8_t* x;
@@ -53,8 +52,8 @@ struct IntMatmul {
   int64_t tile_begin, tile_end;
 };
 
-//   x  m <= kRowsLimit: f32 [M][padded_cols]; above: [ceil(M / R)][padded_cols][R] with R =
-//   float_rows of the table
+// The same for floats, with R = float_rows of the table.
+//   x           m <= kRowsLimit: f32 [M][padded_cols]; above: [ceil(M / R)][padded_cols][R]
 struct FloatMatmul {
   Tiles w;
   const float* x;

@@ -9,9 +9,12 @@
 //           y      = 0, then for u in order: y = fma(s[group of u], p[u], y)
 //   dense   as exact with s = 1, the weight itself (f16 and bf16 widened) and units of 256 k
 // So a row of a batch equals that row alone, prefill equals decode, and one machine's answer is
-// another's. Threads: `matmul` over a tile range may run on many threads at once on disjoint
-// ranges; with a pool it splits the tiles statically. Reads tiles * tile_bytes once; m <= 8 is
-// memory bound. Errors: none; `check`s that shapes and plan fit (pool form only).
+// another's.
+//
+// Threads: `matmul` over a tile range may run on many threads at once on disjoint ranges; with a
+// pool it splits the tiles statically.
+// Cost: reads tiles * tile_bytes once; m <= 8 is memory bound.
+// Errors: none; `check`s that shapes and plan fit (pool form only).
 #pragma once
 
 #include <cstdint>

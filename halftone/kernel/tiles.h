@@ -2,27 +2,28 @@
 // floats.
 //
 // Low-bit tile (16 rows x K, contiguous, starts 64-byte aligned):
-//     [ scales: groups x 16 f16 or f32 ][ zero-points: groups x 16 u8, if any ][ pad to 64 ][ codes
-//     ][ pad to 64 ]
+//     [ scales: groups x 16 f16 or f32 ][ zero-points: groups x 16 u8, if any ][ pad to 64 ]
+//     [ codes ][ pad to 64 ]
 // Codes come in lines of 64 bytes = 16 lanes of 32 bits; lane r is row r and its 4 bytes are 4
 // consecutive k (a quad). A byte holds the same k-position of several quads:
-//     b=8: 1 line =  4 k
-//     b=4: 1 line =  8 k   low nibble quad 0, high nibble quad 1
-//     b=2: 1 line = 16 k   2 bits each for quads 0..3
+//     b=8: 1 line  =  4 k
+//     b=4: 1 line  =  8 k  low nibble quad 0, high nibble quad 1
+//     b=2: 1 line  = 16 k  2 bits each for quads 0..3
 //     b=3: 3 lines = 32 k  line i: bits 0-2 quad 2i, bits 3-5 quad 2i+1, bits 6-7 two bits of t
-//     (line 0 lowest);
-//                          quad 6 = t & 7, quad 7 = t >> 3
+//                          (line 0 lowest); quad 6 = t & 7, quad 7 = t >> 3
 // Codes are unsigned, value = scale * (code - zero). K is padded to a multiple of 32 with code 0
 // (activations are 0 there), N to a multiple of 16 with scale 0. A group is a multiple of 32 k; the
-// last one may be short. Example: N = 1, K = 4, one group, b = 8, codes 1 2 3 4, scale 1: 64 bytes
-// of scales (f16, padded), then one line `1 2 3 4 0 ...` and 7 lines of zeros. Bits per weight: b +
-// 16/g (+ 8/g with zero-points).
+// last one may be short.
+// Example: N = 1, K = 4, one group, b = 8, codes 1 2 3 4, scale 1: 64 bytes of scales (f16,
+// padded), then one line `1 2 3 4 0 ...` and 7 lines of zeros.
+// Bits per weight: b + 16/g (+ 8/g with zero-points).
 //
 // Dense tile: [K][16] of f32, f16 or bf16, padded to 64 bytes.
 //
 // Threads: building is parallel over tiles when a pool is given; a built TiledWeights is read-only
-// and safe from many threads. Errors: InputError naming the fact (code out of range, group not a
-// multiple of 32, scale that f16 cannot hold).
+// and safe from many threads.
+// Errors: InputError naming the fact (code out of range, group not a multiple of 32, scale that f16
+// cannot hold).
 #pragma once
 
 #include <cstddef>

@@ -62,8 +62,8 @@ struct Lanes {
   }
   static V exponent(const V& r, const V& n) {
     return make([&](size_t i) {
-      const int32_t whole =
-          n[i] >= -126 && n[i] <= 127 ? static_cast<int32_t>(n[i]) : 0;  // NaN: r is NaN too
+      // NaN: r is NaN too
+      const int32_t whole = n[i] >= -126 && n[i] <= 127 ? static_cast<int32_t>(n[i]) : 0;
       return r[i] * std::bit_cast<float>((whole + 127) << 23);
     });
   }

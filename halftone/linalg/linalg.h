@@ -18,11 +18,12 @@
 
 namespace halftone::linalg {
 
-// h += weight * sum over tokens of x x^T.   x [tokens, k] f32   h [k, k], both triangles filled,
-// exactly symmetric Sums at most 2048 tokens in f32, those sums in f64. Values beyond what f32 can
-// square (1e-30, 1e+30) are scaled by a power of two first. GPTQ's Hessian is 2 / sequences times
-// this with weight 1: keep the factor for the end, or pass it as the weight. Costs tokens * k^2
-// multiply-adds. NaN and infinity pass into h, where the rounder finds them.
+// h += weight * sum over tokens of x x^T.
+//   x  f32 [tokens, k]     h  f64 [k, k], both triangles filled, exactly symmetric
+// Sums at most 2048 tokens in f32, those sums in f64. Values beyond what f32 can square (1e-30,
+// 1e+30) are scaled by a power of two first. GPTQ's Hessian is 2 / sequences times this with weight
+// 1: keep the factor for the end, or pass it as the weight. Costs tokens * k^2 multiply-adds. NaN
+// and infinity pass into h, where the rounder finds them.
 void add_gram(std::span<const float> x, int64_t tokens, int64_t k, double weight, Matrix<double>& h,
               ThreadPool& pool);
 

@@ -1,10 +1,9 @@
 // Codes in 32-bit words, as compressed-tensors and GPTQ store them: unsigned, lowest bits first.
 //
 //   dense   code i at bits b*i of one little-endian bit string; codes may straddle words when b is
-//   3, 5, 6, 7.
-//           b = 3: 32 codes in 3 words, code 10 = 2 bits of word 0 and 1 bit of word 1
+//           3, 5, 6, 7. b = 3: 32 codes in 3 words, code 10 = 2 bits of word 0 and 1 bit of word 1
 //   padded  32/b (rounded down) codes a word, top bits 0: what compressed-tensors before 0.18 wrote
-//   for those b
+//           for those b
 // For b in {1, 2, 4, 8} both are the same.
 #pragma once
 

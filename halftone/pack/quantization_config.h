@@ -1,10 +1,13 @@
 // What config.json says about quantization, whoever wrote it: one answer per module. Config only,
 // no tensors.
 //
-//   quant_method "compressed-tensors"   config_groups with targets, ignore, presets; formats
-//   pack-quantized, int-quantized, dense quant_method "halftone"             the same, and groups
-//   that leave a short last one, scattered groups, input scales quant_method "gptq" bits,
-//   group_size, sym, dynamic; checkpoint_format gptq (v1: zeros minus one) or gptq_v2
+//   quant_method          what is understood of it
+//   "compressed-tensors"  config_groups with targets, ignore, presets; formats pack-quantized,
+//                         int-quantized, dense
+//   "halftone"            the same, and groups that leave a short last one, scattered groups, input
+//                         scales
+//   "gptq"                bits, group_size, sym, dynamic; checkpoint_format gptq (v1: zeros minus
+//                         one) or gptq_v2
 // Everything else is recognised and refused by name: UnsupportedError with what works instead.
 #pragma once
 
@@ -34,8 +37,8 @@ enum class Storage : uint8_t {
 struct Scheme {
   Storage storage = Storage::packed;
   format::Format weights;
-  std::optional<format::Format>
-      input;  // activations as the file's makers ran them (int8 per token); the runtime has its own
+  // activations as the file's makers ran them (int8 per token); the runtime has its own
+  std::optional<format::Format> input;
   bool operator==(const Scheme&) const = default;
 };
 

@@ -3,14 +3,13 @@
 //
 // Layouts, and what each can hold:
 //   compressed_tensors  pack-quantized, 2 to 8 bits dense along K (version 0.18.0), scales [N, G];
-//   every group full, weights of nn.Linear halftone            the same tensors under quant_method
-//   "halftone": short last groups, Conv1D weights, input scales and scattered
-//                       groups (compressed-tensors had those as actorder "group" and refuses them
-//                       since 0.20) as well
+//                       every group full, weights of nn.Linear
+//   halftone            the same tensors under quant_method "halftone": short last groups, Conv1D
+//                       weights, input scales and scattered groups (compressed-tensors had those as
+//                       actorder "group" and refuses them since 0.20) as well
 //   gptq                qweight, qzeros, scales, g_idx; 2, 3, 4, 8 bits, f16 scales, full groups,
-//   whole words along K and N.
-//                       v1 stores zero - 1 and cannot say zero 0, so it takes symmetric formats
-//                       only; v2 stores the zero itself
+//                       whole words along K and N. v1 stores zero - 1 and cannot say zero 0, so it
+//                       takes symmetric formats only; v2 stores the zero itself
 #pragma once
 
 #include <set>

@@ -26,8 +26,8 @@ struct TextSide {
   std::function<std::vector<int32_t>(std::string_view text)> encode;  // no special tokens added
   int32_t bos = -1;                                                   // -1: the tokenizer has none
   bool adds_bos = false;  // the tokenizer itself would begin every text with it
-  std::function<std::string(std::string_view user_text)>
-      chat_template;  // one user turn, rendered; empty: the model has no template
+  // one user turn, rendered; empty: the model has no template
+  std::function<std::string(std::string_view user_text)> chat_template;
   // `self`: `samples` sequences of `length` tokens sampled from the model. Empty where no engine
   // can.
   std::function<std::vector<std::vector<int32_t>>(int64_t samples, int64_t length, uint64_t seed)>
@@ -42,8 +42,8 @@ struct CalibrationReport {
       0;                       // tokenized; of c4 under `gptq` windows only the documents looked at
   int64_t tokens_used = 0;     // distinct positions that lie in some window
   int64_t tokens_dropped = 0;  // tokenized but in no window
-  int64_t tokens_repeated =
-      0;  // samples * length - tokens_used: positions that overlapping windows use again
+  // samples * length - tokens_used: positions that overlapping windows use again
+  int64_t tokens_repeated = 0;
   int64_t documents = 0;    // distinct documents that the windows touch
   std::string fingerprint;  // of the token ids
   std::string scarce;       // a sentence when there was less text than asked, else empty

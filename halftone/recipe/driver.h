@@ -1,8 +1,9 @@
 // The stream driver: a model and a resolved recipe become a packed folder, piece by piece of its
 // blocks (schedule.h).
 //
-//   preflight -> scan (finite, hash) -> calibration -> work folder -> for each piece: observe,
-//   round, write part, journal -> assemble
+//   preflight -> scan (finite, hash) -> calibration -> work folder
+//       -> for each piece: observe, round, write part, journal
+//       -> assemble
 //
 // Work is kept in `<output>.work`: lock, run.json (fingerprint), journal, one part a piece, spilled
 // activations, the folder being assembled. A run that was killed goes on at the piece it lost and
@@ -29,8 +30,8 @@ struct QuantizeRequest {
   Recipe recipe;                // resolved
   std::string output;           // folder
   bool resume = false, force = false;
-  bool strict =
-      false;  // fall-backs of rounders end the run (NumericError) instead of being warned of
+  // fall-backs of rounders end the run (NumericError) instead of being warned of
+  bool strict = false;
   uint64_t spill_budget = 1ull << 30;  // bytes of activations kept in memory
   uint64_t memory_limit = 0;           // 0: none; else the estimate must stay below
   std::string resume_command;          // what an interrupted run tells the user to type
@@ -40,18 +41,18 @@ struct QuantizeRequest {
 // `parts`.
 struct Capabilities {
   const Parts* parts = nullptr;
-  std::function<const rounder::Run*(const std::string& rounder)>
-      run;  // of rounders that the lean tables do not run themselves
+  // of rounders that the lean tables do not run themselves
+  std::function<const rounder::Run*(const std::string& rounder)> run;
   std::function<std::unique_ptr<BlockEngine>()> engine;
   std::function<CalibrationSet(const CalibrationRequest&)> calibrate;
   // Tokenizer files to write for a model that has none beside it (GGUF): name, contents.
   std::function<std::vector<std::pair<std::string, std::string>>()> tokenizer_files;
-  std::function<void()>
-      text_done;  // the text side is needed no more: its memory can go before the blocks come
-  std::function<double()>
-      measure_gflops;  // f32 GFLOP/s of the engine's matrix product, for the time estimate
-  std::string
-      numeric_path;  // "openblas haswell": part of the fingerprint, as bytes may depend on it
+  // the text side is needed no more: its memory can go before the blocks come
+  std::function<void()> text_done;
+  // f32 GFLOP/s of the engine's matrix product, for the time estimate
+  std::function<double()> measure_gflops;
+  // "openblas haswell": part of the fingerprint, as bytes may depend on it
+  std::string numeric_path;
 };
 
 struct LayerReport {

@@ -1,8 +1,8 @@
 // Where recipes come from: those of recipes/*.yaml, built into the program; a path; or a name that
 // says method and format:
-//     <method>_<kind><bits>[_g<group>][_asym]      gptq_int3_g64, rtn_int8 (one scale a row),
-//     rtn_int4_g32_asym
-// is recipes/<method>.yaml with its format replaced.
+//     <method>_<kind><bits>[_g<group>][_asym]
+// is recipes/<method>.yaml with its format replaced: gptq_int3_g64, rtn_int8 (one scale a row),
+// rtn_int4_g32_asym.
 #pragma once
 
 #include <optional>

@@ -10,9 +10,12 @@
 //     overrides:
 //       - {roles: [mlp_down], layers: "0-3,7", format: int8}
 //
-// Recipe r = load_recipe("gptq_int4_g64", parts, env);  change fields (flags of the command line);
-// resolve(r, parts); to_json(r) is then the fully resolved recipe: every option of every part with
-// its value.
+// and a program
+//
+//     Recipe r = load_recipe("gptq_int4_g64", *context.env);   // library.h
+//     r.sequential = false;                                    // as flags of the command line do
+//     resolve(r, parts);
+//     Json json = to_json(r);     // fully resolved: every option of every part with its value
 #pragma once
 
 #include <optional>
@@ -36,8 +39,8 @@ struct CalibrationRequest {
   std::string data = "auto";  // auto, wikitext2, c4, ptb, self, or a path: .txt .jsonl .parquet
   int64_t samples = 32, length = 512;
   uint64_t seed = 0;
-  // document: documents in seeded order, packed end to end, cut without overlap.   gptq: random
-  // windows of the joined text, drawn as the GPTQ scripts draw them.
+  // document: documents in seeded order, packed end to end, cut without overlap.
+  // gptq:     random windows of the joined text, drawn as the GPTQ scripts draw them.
   enum class Windows : uint8_t { document, gptq } windows = Windows::document;
   // auto: where the tokenizer itself would put it (document: before each document, gptq: once
   // before the whole text).
@@ -76,8 +79,8 @@ struct Recipe {
   std::vector<Part> correctors;
   std::optional<Part> trainer;
   std::optional<CalibrationRequest> calibration;  // absent once resolved when no part needs it
-  bool sequential =
-      true;  // GPTQ's true_sequential: later linears of a block see the rounded earlier ones
+  // GPTQ's true_sequential: later linears of a block see the rounded earlier ones
+  bool sequential = true;
   std::vector<std::string> keep = {"embedding", "head", "pooler",
                                    "classifier"};  // roles or op names that stay dense
   std::vector<Override> overrides;

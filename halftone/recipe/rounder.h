@@ -65,9 +65,9 @@ struct Entry {
   std::function<std::string(const format::Format& format, const Json& options)> clash;
   // Why it will not round an [n, k] linear, with the remedy; empty when it will, or always.
   std::function<std::string(int64_t n, int64_t k, const Json& options)> too_large;
-  std::function<double(int64_t n, int64_t k)>
-      flops;  // of one [n, k] linear, without the shared factorisation; for time estimates
-  Run run;    // set here for lean rounders; else from entries_run()
+  // of one [n, k] linear, without the shared factorisation; for time estimates
+  std::function<double(int64_t n, int64_t k)> flops;
+  Run run;  // set here for lean rounders; else from entries_run()
 };
 
 // What a rounder with these (resolved) options needs.

@@ -31,8 +31,8 @@ struct Unit {
 // Pointers into `assignment`, which must outlive it.
 struct Schedule {
   std::vector<Unit> units;  // every block; the epilogue only when something in it is quantized
-  int64_t last_observed =
-      -1;  // last unit that needs calibration inputs: no hidden state is needed after it
+  // last unit that needs calibration inputs: no hidden state is needed after it
+  int64_t last_observed = -1;
   int64_t whole_blocks(
       int64_t units) const;  // how many blocks (and epilogue) the first `units` units finish
   int64_t blocks() const { return whole_blocks(static_cast<int64_t>(units.size())); }

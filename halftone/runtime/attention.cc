@@ -157,8 +157,8 @@ void AttentionRunner::write_keys(std::span<const AttentionCall> calls) {
       call.cache->write(call.layer, head, call.position + t, k, call.v.at(t, head), ops);
     }
   };
-  constexpr int64_t kChunk =
-      64;  // absolute positions, so that no two workers write one line of keys
+  // absolute positions, so that no two workers write one line of keys
+  constexpr int64_t kChunk = 64;
   tasks_.clear();
   int64_t tokens = 0;
   for (const AttentionCall& call : calls) {
@@ -208,8 +208,8 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   }
   kernel::prepare(s.queries, kernels_, plain(dim), s.q.data(), rows, dim);
 
-  const int64_t end =
-      a.causal ? call.position + task.end : call.position + call.tokens;  // keys [0, end)
+  // keys [0, end)
+  const int64_t end = a.causal ? call.position + task.end : call.position + call.tokens;
   const int64_t start =
       a.window > 0 ? std::max<int64_t>(0, call.position + task.begin - a.window + 1) : 0;
   const int64_t first = task.block >= 0 ? task.block : start / kKvBlock;

@@ -3,9 +3,8 @@
 // with it, on tokens after it, or on threads.
 //
 // Each block of keys gives, per query, (m, l, o) = (its own maximum, sum of exp(s - m), sum of
-// exp(s - m) v); blocks are merged in order:
-//     M = max(m, m');  l = l exp(m - M) + l' exp(m' - M);  o likewise          Milakov, Gimelshein
-//     2018, arXiv:1805.02867
+// exp(s - m) v); blocks are merged in order (Milakov, Gimelshein 2018, arXiv:1805.02867):
+//     M = max(m, m');  l = l exp(m - M) + l' exp(m' - M);  o likewise
 #pragma once
 
 #include <cstdint>

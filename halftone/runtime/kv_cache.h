@@ -3,9 +3,8 @@
 //
 // Memory comes in blocks of 256 tokens for all layers, taken as the sequence grows. Within a block,
 // for each layer and kv head:
-//     keys    [16 tiles][dim][16 tokens]           scores = q K^T: a tile's rows are tokens
-//     values  [dim / 16 tiles][256 tokens][16]     out = p V: a tile's rows are dimensions, its
-//     columns tokens
+//     keys    [16 tiles][dim][16 tokens]         scores = q K^T: a tile's rows are tokens
+//     values  [dim / 16 tiles][256 tokens][16]   out = p V: rows are dimensions, columns tokens
 // in f32 or f16. One thread writes a given (layer, head, 16-token tile) at a time; reading is safe
 // from many threads.
 #pragma once

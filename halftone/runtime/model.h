@@ -7,8 +7,7 @@
 //
 // Numerics:
 //   exact  low-bit weights are dequantized on the fly, activations are float: the meaning of a
-//   weight-only method. KV cache f32, so that
-//          text equals that of any float32 engine.
+//          weight-only method. KV cache f32, so that text equals that of any float32 engine.
 //   int8   activations of low-bit linears are quantized to int8 by blocks: faster. KV cache f16.
 // Dense weights (f32, f16, bf16 as stored) take float activations in both. Every result is the same
 // at any thread count, on every instruction set, and whether tokens are fed one by one or together

@@ -1,14 +1,17 @@
 // Picks the next token from logits. Order and meaning are those of transformers' generate():
 //   1 repetition_penalty r: each token seen so far (prompt and output) once: logit / r if positive,
-//   logit * r if not 2 temperature: logits / temperature 3 top_k: keep logits >= the k-th largest
-//   (ties with it stay) 4 top_p: of the softmax over what is left, keep the most probable tokens
-//   until their sum reaches p (the one that reaches it stays) 5 min_p: of the softmax over what is
-//   left, keep probability >= min_p x the largest
+//     logit * r if not
+//   2 temperature: logits / temperature
+//   3 top_k: keep logits >= the k-th largest (ties with it stay)
+//   4 top_p: of the softmax over what is left, keep the most probable tokens until their sum
+//     reaches p (the one that reaches it stays)
+//   5 min_p: of the softmax over what is left, keep probability >= min_p x the largest
 // then draw from the softmax over the rest, in order of token id, with random number `step` of
 // stream (seed). temperature 0 is greedy: the largest logit after step 1, the lowest id among
 // equals. (llama.cpp applies temperature last, so its top_p sees other probabilities unless the
-// temperature is 1.) The same logits, seed and step give the same token on every machine with IEEE
-// floats: softmax runs in double.
+// temperature is 1.)
+// The same logits, seed and step give the same token on every machine with IEEE floats: softmax
+// runs in double.
 #pragma once
 
 #include <cstdint>

@@ -2,12 +2,12 @@
 // memory. Not for use by two threads at once.
 //
 //   Session session(model, {}, context);
-//   std::span<const float> logits = session.feed(prompt);    // of the last token; valid until the
-//   next call logits = session.feed(one_more);                          // decode: a feed of one
-//   token
+//   std::span<const float> logits = session.feed(prompt);   // of the last token
+//   logits = session.feed(one_more);                        // decode: a feed of one token
 //
-// Tokens go through in chunks (`chunk` rows of scratch); logits are computed for rows that are
-// asked for only. The result does not depend on how tokens are grouped into calls or chunks.
+// Logits are valid until the next call. Tokens go through in chunks (`chunk` rows of scratch);
+// logits are computed for rows that are asked for only. The result does not depend on how tokens
+// are grouped into calls or chunks.
 //
 // Errors: InputError for a token id outside the vocabulary or a sequence longer than max_tokens,
 // before anything is computed.

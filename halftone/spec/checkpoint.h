@@ -2,8 +2,8 @@
 // text side is.
 //
 //   Checkpoint c = open_checkpoint("smollm2", context);     // a name, a folder, a .gguf
-//   for (auto& ref : spec::linears(c.spec)) HostTensor W =
-//   c.tensors->read(ref.linear().weight.name);
+//   for (auto& ref : spec::linears(c.spec))
+//     HostTensor W = c.tensors->read(ref.linear().weight.name);
 #pragma once
 
 #include <memory>
@@ -29,10 +29,10 @@ struct Checkpoint {
   // Dense weights under the spec's names. For a quantized folder only what is stored densely: the
   // rest is read through pack::PackedModel.
   std::shared_ptr<const files::TensorSource> tensors;
-  std::shared_ptr<const files::GgufFile>
-      gguf;  // set when the model is a GGUF file: the tokenizer is in its metadata
-  bool quantized =
-      false;  // quantization_of(config) says something (GPTQ's quantize_config.json is put there)
+  // set when the model is a GGUF file: the tokenizer is in its metadata
+  std::shared_ptr<const files::GgufFile> gguf;
+  // quantization_of(config) says something (GPTQ's quantize_config.json is put there)
+  bool quantized = false;
 };
 
 // What a config.json says about quantization (quantization_config, older: compression_config); null

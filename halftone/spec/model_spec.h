@@ -7,13 +7,20 @@
 // to split.
 //
 //   segment "model.layers.0" of LLaMA:
-//     1 = norm(0)                    input_layernorm
-//     2 = linear(1) 3 = linear(1) 4 = linear(1)          q_proj k_proj v_proj
-//     5 = attention(2, 3, 4)         rope inside
-//     6 = linear(5)                  o_proj
-//     7 = add(0, 6)
-//     8 = norm(7)  9 = linear(8) 10 = activation(9) 11 = linear(8) 12 = multiply(10, 11) 13 =
-//     linear(12) 14 = add(7, 13)
+//      1 = norm(0)              input_layernorm
+//      2 = linear(1)            q_proj
+//      3 = linear(1)            k_proj
+//      4 = linear(1)            v_proj
+//      5 = attention(2, 3, 4)   rope inside
+//      6 = linear(5)            o_proj
+//      7 = add(0, 6)
+//      8 = norm(7)              post_attention_layernorm
+//      9 = linear(8)            gate_proj
+//     10 = activation(9)
+//     11 = linear(8)            up_proj
+//     12 = multiply(10, 11)
+//     13 = linear(12)           down_proj
+//     14 = add(7, 13)
 //
 // Names are Hugging Face module names ("model.layers.0.self_attn.q_proj"); ops without a module get
 // a made-up last part ("...mlp.act").

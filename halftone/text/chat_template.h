@@ -6,7 +6,6 @@
 //     const auto chat = load_chat_template(context, folder);
 //     std::string prompt = chat->render(messages, {.variables = template_variables(tokenizer)});
 //     std::vector<int32_t> ids = tokenizer.encode(prompt, false);   // templates write BOS
-//     themselves
 //
 // Errors: FileError naming the template when its text is unusable (E_VALUE, E_DEPTH, E_LIMIT,
 // E_UTF8) or fails on these messages (E_VALUE); Error{E_BUDGET} when it needs too many steps, bytes

@@ -26,8 +26,8 @@ struct GgufTokenizer {
   std::string pre;                  // tokenizer.ggml.pre; "" when absent
   std::vector<std::string> tokens;  // the index is the id
   std::vector<float> scores;        // empty, or as many as tokens
-  std::vector<int32_t>
-      types;  // 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; empty: all normal
+  // 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; empty: all normal
+  std::vector<int32_t> types;
   std::vector<std::string> merges;  // "a b"
   std::optional<int64_t> bos, eos, eot, eom, unk, sep, pad, cls, mask;
   std::optional<bool> add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces;

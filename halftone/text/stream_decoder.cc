@@ -5,8 +5,8 @@
 namespace halftone::text {
 namespace {
 
-constexpr std::string_view kReplacement =
-    "\xEF\xBF\xBD";  // U+FFFD: what an unfinished character decodes to
+// U+FFFD: what an unfinished character decodes to
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 // A character has at most four bytes; more ids than this without an end are junk, not patience.
 constexpr size_t kMostHeld = 32;
 

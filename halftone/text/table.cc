@@ -36,8 +36,8 @@ struct TextTable::Impl {
   std::string path;
   uint64_t most_bytes = 0;
   int64_t nulls = 0;
-  std::unique_ptr<Source> source =
-      std::make_unique<Source>();  // before the table, which points to it
+  // before the table, which points to it
+  std::unique_ptr<Source> source = std::make_unique<Source>();
   std::optional<rust::Box<bridge::TableHandle>> table;
 
   [[noreturn]] void fail(const rust::Error& e) const {

@@ -5,8 +5,8 @@
 // so that there is one engine and one set of rules. Const members are safe from many threads.
 // Example:
 //     const Tokenizer t = load_tokenizer(context, "models/smollm2");
-//     std::vector<int32_t> ids = t.encode("Hello");           // with the special tokens the model
-//     expects std::string text = t.decode(ids);                        // without them
+//     std::vector<int32_t> ids = t.encode("Hello");   // with the special tokens the model expects
+//     std::string text = t.decode(ids);               // without them
 //
 // Errors: FileError naming the source when it is unusable (see tokenizer_check.h); while encoding
 // E_UTF8 for text that is not UTF-8, E_LIMIT for text or output beyond Limits, E_VALUE when the

@@ -107,7 +107,6 @@ class Checker {
   }
 
   // ---- model
-  // -------------------------------------------------------------------------------------------------------------
 
   // Files of early tokenizers have no "type".
   std::string model_kind(const Json& model) const {
@@ -240,7 +239,6 @@ class Checker {
   }
 
   // ---- added tokens
-  // ------------------------------------------------------------------------------------------------------
 
   void check_added(const Json& added) {
     if (!added.is_array()) fail(Code::type, "\"added_tokens\" is not a list");
@@ -289,7 +287,6 @@ class Checker {
   }
 
   // ---- normalizer, pre-tokenizer
-  // -----------------------------------------------------------------------------------------
 
   void limit_growth(double growth, const char* what) const {
     if (growth > static_cast<double>(limits_.normalizer_growth))
@@ -389,7 +386,6 @@ class Checker {
   }
 
   // ---- post-processor, decoder
-  // -------------------------------------------------------------------------------------------
 
   void known_token(const std::string& token, int32_t n, const std::string& where) const {
     const auto it = ids_.find(token);

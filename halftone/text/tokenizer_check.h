@@ -29,8 +29,8 @@ struct AddedToken {
 
 struct TokenizerFacts {
   std::string model;  // "BPE", "WordPiece", "WordLevel" or "Unigram"
-  std::vector<std::string>
-      tokens;  // by id, as written in the vocabulary; "" where an id is not used
+  // by id, as written in the vocabulary; "" where an id is not used
+  std::vector<std::string> tokens;
   std::vector<AddedToken> added;
   double growth = 1;           // bytes that one byte of input may become before the model sees it
   bool byte_level = false;     // tokens are spelled in the byte-level alphabet

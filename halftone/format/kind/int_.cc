@@ -2,27 +2,21 @@
 // and zero out of the smallest and largest weight; all are called "4-bit min-max" somewhere and no
 // two agree, so each has its name and its own function here.
 //
-// L = 2^b - 1, h = 2^(b-1). Scales are rounded to the storage dtype before zeros and codes are
-// chosen with them.
-//   name                source                 range                       step            zero
-//   compressed_tensors  compressed-tensors     sym  a = max|w|             2a / L          h
-//                                              asym min(w,0), max(w,0)     (max-min) / L
-//                                              round(-min/s)
-//   gptq                IST-DASLab/gptq        sym  the same, but a group without negative weights
-//   takes (0, a) with
-//                                                   step a / L and keeps zero h: codes above a/2
-//                                                   are cut off
-//                                              asym the same
-//   awq                 mit-han-lab/llm-awq    asym min(w), max(w): zero need not be inside, so a
-//   group far from 0 saturates
-//                                                                          max(max-min, 1e-5) / L
-//                                                                          clamp(round(-min/s), 0,
-//                                                                          L)
-//   absmax              spcl/QuaRot            sym  max(max|w|, 1e-5)      a / (h-1)       h code 0
-//   is left unused full_range          intel/auto-round       sym  e = the weight of largest
-//   magnitude, signed
-//                                                                          -e / h, so it may be
-//                                                                          negative; |s| >= 1e-5 h
+// L = 2^b - 1, h = 2^(b-1), z(min) = clamp(round(-min / scale), 0, L). Scales are rounded to the
+// storage dtype before zeros and codes are chosen with them.
+//   name                from                      range                step                  zero
+//   compressed_tensors  compressed-tensors  sym   a = max|w|           2a / L                h
+//                                           asym  min(w,0), max(w,0)   (max-min) / L         z(min)
+//   gptq                IST-DASLab/gptq     sym   a = max|w|           2a / L, but a / L if  h
+//                                                                      no weight is below 0
+//                                           asym  min(w,0), max(w,0)   (max-min) / L         z(min)
+//   awq                 mit-han-lab/llm-awq asym  min(w), max(w)       max(max-min,1e-5)/L   z(min)
+//   absmax              spcl/QuaRot         sym   a = max(max|w|,1e-5) a / (h-1)             h
+//   full_range          intel/auto-round    sym   e = the weight of    -e / h, so it may be  h
+//                                                 largest magnitude    negative; |s| >= 1e-5
+// gptq: a group without negative weights takes (0, a), keeps zero h: codes above a/2 are cut off.
+// awq: zero need not be inside the range, so a group far from 0 saturates.
+// absmax: code 0 is left unused.
 // All zero: scale 1, codes = zero = h, under every rule.
 #include <algorithm>
 #include <array>
@@ -157,8 +151,8 @@ inline void add_powers(const T* t, T* sums) {
 // up, returning something >= limit, once the sum cannot come out below it.
 template <class T, int kRounds>
 T clip_error(std::span<const T> v, T scale, const Grid& grid, T limit) {
-  constexpr T kMagic =
-      sizeof(T) == 8 ? static_cast<T>(0x1.8p52) : static_cast<T>(0x1.8p23);  // round_half_even
+  // round_half_even
+  constexpr T kMagic = sizeof(T) == 8 ? static_cast<T>(0x1.8p52) : static_cast<T>(0x1.8p23);
   const T low = static_cast<T>(-grid.zero), high = static_cast<T>(grid.max_code - grid.zero);
   T sums[kLanes] = {}, t[kLanes];
   const auto total = [&] {

@@ -1,7 +1,7 @@
 // LDLQ: each weight is moved by what earlier errors ask of it, then rounded. Chee et al. 2023,
 // arXiv:2307.13304, section 3, on our grids and with the first column first.
-//     H + lambda I = (R'+I) D (R'+I)^T, R' strictly upper:   q_j = grid(w_j + sum over k < j of
-//     (w_k - q_k) R'_kj)
+//     H + lambda I = (R'+I) D (R'+I)^T, R' strictly upper
+//     q_j = grid(w_j + sum over k < j of (w_k - q_k) R'_kj)
 // GPTQ gives the same codes; it pushes errors forward through the inverse factor U, this pulls them
 // through R. No inverse is formed and no weight is ever updated, so the two share nothing but the
 // grids.

@@ -16,8 +16,7 @@ namespace halftone::rounder {
 
 // In which order columns are rounded. Ties keep their order.
 //   act_order    falling diag(H)
-//   group_aware  groups of `group` columns by their largest diag(H), and falling diag(H) inside
-//   each
+//   group_aware  groups of `group` columns by their largest diag(H), falling diag(H) inside each
 enum class Order : uint8_t { natural, reverse, act_order, group_aware };
 
 struct Hessian {

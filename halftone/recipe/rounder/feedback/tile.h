@@ -28,8 +28,8 @@ struct Groups {
   };
   std::vector<Run> runs;
   std::vector<int32_t> run_of;  // [n] by position
-  bool fitted_before =
-      false;  // grids come from the original weights: tensor, row, static groups, groups in pieces
+  // grids come from the original weights: tensor, row, static groups, groups in pieces
+  bool fitted_before = false;
   std::vector<int32_t> column_group;  // scattered groups: by original column; else empty
 };
 // Under act_order dynamic groups are formed along the processing order, so they are scattered; all
