@@ -85,11 +85,9 @@ struct VectorOps {
                    float* y) noexcept;
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon,
                      int64_t n, float* y) noexcept;
-  void (*softmax)(const float* x, int64_t n, float scale, float* y) noexcept;
   float (*exp_sum)(const float* x, int64_t n, float scale, float max, float* y) noexcept;
   float (*max)(const float* x, int64_t n) noexcept;
   void (*silu)(const float* x, int64_t n, float* y) noexcept;
-  void (*silu_multiply)(const float* gate, const float* up, int64_t n, float* y) noexcept;
   void (*gelu_erf)(const float* x, int64_t n, float* y) noexcept;
   void (*gelu_tanh)(const float* x, int64_t n, float* y) noexcept;
   void (*tanh)(const float* x, int64_t n, float* y) noexcept;
@@ -98,13 +96,7 @@ struct VectorOps {
   void (*multiply)(const float* a, const float* b, int64_t n, float* y) noexcept;
   void (*scale)(const float* x, float a, int64_t n, float* y) noexcept;
   void (*axpy)(float a, const float* x, int64_t n, float* y) noexcept;
-  float (*dot)(const float* a, const float* b, int64_t n) noexcept;
   void (*to_f16)(const float* x, int64_t n, uint16_t* y) noexcept;
-  void (*from_f16)(const uint16_t* x, int64_t n, float* y) noexcept;
-  void (*dots_f16)(const float* q, const uint16_t* keys, int64_t stride, int64_t tokens, int64_t n,
-                   float* out) noexcept;
-  void (*weighted_sum_f16)(const float* p, const uint16_t* values, int64_t stride, int64_t tokens,
-                           int64_t n, float* out) noexcept;
 };
 
 struct Kernels {

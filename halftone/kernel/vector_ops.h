@@ -1,37 +1,30 @@
-// The operations around the matrix products: norms, softmax, activations, rotary positions,
-// attention over f16 keys and values.
+// The operations around the matrix products: norms, the step of an online softmax, activations,
+// rotary positions, sums.
 //
 // Reached through the table of an instruction set: `kernels.vector->rms_norm(x, weight, eps, n,
 // y)`. All are pure, noexcept and safe from many threads; y may be x (same address) for elementwise
 // ones and norms. The same bits on every instruction set: every one computes 16 lanes, element i in
 // lane i % 16, lanes summed as a tree (i + 8, i + 4, i + 2, i + 1).
 //
-//   rms_norm          y = weight * (x / sqrt(mean(x^2) + eps))   Zhang, Sennrich 2019,
-//                     arXiv:1910.07467
-//   layer_norm        y = weight * (x - mean) / sqrt(var + eps) + bias; var over n; bias may be
-//                     null
-//   softmax           y = exp(scale * x - max) / sum; n >= 1
-//   exp_sum           y = exp(scale * x - max), returns the sum: the step of an online softmax;
-//                     `max` is of scale * x
-//   max               the largest x; -infinity for n = 0
-//   silu              y = x / (1 + exp(-x))
-//   silu_multiply     y = silu(gate) * up   SwiGLU
-//   gelu_erf          y = x * Phi(x)
-//   gelu_tanh         y = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-//   tanh              y = tanh(x)
-//   rope_half         one head, in place: x[i], x[i + half] =
-//                     x[i] c[i] - x[i + half] s[i], x[i + half] c[i] + x[i] s[i]
-//   add, multiply     y = a + b, a * b
-//   scale             y = a * x
-//   axpy              y = fma(a, x, y)
-//   dot               sum of a * b
-//   to_f16, from_f16  round half to even, overflow gives infinity; exact
-//   dots_f16          out[t] = sum over i of q[i] * keys[t * stride + i]
-//   weighted_sum_f16  out[i] = fma over t in order of p[t] * values[t * stride + i], added to out
+//   rms_norm       y = weight * (x / sqrt(mean(x^2) + eps))  Zhang, Sennrich 2019, arXiv:1910.07467
+//   layer_norm     y = weight * (x - mean) / sqrt(var + eps) + bias; var over n; bias may be null
+//   exp_sum        y = exp(scale * x - max), returns the sum: the step of an online softmax;
+//                  `max` is of scale * x
+//   max            the largest x; -infinity for n = 0
+//   silu           y = x / (1 + exp(-x))
+//   gelu_erf       y = x * Phi(x)
+//   gelu_tanh      y = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+//   tanh           y = tanh(x)
+//   rope_half      one head, in place: x[i], x[i + half] =
+//                  x[i] c[i] - x[i + half] s[i], x[i + half] c[i] + x[i] s[i]
+//   add, multiply  y = a + b, a * b
+//   scale          y = a * x
+//   axpy           y = fma(a, x, y)
+//   to_f16         round half to even; overflow gives infinity
 //
 // Accuracy against exact math: exp within 2 ulp for -87 <= x <= 88 (0 below), Phi within 4e-7
 // relative, sums within n/16 + 5 roundings. Elements that a model must not see (padding, causal
-// mask) are not passed in; x = -infinity in softmax gives 0.
+// mask) are not passed in; x = -infinity in exp_sum gives 0.
 #pragma once
 
 #include "halftone/kernel/kernels.h"

@@ -82,15 +82,6 @@ struct Lanes {
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
   }
-  static V load_f16(const uint16_t* p, int64_t n) {
-    alignas(32) uint16_t some_halves[16] = {};
-    if (n < 16) {
-      for (int64_t i = 0; i < n; ++i) some_halves[i] = p[i];
-      p = some_halves;
-    }
-    return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
-            _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
-  }
   static void store_f16(uint16_t* p, V v, int64_t n) {
     const __m128i low = _mm256_cvtps_ph(v.low, _MM_FROUND_TO_NEAREST_INT),
                   high = _mm256_cvtps_ph(v.high, _MM_FROUND_TO_NEAREST_INT);

@@ -64,10 +64,6 @@ struct Lanes {
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_shuffle_ps(s, s, 1)));
   }
-  static V load_f16(const uint16_t* p, int64_t n) {
-    if (n >= 16) return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask(n), p));
-  }
   static void store_f16(uint16_t* p, V v, int64_t n) {
     const __m256i h = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT);
     if (n >= 16) {

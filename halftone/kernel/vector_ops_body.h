@@ -6,7 +6,7 @@
 // fma(a, b, c) = a * b + c, max(a, b) = a > b ? a : b, min(a, b) = a < b ? a : b (so b survives if
 // either is NaN), exponent(r, n) = r * 2^n for integral n in -126..127, round (half to even),
 // zero_unless_ge(x, limit, v) (NaN counts as ge), select_negative(x, a, b) = x < 0 ? a : b, abs,
-// sum (tree), largest, load_f16(p, n), store_f16(p, v, n).
+// sum (tree), largest, store_f16(p, v, n).
 
 // e^x for x up to 88, 0 below -87.3: x = n ln2 + r, |r| <= ln2 / 2, then a polynomial of degree 6
 // (Cephes).
@@ -120,23 +120,10 @@ void scale_by(const float* x, float a, int64_t n, float* y) noexcept {
   each(n, y, [&](int64_t i, int64_t left) { return Lanes::mul(at(x, i, left), v); });
 }
 
-void softmax(const float* x, int64_t n, float scale, float* y) noexcept {
-  // scale > 0, so the largest scaled value is the scaled largest.
-  const float sum = exp_sum(x, n, scale, max_of(x, n) * scale, y);
-  scale_by(y, 1.0f / sum, n, y);
-}
-
 void silu(const float* x, int64_t n, float* y) noexcept {
   each(n, y, [&](int64_t i, int64_t left) {
     const auto v = at(x, i, left);
     return times_sigmoid(v, v);
-  });
-}
-
-void silu_multiply(const float* gate, const float* up, int64_t n, float* y) noexcept {
-  each(n, y, [&](int64_t i, int64_t left) {
-    const auto v = at(gate, i, left);
-    return Lanes::mul(times_sigmoid(v, v), at(up, i, left));
   });
 }
 
@@ -196,58 +183,15 @@ void axpy(float a, const float* x, int64_t n, float* y) noexcept {
        [&](int64_t i, int64_t left) { return Lanes::fma(v, at(x, i, left), at(y, i, left)); });
 }
 
-float dot(const float* a, const float* b, int64_t n) noexcept {
-  return total(n, [&](Lanes::V sum, int64_t i, int64_t left) {
-    return Lanes::fma(at(a, i, left), at(b, i, left), sum);
-  });
-}
-
 void to_f16(const float* x, int64_t n, uint16_t* y) noexcept {
   for (int64_t i = 0; i < n; i += 16) Lanes::store_f16(y + i, at(x, i, n - i), n - i);
 }
 
-void from_f16(const uint16_t* x, int64_t n, float* y) noexcept {
-  each(n, y, [&](int64_t i, int64_t left) { return Lanes::load_f16(x + i, left); });
-}
-
-void dots_f16(const float* q, const uint16_t* keys, int64_t stride, int64_t tokens, int64_t n,
-              float* out) noexcept {
-  for (int64_t t = 0; t < tokens; ++t) {
-    const uint16_t* key = keys + t * stride;
-    out[t] = total(n, [&](Lanes::V sum, int64_t i, int64_t left) {
-      return Lanes::fma(at(q, i, left), Lanes::load_f16(key + i, left), sum);
-    });
-  }
-}
-
-void weighted_sum_f16(const float* p, const uint16_t* values, int64_t stride, int64_t tokens,
-                      int64_t n, float* out) noexcept {
-  int64_t i = 0;
-  for (; i + 64 <= n; i += 64) {  // 64 sums in registers while the tokens go by
-    Lanes::V sum[4];
-    for (int j = 0; j < 4; ++j) sum[j] = Lanes::load(out + i + 16 * j);
-    for (int64_t t = 0; t < tokens; ++t) {
-      const auto w = Lanes::set(p[t]);
-      for (int j = 0; j < 4; ++j)
-        sum[j] = Lanes::fma(w, Lanes::load_f16(values + t * stride + i + 16 * j, 16), sum[j]);
-    }
-    for (int j = 0; j < 4; ++j) Lanes::store(out + i + 16 * j, sum[j]);
-  }
-  for (; i < n; i += 16) {
-    auto sum = at(out, i, n - i);
-    for (int64_t t = 0; t < tokens; ++t)
-      sum = Lanes::fma(Lanes::set(p[t]), Lanes::load_f16(values + t * stride + i, n - i), sum);
-    Lanes::store(out + i, sum, n - i);
-  }
-}
-
 constexpr VectorOps kOps = {.rms_norm = rms_norm,
                             .layer_norm = layer_norm,
-                            .softmax = softmax,
                             .exp_sum = exp_sum,
                             .max = max_of,
                             .silu = silu,
-                            .silu_multiply = silu_multiply,
                             .gelu_erf = gelu_erf,
                             .gelu_tanh = gelu_tanh,
                             .tanh = tanh_of,
@@ -256,8 +200,4 @@ constexpr VectorOps kOps = {.rms_norm = rms_norm,
                             .multiply = multiply,
                             .scale = scale_by,
                             .axpy = axpy,
-                            .dot = dot,
-                            .to_f16 = to_f16,
-                            .from_f16 = from_f16,
-                            .dots_f16 = dots_f16,
-                            .weighted_sum_f16 = weighted_sum_f16};
+                            .to_f16 = to_f16};

@@ -83,9 +83,6 @@ struct Lanes {
       for (size_t i = 0; i < step; ++i) v[i] = v[i] > v[i + step] ? v[i] : v[i + step];
     return v[0];
   }
-  static V load_f16(const uint16_t* p, int64_t n) {
-    return make([&](size_t i) { return static_cast<int64_t>(i) < n ? f16_to_f32(p[i]) : 0.0f; });
-  }
   static void store_f16(uint16_t* p, const V& v, int64_t n) {
     for (int64_t i = 0; i < std::min<int64_t>(n, 16); ++i)
       p[i] = f32_to_f16(v[static_cast<size_t>(i)]);

@@ -84,35 +84,30 @@ TEST(VectorOps, Norms) {
   }
 }
 
-TEST(VectorOps, Softmax) {
+TEST(VectorOps, StepOfAnOnlineSoftmax) {
   for (const int64_t n : kLengths) {
     auto x = normals(n, 10, 4);
     if (n > 20) x[3] = -INFINITY;
     double most = -INFINITY, sum = 0;
     for (const float v : x) most = std::max(most, 0.125 * v);
     for (const float v : x) sum += std::exp(0.125 * v - most);
-    const auto y =
-        run(n, [&](const VectorOps& o, float* out) { o.softmax(x.data(), n, 0.125f, out); });
+    const auto y = run(n, [&](const VectorOps& o, float* out) {
+      EXPECT_EQ(o.max(x.data(), n), *std::max_element(x.begin(), x.end()));
+      const float total = o.exp_sum(x.data(), n, 0.125f, static_cast<float>(most), out);
+      EXPECT_NEAR(total, sum, sum * (20 + static_cast<double>(n) / 16) * kEps);
+    });
     // exp's argument is off by kEps * |argument| <= 8 * kEps
     expect_near(
-        y, [&](size_t i) { return std::exp(0.125 * x[i] - most) / sum; },
-        (20 + static_cast<double>(n) / 16) * kEps, 0);
+        y, [&](size_t i) { return std::exp(0.125 * x[i] - most); }, 20 * kEps, 0);
     if (n > 20) {
       EXPECT_EQ(y[3], 0.0f);
-    }
-    for (const Kernels* kernels : tables_here()) {
-      EXPECT_EQ(kernels->vector->max(x.data(), n), *std::max_element(x.begin(), x.end()));
-      std::vector<float> e(x.size());
-      const float total =
-          kernels->vector->exp_sum(x.data(), n, 0.125f, static_cast<float>(most), e.data());
-      EXPECT_NEAR(total, sum, sum * (20 + static_cast<double>(n) / 16) * kEps) << kernels->name;
     }
   }
 }
 
-TEST(VectorOps, SoftmaxOfFarApartValuesIsOneHot) {
+TEST(VectorOps, StepOverFarApartValuesIsOneHot) {
   const std::vector<float> x = {-1e30f, 5e3f, 0, -INFINITY};
-  EXPECT_THAT(run(4, [&](const VectorOps& o, float* y) { o.softmax(x.data(), 4, 1, y); }),
+  EXPECT_THAT(run(4, [&](const VectorOps& o, float* y) { o.exp_sum(x.data(), 4, 1, 5e3f, y); }),
               ::testing::ElementsAre(0, 1, 0, 0));
 }
 
@@ -121,14 +116,10 @@ TEST(VectorOps, Activations) {
   for (int i = -3200; i <= 3200; ++i) x.push_back(static_cast<float>(i) / 100.0f + 0.001f);
   for (const float v : {0.0f, -0.0f, 1e-8f, -1e-8f, 200.0f, -200.0f, 1e30f, -1e30f}) x.push_back(v);
   const auto n = static_cast<int64_t>(x.size());
-  const auto up = normals(n, 1, 5);
   const auto silu = [&](size_t i) { return x[i] / (1 + std::exp(-1.0 * x[i])); };
   // Below -88 the true value is smaller than 1e-36 * |x| and counts as absolute error.
   expect_near(run(n, [&](const VectorOps& o, float* y) { o.silu(x.data(), n, y); }), silu, 8 * kEps,
               1e-7);
-  expect_near(
-      run(n, [&](const VectorOps& o, float* y) { o.silu_multiply(x.data(), up.data(), n, y); }),
-      [&](size_t i) { return silu(i) * up[i]; }, 9 * kEps, 3e-7);
   const auto phi = [&](size_t i) { return 0.5 * std::erfc(-1.0 * x[i] * std::sqrt(0.5)); };
   // The fit's 1.2e-7, and e^-z^2 with an argument off by kEps * z^2: 60 * kEps where the value is
   // still 1e-26.
@@ -213,12 +204,6 @@ TEST(VectorOps, LinearAlgebra) {
         run(
             n, [&](const VectorOps& o, float* y) { o.axpy(2.5f, a.data(), n, y); }, b),
         [&](size_t i) { return std::fma(2.5f, a[i], b[i]); }, 0, 0);
-    double dot = 0, terms = 0;
-    for (size_t i = 0; i < a.size(); ++i)
-      dot += 1.0 * a[i] * b[i], terms += std::abs(1.0 * a[i] * b[i]);
-    const auto y =
-        run(1, [&](const VectorOps& o, float* out) { *out = o.dot(a.data(), b.data(), n); });
-    EXPECT_NEAR(y[0], dot, terms * (static_cast<double>(n) / 16 + 5) * kEps);
   }
 }
 
@@ -230,51 +215,8 @@ TEST(VectorOps, HalvesRoundAsBaseDoes) {
       std::vector<uint16_t> h(x.size() + 1, 4242);
       kernels->vector->to_f16(x.data(), n, h.data());
       EXPECT_EQ(h.back(), 4242);
-      std::vector<float> back(x.size());
-      kernels->vector->from_f16(h.data(), n, back.data());
-      for (size_t i = 0; i < x.size(); ++i) {
+      for (size_t i = 0; i < x.size(); ++i)
         ASSERT_EQ(h[i], f32_to_f16(x[i])) << kernels->name << " " << x[i];
-        ASSERT_EQ(back[i], f16_to_f32(h[i]));
-      }
-    }
-  }
-}
-
-TEST(VectorOps, AttentionOverHalves) {
-  for (const int64_t d : {1, 8, 16, 20, 64, 72, 128}) {
-    for (const int64_t tokens : {1, 2, 33}) {
-      const int64_t stride = d + 24;
-      const auto q = normals(d, 1, 10), values = normals(tokens * stride, 1, 11);
-      const auto p = normals(tokens, 1, 12), start = normals(d, 1, 13);
-      std::vector<uint16_t> h(values.size());
-      for (size_t i = 0; i < h.size(); ++i) h[i] = f32_to_f16(values[i]);
-      const auto at = [&](int64_t t, int64_t i) {
-        return static_cast<double>(f16_to_f32(h[static_cast<size_t>(t * stride + i)]));
-      };
-      expect_near(
-          run(tokens, [&](const VectorOps& o,
-                          float* y) { o.dots_f16(q.data(), h.data(), stride, tokens, d, y); }),
-          [&](size_t t) {
-            double sum = 0;
-            for (int64_t i = 0; i < d; ++i)
-              sum += q[static_cast<size_t>(i)] * at(static_cast<int64_t>(t), i);
-            return sum;
-          },
-          0, static_cast<double>(d) * 4 * kEps * 8);
-      expect_near(
-          run(
-              d,
-              [&](const VectorOps& o, float* y) {
-                o.weighted_sum_f16(p.data(), h.data(), stride, tokens, d, y);
-              },
-              start),
-          [&](size_t i) {
-            double sum = start[i];
-            for (int64_t t = 0; t < tokens; ++t)
-              sum += p[static_cast<size_t>(t)] * at(t, static_cast<int64_t>(i));
-            return sum;
-          },
-          0, static_cast<double>(tokens + 1) * 4 * kEps * 8);
     }
   }
 }

@@ -101,9 +101,6 @@ inline void emulated_mask_storeu_ps(float* p, unsigned mask, __m512 a) {
   for (int i = 0; i < 16; ++i)
     if ((mask >> i & 1u) != 0) p[i] = x.v[i];
 }
-inline __m256i emulated_maskz_loadu_epi16(unsigned mask, const uint16_t* p) {
-  return lanes<__m256i, Halves>([&](int i) { return (mask >> i & 1u) != 0 ? p[i] : uint16_t{0}; });
-}
 inline void emulated_mask_storeu_epi16(uint16_t* p, unsigned mask, __m256i a) {
   const auto x = reinterpret<Halves>(a);
   for (int i = 0; i < 16; ++i)
@@ -137,7 +134,6 @@ inline int32_t emulated_reduce_max(__m512i a) {
 #define _mm512_cvtps_ph(a, rounding) emulated_cvtps_ph(a)
 #define _mm512_maskz_loadu_ps(m, p) emulated_maskz_loadu_ps(m, p)
 #define _mm512_mask_storeu_ps(p, m, a) emulated_mask_storeu_ps(p, m, a)
-#define _mm256_maskz_loadu_epi16(m, p) emulated_maskz_loadu_epi16(m, p)
 #define _mm256_mask_storeu_epi16(p, m, a) emulated_mask_storeu_epi16(p, m, a)
 #define _mm512_reduce_add_epi32(a) emulated_reduce_add(a)
 #define _mm512_reduce_max_epi32(a) emulated_reduce_max(a)
