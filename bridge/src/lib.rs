@@ -43,7 +43,6 @@ mod ffi {
     /// Rows of a text column; a null is "" and counted.
     struct Rows {
         texts: Vec<String>,
-        nulls: u64,
     }
 
     extern "Rust" {
@@ -65,7 +64,6 @@ mod ffi {
         /// Opens a parquet file of `size` bytes. `read` is the address of a function
         /// `int32_t (*)(const uint8_t* context, uint64_t offset, uint8_t* out, size_t n)` that returns 0 and never throws.
         unsafe fn table_open(read: usize, context: usize, size: u64, column: &str) -> Result<Box<TableHandle>>;
-        fn row_count(self: &TableHandle) -> i64;
         fn next_rows(self: &mut TableHandle, most: usize, most_bytes: usize) -> Result<Rows>;
     }
 }

@@ -116,18 +116,13 @@ impl TableHandle {
         Ok(Self { file: Arc::new(file), column: index, nullable, group: 0, reader: None, dead: AtomicBool::new(false) })
     }
 
-    /// What the file claims; only a hint.
-    pub fn row_count(&self) -> i64 {
-        self.file.metadata().file_metadata().num_rows()
-    }
-
     /// The next rows, at most `most` and at most `most_bytes` of text; none when the table is at its end.
     pub fn next_rows(&mut self, most: usize, most_bytes: usize) -> Result<Rows, Failure> {
         let Self { file, column, nullable, group, reader, dead } = self;
         guard(Some(dead), || loop {
             let Some(open) = reader else {
                 if *group == file.num_row_groups() {
-                    return Ok(Rows { texts: Vec::new(), nulls: 0 });
+                    return Ok(Rows { texts: Vec::new() });
                 }
                 let row_group = file.get_row_group(*group).map_err(failure)?;
                 *group += 1;
@@ -158,11 +153,10 @@ fn collect(
 ) -> Result<Rows, Failure> {
     // Equal values share their bytes through a dictionary: a small file may stand for very much text.
     let mut total = 0usize;
-    let mut rows = Rows { texts: Vec::with_capacity(records), nulls: 0 };
+    let mut rows = Rows { texts: Vec::with_capacity(records) };
     let mut next = values.iter();
     for row in 0..records {
         if nullable && levels.get(row).copied().unwrap_or(0) == 0 {
-            rows.nulls += 1;
             rows.texts.push(String::new());
             continue;
         }

@@ -40,10 +40,7 @@ std::string format(const char* pattern, double x) {
 
 }  // namespace
 
-Terminal::Terminal(bool quiet)
-    : quiet_(quiet),
-      tty_(::isatty(2) && !dumb()),
-      colours_(::isatty(1) && !dumb() && !set("NO_COLOR")) {
+Terminal::Terminal(bool quiet) : quiet_(quiet), tty_(::isatty(2) && !dumb()) {
   winsize size{};
   if (::ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 20) width_ = size.ws_col;
 }

@@ -2,9 +2,9 @@
 // its remaining time.
 //
 // On a terminal the line is redrawn at most ten times a second, from half a second on; a finished
-// stage stays as one past-tense line. Elsewhere (pipe, CI, TERM=dumb): plain lines every 10 % or 30
-// s. NO_COLOR, --quiet and --json are respected. Names from files reach the terminal with control
-// bytes escaped. Results that stdout does not take throw IoError.
+// stage stays as one past-tense line. Elsewhere (pipe, CI, TERM=dumb): plain lines every 10 % or
+// 30 s. Nothing is coloured; --quiet and --json are respected. Names from files reach the terminal
+// with control bytes escaped. Results that stdout does not take throw IoError.
 #pragma once
 
 #include <chrono>
@@ -30,7 +30,6 @@ class Terminal {
   void progress(const Progress& p);  // thread-safe
   void finish_stage();               // ends the progress line, if there is one
 
-  bool colours() const { return colours_; }
   int64_t width() const { return width_; }
 
  private:
@@ -39,7 +38,7 @@ class Terminal {
   void clear();
 
   std::mutex mutex_;
-  bool quiet_, tty_, colours_;
+  bool quiet_, tty_;
   int64_t width_ = 80;
   // the stage under way
   std::string stage_, unit_;

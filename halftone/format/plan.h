@@ -1,19 +1,19 @@
 // Plan: what is quantized, and how. Keyed by (op, port), so that weights, static activation scales,
-// quantized scores and the KV cache live in one structure. An allocator returns a whole Plan; the
-// final one is frozen into the packed file.
+// quantized scores and the KV cache can live in one structure. An allocator returns a whole Plan for
+// the weights; a packed folder gives the Plan that its config.json spells out, module by module.
+// Engines read Port::weight. Port::input tells what a folder's makers did to activations; the
+// runtime has its own way (runtime/model.h). Nothing reads or writes the other ports yet.
 #pragma once
 
 #include <compare>
 #include <map>
 #include <string>
 
-#include "halftone/base/json.h"
 #include "halftone/format/format.h"
 
 namespace halftone::format {
 
 enum class Port : uint8_t { weight, input, output, scores, kv };
-std::string_view port_name(Port port);
 
 struct PortKey {
   std::string op;  // "model.layers.0.self_attn.q_proj"
@@ -26,7 +26,5 @@ struct Plan {
   const Format* find(const std::string& op, Port port) const;
   bool operator==(const Plan&) const = default;
 };
-Json to_json(const Plan& plan);
-Plan plan_from_json(const Json& json, const std::string& subject);
 
 }  // namespace halftone::format

@@ -4,7 +4,6 @@
 #include <ATen/ops/from_blob.h>
 #include <dlfcn.h>
 
-#include <cstring>
 #include <memory>
 
 namespace halftone::graph {
@@ -56,11 +55,6 @@ TorchThreads::~TorchThreads() {
 
 void use_one_thread_here() {
   if (at::get_num_threads() != 1) at::set_num_threads(1);
-}
-
-std::string blas_description() {
-  const auto config = blas_function<char*()>("openblas_get_config");
-  return config ? config() : "unknown";
 }
 
 c10::ScalarType scalar_type(DType dtype) {
@@ -143,13 +137,6 @@ Matrix<float> to_matrix(const at::Tensor& tensor) {
   const float* data = plain.data_ptr<float>();
   matrix.data.assign(data, data + plain.numel());
   return matrix;
-}
-
-HostTensor to_host(const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.detach().to(c10::kCPU).contiguous();
-  HostTensor host(dtype_of(plain.scalar_type()), shape_of(plain));
-  if (plain.numel() > 0) std::memcpy(host.bytes().data(), plain.data_ptr(), host.bytes().size());
-  return host;
 }
 
 Shape shape_of(const at::Tensor& tensor) { return {tensor.sizes().begin(), tensor.sizes().end()}; }

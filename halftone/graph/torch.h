@@ -45,8 +45,6 @@ class TorchThreads {
 };
 // ATen's share of the above for a worker thread (OpenMP keeps the setting per thread).
 void use_one_thread_here();
-// The BLAS that torch calls, as it describes itself ("OpenBLAS 0.3.21 ..."), or "unknown".
-std::string blas_description();
 
 c10::ScalarType scalar_type(DType dtype);  // UnsupportedError for f8 and wide unsigned types
 DType dtype_of(c10::ScalarType type);
@@ -56,7 +54,6 @@ at::Tensor to_torch(HostTensor&& tensor);
 at::Tensor to_torch(Matrix<float>&& matrix);  // [rows, cols] f32
 // Copies. Any float dtype and device -> f32.
 Matrix<float> to_matrix(const at::Tensor& tensor);
-HostTensor to_host(const at::Tensor& tensor);  // keeps dtype and shape
 
 Shape shape_of(const at::Tensor& tensor);
 

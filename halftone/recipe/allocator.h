@@ -10,7 +10,6 @@ namespace halftone::allocator {
 
 struct Entry {
   std::string summary, paper;
-  std::set<recipe::Need> needs;
   std::vector<FieldInfo> options;
   std::function<Json(const Json& options)> resolve;
   std::function<std::string(const recipe::Recipe& recipe, const Json& options)> clash;

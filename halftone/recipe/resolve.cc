@@ -69,7 +69,6 @@ std::set<Need> needs(const Recipe& recipe, const Parts& parts) {
   std::set<Need> out;
   const auto add = [&](const std::set<Need>& more) { out.insert(more.begin(), more.end()); };
   for (const Part& part : recipe.transforms) add(parts.transforms.at(part.name).needs);
-  if (!recipe.allocator.name.empty()) add(parts.allocators.at(recipe.allocator.name).needs);
   add(rounder::needs_of(parts.rounders.at(recipe.rounder.name), recipe.rounder.options));
   for (const Override& rule : recipe.overrides)
     if (rule.rounder)

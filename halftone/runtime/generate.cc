@@ -39,10 +39,7 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
     out.tokens.push_back(id);
     seen.push_back(id);
     const bool more = !on_token || on_token(id);
-    if (i == 0) {
-      out.first_token_s = seconds_since(start);
-      first = Clock::now();
-    }
+    if (i == 0) first = Clock::now();
     if (!more) {
       out.reason = Stop::callback;
       break;

@@ -23,10 +23,9 @@ struct GenerateResult {
   std::vector<int32_t> tokens;  // the new ones
   Stop reason = Stop::length;
   int64_t prompt_tokens = 0;
-  double prefill_s = 0;      // prompt until its last logits
-  double first_token_s = 0;  // until the first token was handed out
-  double decode_s = 0;       // from there to the end
-  int64_t decoded = 0;       // tokens fed one by one in decode_s
+  double prefill_s = 0;  // prompt until its last logits
+  double decode_s = 0;   // from there to the end
+  int64_t decoded = 0;   // tokens fed one by one in decode_s
   double prefill_tok_s() const {
     return prefill_s > 0 ? static_cast<double>(prompt_tokens) / prefill_s : 0;
   }

@@ -35,7 +35,6 @@ int32_t read_at(const uint8_t* context, uint64_t offset, uint8_t* out, size_t n)
 struct TextTable::Impl {
   std::string path;
   uint64_t most_bytes = 0;
-  int64_t nulls = 0;
   // before the table, which points to it
   std::unique_ptr<Source> source = std::make_unique<Source>();
   std::optional<rust::Box<bridge::TableHandle>> table;
@@ -72,7 +71,6 @@ std::vector<std::string> TextTable::next(int64_t most) {
     const bridge::Rows rows =
         (*impl_->table)
             ->next_rows(static_cast<size_t>(std::max<int64_t>(most, 1)), impl_->most_bytes);
-    impl_->nulls += static_cast<int64_t>(rows.nulls);
     std::vector<std::string> out;
     out.reserve(rows.texts.size());
     for (const rust::String& text : rows.texts) out.emplace_back(text);
@@ -81,9 +79,6 @@ std::vector<std::string> TextTable::next(int64_t most) {
     impl_->fail(e);
   }
 }
-
-int64_t TextTable::claimed_rows() const { return (*impl_->table)->row_count(); }
-int64_t TextTable::nulls() const { return impl_->nulls; }
 
 std::vector<std::string> read_text_column(Env& env, const std::string& path,
                                           const std::string& column, const Limits& limits) {

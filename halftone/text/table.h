@@ -29,8 +29,6 @@ class TextTable {
 
   // At most `most` more rows; empty at the end. A null is "".
   std::vector<std::string> next(int64_t most);
-  int64_t claimed_rows() const;  // what the file says; only a hint
-  int64_t nulls() const;         // met so far
 
  private:
   struct Impl;

@@ -265,11 +265,6 @@ bool Tokenizer::is_special(int32_t id) const {
          impl_->special_flags[static_cast<size_t>(id)];
 }
 
-bool Tokenizer::ends_generation(int32_t id) const {
-  const auto& ends = impl_->special.eos_ids;
-  return std::binary_search(ends.begin(), ends.end(), id);
-}
-
 const SpecialIds& Tokenizer::special() const { return impl_->special; }
 bool Tokenizer::adds_bos() const {
   return !impl_->prefix.empty() && impl_->special.bos == impl_->prefix.front();

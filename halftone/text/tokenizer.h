@@ -83,7 +83,6 @@ class Tokenizer {
   std::string token_bytes(int32_t id) const;  // what it stands for (" the"); specials as written
   std::optional<int32_t> id_of(std::string_view token) const;
   bool is_special(int32_t id) const;
-  bool ends_generation(int32_t id) const;
 
   const SpecialIds& special() const;
   bool adds_bos() const;                       // encode(text) begins with BOS

@@ -34,8 +34,7 @@ TEST(Tokenizer, LlamaJsonConforms) {
   EXPECT_EQ(t.special().unk, 0);
   EXPECT_EQ(t.token_bytes(15043), " Hello");
   EXPECT_EQ(t.token_bytes(13), "\n");
-  EXPECT_TRUE(t.ends_generation(2));
-  EXPECT_FALSE(t.ends_generation(1));
+  EXPECT_EQ(t.special().eos_ids, std::vector<int32_t>{2});
 }
 
 TEST(Tokenizer, BertJsonConforms) {

@@ -27,7 +27,6 @@ format::Plan run(const spec::ModelSpec& spec, const recipe::Recipe& recipe,
 Entry by_list() {
   return {.summary = "the recipe's format, changed by its overrides",
           .paper = "",
-          .needs = {},
           .options = describe_fields<Options>(),
           .resolve =
               [](const Json& json) {

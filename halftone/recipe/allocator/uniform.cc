@@ -30,7 +30,6 @@ format::Plan run(const spec::ModelSpec& spec, const recipe::Recipe& recipe,
 Entry uniform() {
   return {.summary = "one format for every linear",
           .paper = "",
-          .needs = {},
           .options = describe_fields<Options>(),
           .resolve =
               [](const Json& json) {
