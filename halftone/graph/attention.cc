@@ -14,12 +14,11 @@
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <limits>
 
 #include "halftone/base/error.h"
 #include "halftone/graph/torch.h"
+#include "halftone/spec/alibi.h"
 
 namespace halftone::graph {
 namespace {
@@ -96,7 +95,8 @@ at::Tensor probabilities(const spec::Attention& a, at::Tensor scores, const Bias
 
 at::Tensor slopes_tensor(const spec::Attention& a, const at::Tensor& like) {
   if (a.bias != spec::Attention::Bias::alibi) return {};
-  return at::tensor(c10::ArrayRef<double>(alibi_slopes(a.heads)), c10::kDouble).to(like.options());
+  return at::tensor(c10::ArrayRef<double>(spec::alibi_slopes(a.heads)), c10::kDouble)
+      .to(like.options());
 }
 
 // All heads at once; every intermediate is kept for the gradient anyway.
@@ -196,17 +196,6 @@ at::Tensor rotate(const spec::Rope& rope, const at::Tensor& x, const Sequence& s
   }
   if (rest > 0) parts.push_back(x.slice(-1, rope.dims));
   return parts.size() == 1 ? parts.front() : at::cat(parts, -1);
-}
-
-std::vector<double> alibi_slopes(int64_t heads) {
-  const auto power = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(heads)));
-  std::vector<double> slopes;
-  for (int64_t i = 1; i <= power; ++i)
-    slopes.push_back(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(power)));
-  // The rest are the odd steps of a sequence twice as fine.
-  for (int64_t i = 1; static_cast<int64_t>(slopes.size()) < heads; i += 2)
-    slopes.push_back(std::exp2(-4.0 * static_cast<double>(i) / static_cast<double>(power)));
-  return slopes;
 }
 
 }  // namespace halftone::graph

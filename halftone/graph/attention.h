@@ -26,8 +26,4 @@ inline constexpr int64_t kTileElements = 1 << 18;
 // Rotates the first rope.dims of each head; x [B, T, heads, D].
 at::Tensor rotate(const spec::Rope& rope, const at::Tensor& x, const Sequence& sequence);
 
-// Slope of each head (Press et al. 2021, arXiv:2108.12409; BLOOM's rule when heads is no power of
-// two): the score of query i and key j gets slope * (j - i).
-std::vector<double> alibi_slopes(int64_t heads);
-
 }  // namespace halftone::graph

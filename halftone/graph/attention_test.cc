@@ -3,12 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "halftone/base/rng.h"
+#include "halftone/spec/alibi.h"
 
 namespace halftone::graph {
 namespace {
@@ -44,7 +44,7 @@ at::Tensor by_definition(const spec::Attention& a, const at::Tensor& q, const at
     }
     return y;
   };
-  const auto slopes = alibi_slopes(a.heads);
+  const auto slopes = spec::alibi_slopes(a.heads);
   at::Tensor out = at::zeros({B, T, a.heads * D}, c10::kDouble);
   for (int64_t b = 0; b < B; ++b)
     for (int64_t h = 0; h < a.heads; ++h)
@@ -179,13 +179,6 @@ std::vector<Case> short_cases() {
 }
 INSTANTIATE_TEST_SUITE_P(Kinds, Attention, ::testing::ValuesIn(cases()), name_of);
 INSTANTIATE_TEST_SUITE_P(Kinds, ShortAttention, ::testing::ValuesIn(short_cases()), name_of);
-
-TEST(AlibiSlopes, FollowTheFormulaForPowersOfTwoAndBetween) {
-  EXPECT_THAT(alibi_slopes(4), ::testing::ElementsAre(0.25, 0.0625, 0.015625, 0.00390625));
-  // Six heads: the four above, then every other one of the eight-head sequence 1/2, 1/4, 1/8, ...
-  EXPECT_THAT(alibi_slopes(6),
-              ::testing::ElementsAre(0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125));
-}
 
 }  // namespace
 }  // namespace halftone::graph

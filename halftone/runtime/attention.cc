@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "halftone/spec/alibi.h"
+
 namespace halftone::runtime {
 namespace {
 
@@ -97,22 +99,10 @@ void RopeTable::rotate(float* head, int64_t position, const kernel::VectorOps& o
   }
 }
 
-std::vector<float> alibi_slopes(int64_t heads) {
-  int64_t power = 1;
-  while (2 * power <= heads) power *= 2;
-  std::vector<float> slopes;
-  for (int64_t i = 1; i <= power; ++i)
-    slopes.push_back(
-        static_cast<float>(std::exp2(-8.0 * static_cast<double>(i) / static_cast<double>(power))));
-  for (int64_t i = 1; i <= heads - power; ++i)
-    slopes.push_back(static_cast<float>(
-        std::exp2(-4.0 * static_cast<double>(2 * i - 1) / static_cast<double>(power))));
-  return slopes;
-}
-
 struct AttentionRunner::Scratch {
   kernel::Activations queries, weights;
-  std::vector<float> q, scores, block_out, out, m, l, block_m, block_l, slopes;
+  std::vector<float> q, scores, block_out, out, m, l, block_m, block_l;
+  std::vector<double> slopes;
 };
 
 AttentionRunner::AttentionRunner(const kernel::Kernels& kernels, ThreadPool& pool)
@@ -197,7 +187,7 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   s.m.assign(static_cast<size_t>(rows), kMinusInfinity);
   s.l.assign(static_cast<size_t>(rows), 0.0f);
   if (a.bias == spec::Attention::Bias::alibi && s.slopes.size() != static_cast<size_t>(a.heads))
-    s.slopes = alibi_slopes(a.heads);
+    s.slopes = spec::alibi_slopes(a.heads);
 
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t t = task.begin + r / group, head = task.head * group + r % group;
@@ -264,7 +254,7 @@ std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const 
     ops.scale(x, cap, n, x);
   }
   if (a.bias == spec::Attention::Bias::alibi) {
-    const float slope = s.slopes[static_cast<size_t>(head)];
+    const auto slope = static_cast<float>(s.slopes[static_cast<size_t>(head)]);
     for (int64_t j = low; j < high; ++j) x[j] += slope * static_cast<float>(base + j - position);
   }
   if (call.key_visible != nullptr)

@@ -84,8 +84,4 @@ class AttentionRunner {
   std::vector<float> partial_;  // decode: [head][block][group][dim + 2]
 };
 
-// ALiBi slopes of `heads` heads (Press et al. 2022, arXiv:2108.12409): 2^(-8 i / n) for powers of
-// two, interleaved otherwise.
-std::vector<float> alibi_slopes(int64_t heads);
-
 }  // namespace halftone::runtime

@@ -9,6 +9,7 @@
 #include "halftone/base/env.h"
 #include "halftone/base/threads.h"
 #include "halftone/files/test_gguf.h"
+#include "halftone/spec/alibi.h"
 #include "halftone/spec/checkpoint.h"
 #include "halftone/spec/family.h"
 #include "halftone/spec/fold_graph.h"
@@ -37,6 +38,15 @@ std::string failure(const Json& config) {
     return e.line();
   }
   return "accepted";
+}
+
+TEST(AlibiSlopes, FollowTheFormulaForPowersOfTwoAndBetween) {
+  using testing::ElementsAre;
+  EXPECT_THAT(alibi_slopes(8),
+              ElementsAre(0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625));
+  EXPECT_THAT(alibi_slopes(4), ElementsAre(0.25, 0.0625, 0.015625, 0.00390625));
+  // Six heads: the four above, then every other one of the eight-head sequence.
+  EXPECT_THAT(alibi_slopes(6), ElementsAre(0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125));
 }
 
 TEST(Spec, EveryTinyModelAssembles) {
