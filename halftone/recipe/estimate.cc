@@ -72,19 +72,26 @@ uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule,
   return std::max(worst, text) + (engine ? kWorkerBytes : kLeanBytes);
 }
 
+// What a unit costs before its weights are rounded: passes forward and statistics.
+double calibration_flops(const Unit& unit, const Schedule& schedule, const Recipe& recipe) {
+  const double tokens = calibration_tokens(recipe);
+  double flops = 0;
+  if (unit.index <= schedule.last_observed) {
+    const int64_t passes =
+        observing_passes(unit, recipe.sequential) + (unit.index < schedule.last_observed ? 1 : 0);
+    flops += static_cast<double>(passes) * forward_flops(unit, tokens);
+  }
+  for (const InputGroup& group : unit.groups) flops += observe_flops(group, tokens);
+  return flops;
+}
+
 }  // namespace
 
 double total_flops(const Schedule& schedule, const Recipe& recipe, const Parts& parts) {
-  const double tokens = calibration_tokens(recipe);
   double flops = 0;
   for (const Unit& unit : schedule.units) {
-    if (unit.index <= schedule.last_observed) {
-      const auto passes =
-          observing_passes(unit, recipe.sequential) + (unit.index < schedule.last_observed ? 1 : 0);
-      flops += static_cast<double>(passes) * forward_flops(unit, tokens);
-    }
-    for (const InputGroup& group : unit.groups)
-      flops += observe_flops(group, tokens) + round_flops(group, parts);
+    flops += calibration_flops(unit, schedule, recipe);
+    for (const InputGroup& group : unit.groups) flops += round_flops(group, parts);
   }
   return flops;
 }
@@ -160,12 +167,8 @@ PlanReport estimate(const QuantizeRequest& request, const Capabilities& can,
   std::map<std::string, double> per_weight;
   double flops = 0;
   for (const Unit& unit : schedule.units) {
-    if (unit.index <= schedule.last_observed)
-      flops += static_cast<double>(observing_passes(unit, recipe.sequential) +
-                                   (unit.index < schedule.last_observed ? 1 : 0)) *
-               forward_flops(unit, tokens);
+    flops += calibration_flops(unit, schedule, recipe);
     for (const InputGroup& group : unit.groups) {
-      flops += observe_flops(group, tokens);
       if (!group.needs.empty()) {
         flops += round_flops(group, *can.parts);
         continue;
