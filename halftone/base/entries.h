@@ -34,16 +34,9 @@ class Table {
   const T& at(std::string_view name) const {
     if (const T* entry = find(name)) return *entry;
     std::vector<std::string> names;
-    std::string all;
-    for (const auto& row : rows_) {
-      names.push_back(row.name);
-      all += (all.empty() ? "" : ", ") + row.name;
-    }
-    const auto near = nearest_name(name, names);
+    for (const auto& row : rows_) names.push_back(row.name);
     throw InputError(kind_, "unknown " + kind_ + " " + quote(name),
-                     near          ? "did you mean " + *near + "?"
-                     : all.empty() ? "none is built in yet"
-                                   : "known: " + all);
+                     names.empty() ? "none is built in yet" : did_you_mean(name, names));
   }
 
  private:

@@ -226,4 +226,10 @@ std::optional<std::string> nearest_name(std::string_view word,
   return best;
 }
 
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& names,
+                         const std::optional<std::string>& otherwise) {
+  if (const auto near = nearest_name(word, names)) return "did you mean " + *near + "?";
+  return otherwise ? *otherwise : "known: " + listed(names);
+}
+
 }  // namespace halftone

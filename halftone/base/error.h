@@ -134,4 +134,22 @@ std::string quote(std::string_view text, size_t max = 120);
 std::optional<std::string> nearest_name(std::string_view word,
                                         const std::vector<std::string>& names);
 
+// "a, b, c", of names or of what `name` makes of each value.
+template <class Values, class Name>
+std::string listed(const Values& values, const Name& name) {
+  std::string all;
+  for (const auto& value : values) all.append(all.empty() ? "" : ", ").append(name(value));
+  return all;
+}
+template <class Names>
+std::string listed(const Names& names) {
+  return listed(
+      names, [](const auto& name) -> const auto& { return name; });
+}
+
+// The remedy for a word that is none of `names`: "did you mean b?" where one is near, else
+// `otherwise`, or "known: a, b, c" when that is not given.
+std::string did_you_mean(std::string_view word, const std::vector<std::string>& names,
+                         const std::optional<std::string>& otherwise = std::nullopt);
+
 }  // namespace halftone

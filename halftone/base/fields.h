@@ -87,13 +87,9 @@ Options read_fields(const Json& in, const std::string& subject, Options options 
   fields(reader, options);
   for (const auto& [key, value] : in.items()) {
     if (std::find(reader.known.begin(), reader.known.end(), key) != reader.known.end()) continue;
-    const auto near = nearest_name(key, reader.known);
-    std::string all;
-    for (const auto& name : reader.known) all += (all.empty() ? "" : ", ") + name;
-    throw InputError(subject, "unknown key " + quote(key),
-                     near          ? "did you mean " + *near + "?"
-                     : all.empty() ? "it takes no options"
-                                   : "known: " + all);
+    throw InputError(
+        subject, "unknown key " + quote(key),
+        reader.known.empty() ? "it takes no options" : did_you_mean(key, reader.known));
   }
   return options;
 }

@@ -42,18 +42,11 @@ Keys to_keys(const Format& f) {
 }
 
 template <class T>
-std::string list_names(std::span<const T> values, auto name_of) {
-  std::string all;
-  for (const T& value : values) all += (all.empty() ? "" : ", ") + std::string(name_of(value));
-  return all;
-}
-
-template <class T>
 T pick(const std::string& word, std::span<const T> values, auto name_of, const std::string& key,
        const std::string& subject) {
   for (const T& value : values)
     if (name_of(value) == word) return value;
-  throw InputError(subject, key + " is " + quote(word), "known: " + list_names(values, name_of));
+  throw InputError(subject, key + " is " + quote(word), "known: " + listed(values, name_of));
 }
 
 constexpr Granularity kGranularities[] = {Granularity::tensor, Granularity::row,
@@ -95,7 +88,7 @@ void validate(const Format& format, const std::string& subject) {
   if (kind == nullptr)
     throw InputError(
         subject, "unknown format kind " + quote(format.kind),
-        "known: " + list_names(kinds().rows(), [](const Named<Kind>& row) { return row.name; }));
+        "known: " + listed(kinds().rows(), [](const Named<Kind>& row) { return row.name; }));
   if (format.granularity == Granularity::group &&
       (format.group < 1 || format.group > kLargestGroup))
     throw InputError(subject, "group is " + std::to_string(format.group),
@@ -109,7 +102,7 @@ void validate(const Format& format, const std::string& subject) {
   if (std::find(std::begin(kScaleDTypes), std::end(kScaleDTypes), format.scale_dtype) ==
       std::end(kScaleDTypes))
     throw InputError(subject, "scale_dtype is " + std::string(dtype_name(format.scale_dtype)),
-                     "known: " + list_names(std::span<const DType>(kScaleDTypes), dtype_name));
+                     "known: " + listed(kScaleDTypes, dtype_name));
   pick(
       format.grid, std::span<const std::string>(kind->grids),
       [](const std::string& name) { return name; }, "grid", subject);

@@ -102,19 +102,14 @@ std::vector<Isa> usable_isas() {
 Isa choose_isa(const char* forced) {
   const auto usable = usable_isas();
   if (forced == nullptr || *forced == 0) return usable.back();
-  const auto list = [](const auto& isas) {
-    std::string text;
-    for (const Isa isa : isas) text.append(text.empty() ? "" : ", ").append(isa_name(isa));
-    return text;
-  };
   for (const Isa isa : kAll) {
     if (isa_name(isa) != forced) continue;
     if (std::find(usable.begin(), usable.end(), isa) != usable.end()) return isa;
     throw InputError("HALFTONE_ISA", "this CPU cannot run " + std::string(forced),
-                     "usable here: " + list(usable));
+                     "usable here: " + listed(usable, isa_name));
   }
   throw InputError("HALFTONE_ISA", "unknown instruction set " + quote(forced),
-                   "one of: " + list(kAll));
+                   "one of: " + listed(kAll, isa_name));
 }
 
 const Kernels& kernels_for(Isa isa) {

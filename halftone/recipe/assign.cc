@@ -28,9 +28,7 @@ void check_rule(const Override& rule, const std::string& subject, const spec::Mo
   const auto names = linear_names(linears);
   for (const std::string& op : rule.ops) {
     if (std::find(names.begin(), names.end(), op) != names.end()) continue;
-    const auto near = nearest_name(op, names);
-    throw InputError(subject, "the model has no linear " + quote(op),
-                     near ? "did you mean " + *near + "?" : "");
+    throw InputError(subject, "the model has no linear " + quote(op), did_you_mean(op, names, ""));
   }
   if (std::none_of(linears.begin(), linears.end(),
                    [&](const auto& linear) { return matches(rule, linear); }))
@@ -52,10 +50,9 @@ std::set<std::string> kept_linears(const Recipe& recipe, const std::string& subj
       auto names = linear_names(linears);
       if (std::find(names.begin(), names.end(), word) == names.end()) {
         for (const auto& role_name : spec::role_names()) names.push_back(role_name);
-        const auto near = nearest_name(word, names);
         throw InputError(subject,
                          "keep: " + quote(word) + " is neither a role nor a linear of the model",
-                         near ? "did you mean " + *near + "?" : "");
+                         did_you_mean(word, names, ""));
       }
       kept.insert(word);
     }

@@ -122,16 +122,14 @@ Recipe load_recipe(const std::string& name, Env& env) {
 
   std::vector<std::string> names;
   for (const BuiltinRecipe& builtin : builtin_recipes()) names.emplace_back(builtin.name);
-  std::string all;
-  for (const auto& known : names) all += (all.empty() ? "" : ", ") + known;
+  const std::string all = listed(names);
   const auto label = read_label(name);
-  if (!label || label->method.empty()) {
-    const auto near = nearest_name(name, names);
+  if (!label || label->method.empty())
     throw InputError(
         "recipe", "unknown recipe " + quote(name),
-        near ? "did you mean " + *near + "?"
-             : "methods: " + all + ", with a format as in gptq_int4_g64; or the path of a .yaml");
-  }
+        did_you_mean(
+            name, names,
+            "methods: " + all + ", with a format as in gptq_int4_g64; or the path of a .yaml"));
   const BuiltinRecipe* method = find_builtin(label->method);
   if (!method) {
     // A rounder is not a method, but some method is that rounder in every slot.

@@ -67,11 +67,9 @@ class MapReader {
       if (v->is_string() && v->get_ref<const std::string&>() == name) return value;
       names.emplace_back(name);
     }
-    std::string all;
-    for (const auto& name : names) all += (all.empty() ? "" : ", ") + name;
-    const auto near = v->is_string() ? nearest_name(v->get<std::string>(), names) : std::nullopt;
+    const std::string all = "it is one of: " + listed(names);
     throw InputError(subject_, std::string(key) + " is " + quote(v->dump()),
-                     near ? "did you mean " + *near + "?" : "it is one of: " + all);
+                     v->is_string() ? did_you_mean(v->get<std::string>(), names, all) : all);
   }
   [[noreturn]] void wrong(std::string_view key, const Json& value,
                           const std::string& wanted) const {
@@ -81,11 +79,7 @@ class MapReader {
   void finish() const {
     for (const auto& [key, value] : json_.items()) {
       if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-      std::string all;
-      for (const auto& name : known_) all += (all.empty() ? "" : ", ") + name;
-      const auto near = nearest_name(key, known_);
-      throw InputError(subject_, "unknown key " + quote(key),
-                       near ? "did you mean " + *near + "?" : "known: " + all);
+      throw InputError(subject_, "unknown key " + quote(key), did_you_mean(key, known_));
     }
   }
   const std::string& subject() const { return subject_; }
@@ -179,13 +173,9 @@ Override override_from(const Json& json, const std::string& subject) {
   Override out;
   for (const std::string& name : in.texts("roles")) {
     const auto role = spec::role_from(name);
-    if (!role) {
-      const auto near = nearest_name(name, spec::role_names());
-      std::string all;
-      for (const auto& known : spec::role_names()) all += (all.empty() ? "" : ", ") + known;
+    if (!role)
       throw InputError(subject, "unknown role " + quote(name),
-                       near ? "did you mean " + *near + "?" : "known: " + all);
-    }
+                       did_you_mean(name, spec::role_names()));
     out.roles.push_back(*role);
   }
   if (const Json* layers = in.find("layers")) {

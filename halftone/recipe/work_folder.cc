@@ -127,12 +127,12 @@ void WorkFolder::begin(const Json& fingerprint, bool force) {
     const Json now = {{"schema", kSchema}, {"fingerprint", fingerprint}};
     if (before != now) {
       if (!force) {
-        std::string fields;
-        for (const std::string& field : differing_fields(
-                 before.is_object() && before.contains("fingerprint") ? before["fingerprint"]
-                                                                      : Json(),
-                 fingerprint))
-          fields += (fields.empty() ? "" : ", ") + (field.empty() ? "everything" : field);
+        const std::string fields =
+            listed(differing_fields(before.is_object() && before.contains("fingerprint")
+                                        ? before["fingerprint"]
+                                        : Json(),
+                                    fingerprint),
+                   [](const std::string& field) { return field.empty() ? "everything" : field; });
         throw FileError(
             Code::mismatch, path_,
             "holds an unfinished run with other inputs (they differ in: " + fields + ")", {},

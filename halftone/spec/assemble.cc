@@ -44,12 +44,12 @@ Activation::Kind activation_from(const files::ConfigReader& config, std::string_
       {"relu", Activation::Kind::relu},
       {"tanh", Activation::Kind::tanh}};
   const std::string name = config.text(key);
-  std::string all;
-  for (const auto& [known, kind] : kKnown) {
+  for (const auto& [known, kind] : kKnown)
     if (known == name) return kind;
-    all += (all.empty() ? "" : ", ") + std::string(known);
-  }
-  config.fail(Code::value, key, "is " + quote(name) + ", known activations: " + all);
+  config.fail(Code::value, key,
+              "is " + quote(name) + ", known activations: " + listed(kKnown, [](const auto& row) {
+                return row.first;
+              }));
 }
 
 Rope rope_from(const files::ConfigReader& config, int64_t head_dim, double default_theta) {

@@ -29,11 +29,11 @@ const Named<Family>& family_for(const Json& json, const std::string& path) {
     for (const auto& row : entries())
       if (holds(row.entry.model_types, asked)) return row;
   }
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& row : entries())
-    for (const std::string& name : row.entry.architectures)
-      known += (known.empty() ? "" : ", ") + name;
-  throw UnsupportedError(path, "architecture " + quote(asked) + " is not known", "known: " + known);
+    known.insert(known.end(), row.entry.architectures.begin(), row.entry.architectures.end());
+  throw UnsupportedError(path, "architecture " + quote(asked) + " is not known",
+                         "known: " + listed(known));
 }
 
 }  // namespace halftone::spec

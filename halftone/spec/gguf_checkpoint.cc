@@ -112,15 +112,15 @@ class GgufAsHf : public files::TensorSource {
 
 const Named<Family>& family_of(const files::GgufFile& file) {
   const std::string architecture = file.text("general.architecture");
-  std::string known;
+  std::vector<std::string> known;
   for (const auto& row : entries()) {
     for (const std::string& name : row.entry.gguf_architectures) {
       if (name == architecture) return row;
-      known += (known.empty() ? "" : ", ") + name;
+      known.push_back(name);
     }
   }
   throw UnsupportedError(file.path, "GGUF architecture " + quote(architecture) + " is not known",
-                         "known: " + known);
+                         "known: " + listed(known));
 }
 
 // Factor of frequency i of n by LLaMA 3's rule (Dubey et al. 2024, and transformers' "llama3").

@@ -49,10 +49,9 @@ std::string resolve_model(const std::string& model, const Context& context) {
                       "is neither a path here nor in the hub cache " + settings.cache, {},
                       "run: halftone pull " + model);
   }
-  std::string known;
-  for (const NamedModel& named : named_models()) known += (known.empty() ? "" : ", ") + named.name;
-  throw FileError(Code::missing, model, "no such file or folder, and no model of that name", {},
-                  "known names: " + known);
+  throw FileError(
+      Code::missing, model, "no such file or folder, and no model of that name", {},
+      "known names: " + listed(named_models(), [](const NamedModel& named) { return named.name; }));
 }
 
 }  // namespace halftone::spec

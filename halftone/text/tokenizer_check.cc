@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <span>
 #include <unordered_set>
 
 #include "halftone/base/error.h"
@@ -97,13 +96,8 @@ class Checker {
         text(need(part, "type", what), std::string(what) + " type", limits_.name_bytes);
     if (std::find(known.begin(), known.end(), name) == known.end())
       throw UnsupportedError(path_, std::string(what) + " " + quote(name) + " is not known",
-                             "known: " + join(std::span<const char* const>(known)));
+                             "known: " + listed(known));
     return name;
-  }
-  static std::string join(std::span<const char* const> names) {
-    std::string out;
-    for (const char* name : names) out += (out.empty() ? "" : ", ") + std::string(name);
-    return out;
   }
 
   // ---- model
