@@ -223,6 +223,18 @@ Json override_json(const Override& o) {
 
 }  // namespace
 
+std::vector<std::string> layout_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, layout] : kLayouts) names.emplace_back(name);
+  return names;
+}
+
+LayoutChoice layout_named(std::string_view name) {
+  for (const auto& [known, layout] : kLayouts)
+    if (known == name) return layout;
+  throw InputError("layout", "unknown layout " + quote(name), did_you_mean(name, layout_names()));
+}
+
 std::vector<std::pair<int64_t, int64_t>> parse_layers(const std::string& text,
                                                       const std::string& subject) {
   std::vector<std::pair<int64_t, int64_t>> out;

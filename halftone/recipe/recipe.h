@@ -20,6 +20,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,9 @@ struct LayoutChoice {
   int64_t gptq_version = 0;                      // 0: v1 when every format is symmetric, else v2
   bool operator==(const LayoutChoice&) const = default;
 };
+// As recipes and the flag --layout name them: halftone, gptq, gptq_v1, gptq_v2.
+std::vector<std::string> layout_names();
+LayoutChoice layout_named(std::string_view name);  // InputError with the names
 
 struct Recipe {
   static constexpr int64_t kSchema = 1;

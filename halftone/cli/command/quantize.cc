@@ -127,10 +127,7 @@ std::string resume_command(const std::vector<std::string>& argv) {
 int quantize_model(Session& session, const Options& options) {
   recipe::Recipe recipe = recipe::load_recipe(options.recipe, *session.env);
   const recipe::Parts parts = recipe::builtin_parts();
-  if (options.layout == "halftone") recipe.layout = {};
-  if (options.layout == "gptq") recipe.layout = {pack::Layout::gptq, 0};
-  if (options.layout == "gptq_v1") recipe.layout = {pack::Layout::gptq, 1};
-  if (options.layout == "gptq_v2") recipe.layout = {pack::Layout::gptq, 2};
+  if (!options.layout.empty()) recipe.layout = recipe::layout_named(options.layout);
   recipe::resolve(recipe, parts);  // now it says whether there is calibration
   if (recipe.calibration) {
     if (!options.calibration.empty()) recipe.calibration->data = options.calibration;
@@ -252,7 +249,7 @@ Command quantize() {
         app.add_option("--layout", options->layout,
                        "halftone (compressed-tensors wherever it can hold everything), gptq, "
                        "gptq_v1, gptq_v2")
-            ->check(CLI::IsMember({"halftone", "gptq", "gptq_v1", "gptq_v2"}));
+            ->check(CLI::IsMember(recipe::layout_names()));
         app.add_option("--spill-gb", options->spill_gb,
                        "activations kept in memory before they go to disk (default 1)")
             ->check(CLI::Range(0.0, 1e6));
