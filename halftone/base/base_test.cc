@@ -12,6 +12,7 @@
 #include "halftone/base/half.h"
 #include "halftone/base/hash.h"
 #include "halftone/base/json.h"
+#include "halftone/base/numbers.h"
 #include "halftone/base/rng.h"
 #include "halftone/base/tensor.h"
 #include "halftone/base/threads.h"
@@ -32,6 +33,31 @@ TEST(Error, IsOneLineWithFactsAndRemedy) {
 TEST(Error, QuotedEscapesControlBytesAndCuts) {
   EXPECT_EQ(quote("a\n\"\x1b"), "\"a\\x0a\\\"\\x1b\"");
   EXPECT_EQ(quote(std::string(200, 'x')).size(), 120u + 5u);
+}
+
+TEST(Numbers, KeepTheirSignificantDigits) {
+  const std::pair<double, const char*> cases[] = {{0, "0"},
+                                                  {1234.5, "1234"},
+                                                  {12.345, "12.3"},
+                                                  {-0.056789, "-0.0568"},
+                                                  {0.00012, "0.000120"},
+                                                  {0.0000123, "1.23e-05"},
+                                                  {6543210, "6543210"},
+                                                  {7.5e7, "7.50e+07"}};
+  for (const auto& [x, text] : cases) EXPECT_EQ(significant(x), text);
+  EXPECT_EQ(significant(3.14159, 5), "3.1416");
+  EXPECT_EQ(significant(INFINITY), "inf");
+}
+
+TEST(Names, AreListedAndTheNearestIsAskedFor) {
+  const std::vector<std::string> names = {"nearest", "gptq", "obq"};
+  EXPECT_EQ(listed(names), "nearest, gptq, obq");
+  EXPECT_EQ(listed(std::vector<int>{1, 2}, [](int i) { return std::to_string(i); }), "1, 2");
+  EXPECT_EQ(listed(std::vector<std::string>{}), "");
+  EXPECT_EQ(did_you_mean("gtpq", names), "did you mean gptq?");
+  EXPECT_EQ(did_you_mean("quip", names), "known: nearest, gptq, obq");
+  EXPECT_EQ(did_you_mean("quip", names, "there are three"), "there are three");
+  EXPECT_EQ(did_you_mean("quip", names, ""), "");
 }
 
 TEST(Error, NothingInALineMovesTheCursor) {

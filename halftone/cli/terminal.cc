@@ -160,19 +160,6 @@ std::string count_text(double n) {
   return digits;
 }
 
-std::string significant(double x, int digits) {
-  if (x == 0 || !std::isfinite(x)) return format("%g", x);
-  const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(x))));
-  if (magnitude < -4 || magnitude > 6) {
-    char buffer[32];
-    std::snprintf(buffer, sizeof(buffer), "%.*e", digits - 1, x);
-    return buffer;
-  }
-  char buffer[64];
-  std::snprintf(buffer, sizeof(buffer), "%.*f", std::max(0, digits - 1 - magnitude), x);
-  return buffer;
-}
-
 std::string TextTable::text() const {
   const size_t columns = head.size();
   // Width left and right of the decimal point of each numeric column.

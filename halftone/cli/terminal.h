@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "halftone/base/context.h"
+#include "halftone/base/numbers.h"
 
 namespace halftone::cli {
 
@@ -58,8 +59,5 @@ struct TextTable {
   std::vector<std::vector<std::string>> rows;
   std::string text() const;
 };
-
-std::string significant(
-    double x, int digits = 3);  // three significant digits, no exponent between 1e-4 and 1e6
 
 }  // namespace halftone::cli

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <functional>
 
+#include "halftone/base/numbers.h"
 #include "halftone/base/version.h"
 #include "halftone/kernel/isa.h"
 #include "halftone/report/chart.h"
@@ -18,16 +19,7 @@ std::string fixed(double x, int digits) {
   return buffer;
 }
 
-std::string three(double x) {
-  if (x == 0) return "0";
-  const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(x))));
-  if (magnitude < -4) {
-    char buffer[32];
-    std::snprintf(buffer, sizeof(buffer), "%.1e", x);
-    return buffer;
-  }
-  return fixed(x, std::clamp(2 - magnitude, 0, 6));
-}
+std::string three(double x) { return significant(x, 3); }
 
 // Speed and memory are null where they were not measured.
 bool has(const Json& row, const char* key) { return row.contains(key) && row[key].is_number(); }

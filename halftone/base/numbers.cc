@@ -1,0 +1,23 @@
+#include "halftone/base/numbers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace halftone {
+
+std::string significant(double x, int digits) {
+  char buffer[64];
+  if (x == 0 || !std::isfinite(x)) {
+    std::snprintf(buffer, sizeof(buffer), "%g", x);
+    return buffer;
+  }
+  const int magnitude = static_cast<int>(std::floor(std::log10(std::abs(x))));
+  if (magnitude < -4 || magnitude > 6)
+    std::snprintf(buffer, sizeof(buffer), "%.*e", digits - 1, x);
+  else
+    std::snprintf(buffer, sizeof(buffer), "%.*f", std::max(0, digits - 1 - magnitude), x);
+  return buffer;
+}
+
+}  // namespace halftone

@@ -1,0 +1,11 @@
+// Numbers as people read them, the same in the terminal and on pages.
+#pragma once
+
+#include <string>
+
+namespace halftone {
+
+// `digits` significant digits; an exponent only below 1e-4 and from 1e7 on. "0.0123", "1.23e-05".
+std::string significant(double x, int digits = 3);
+
+}  // namespace halftone
