@@ -293,9 +293,9 @@ class Run {
           "static_groups: true keeps compressed-tensors");
     }
     result_.plan.layout = prepared_.layout.name;
-    const Json paper = receipt(request_, result_.fingerprint, weights_, result_.calibration,
-                               result_.layers, prepared_.layout);
-    const auto summary = assemble(request_, prepared_.assignment, prepared_.layout, *work_, paper,
+    const auto summary = assemble(request_, prepared_.assignment, prepared_.layout, *work_,
+                                  receipt(request_, result_.fingerprint, weights_,
+                                          result_.calibration, result_.layers, prepared_.layout),
                                   scattered, std::move(tokenizer_files_), context_);
     work_->record_assembled(summary.hash);
     publish();
