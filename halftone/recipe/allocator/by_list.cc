@@ -1,5 +1,6 @@
 // The recipe's format, changed by its overrides in order: a later one wins.
 #include "halftone/recipe/allocator.h"
+#include "halftone/recipe/allocator/shared/each_linear.h"
 #include "halftone/recipe/recipe.h"
 
 namespace halftone::allocator {
@@ -10,16 +11,13 @@ void fields(auto&, Options&) {}
 
 format::Plan run(const spec::ModelSpec& spec, const recipe::Recipe& recipe,
                  const std::set<std::string>& kept) {
-  format::Plan plan;
-  for (const auto& ref : spec::linears(spec)) {
-    if (kept.contains(ref.op->name)) continue;
+  return plan_each(spec, kept, [&](const spec::LinearRef& ref) {
     format::Format format = recipe.format;
     for (const recipe::Override& rule : recipe.overrides)
       if (rule.format && recipe::matches(rule, ref))
         format = format::format_from_json(*rule.format, recipe.format, "recipe " + recipe.name);
-    plan.ports[{ref.op->name, format::Port::weight}] = format;
-  }
-  return plan;
+    return format;
+  });
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Every linear that is not kept gets the recipe's format.
 #include "halftone/recipe/allocator.h"
+#include "halftone/recipe/allocator/shared/each_linear.h"
 #include "halftone/recipe/recipe.h"
 
 namespace halftone::allocator {
@@ -18,11 +19,7 @@ std::string clash(const recipe::Recipe& recipe, const Json&) {
 
 format::Plan run(const spec::ModelSpec& spec, const recipe::Recipe& recipe,
                  const std::set<std::string>& kept) {
-  format::Plan plan;
-  for (const auto& ref : spec::linears(spec))
-    if (!kept.contains(ref.op->name))
-      plan.ports[{ref.op->name, format::Port::weight}] = recipe.format;
-  return plan;
+  return plan_each(spec, kept, [&](const spec::LinearRef&) { return recipe.format; });
 }
 
 }  // namespace
