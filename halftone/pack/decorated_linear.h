@@ -1,7 +1,7 @@
 // The one decorated linear that pack and both engines share:
-//     y = post( codes * pre(x) ),   pre = {permutation, per-channel scale}, post = {bias}
-// Act-order, smoothing that cannot be folded, LoRA and outlier columns are decorations; kernels see
-// plain codes.
+//     y = W (input_scale * x) + bias,   W dense, or scale * (code - zero)
+// Columns that are not in the order of their groups (act-order) are a property of the codes
+// (format::Codes::column_group). Kernels see plain codes.
 #pragma once
 
 #include <optional>
