@@ -10,6 +10,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/hash.h"
+#include "tests/support/data.h"
 
 namespace halftone::tests {
 namespace {
@@ -77,11 +78,7 @@ Outcome halftone(std::vector<std::string> arguments,
   return run(arguments, extra);
 }
 
-std::string data_dir() {
-  if (const char* given = std::getenv("HALFTONE_DATA")) return given;
-  const std::string beside = std::string(HALFTONE_SOURCE_DIR) + "/../shared/data";
-  return posix_env()->stat(beside) ? beside : "";
-}
+std::string data_dir() { return posix_env()->stat(data_folder()) ? data_folder() : ""; }
 
 std::string folder_hash(const std::string& folder) {
   Hasher hasher;

@@ -20,7 +20,7 @@ Outcome halftone(std::vector<std::string> arguments,
                  const std::map<std::string, std::string>& extra = {});
 std::string halftone_path();
 
-// HALFTONE_DATA or its default beside the project; "" when there is none.
+// The data folder (tests/support/data.h), "" when there is none.
 std::string data_dir();
 
 // One hash over names and contents of all files below a folder.

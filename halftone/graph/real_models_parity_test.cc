@@ -7,8 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 
 #include "halftone/base/env.h"
 #include "halftone/base/json.h"
@@ -19,6 +17,7 @@
 #include "halftone/graph/logit_source.h"
 #include "halftone/graph/torch.h"
 #include "halftone/spec/checkpoint.h"
+#include "tests/support/data.h"
 #ifdef HALFTONE_HAS_TEXT
 #include "halftone/files/datasets.h"
 #include "halftone/text/load.h"
@@ -26,11 +25,6 @@
 
 namespace halftone::graph {
 namespace {
-
-std::string data_folder() {
-  const char* set = std::getenv("HALFTONE_DATA");
-  return set != nullptr ? set : std::string(HALFTONE_SOURCE_DIR) + "/../shared/data";
-}
 
 struct TestContext : Context {
   std::unique_ptr<Env> posix = posix_env();
@@ -63,9 +57,9 @@ class RealModel : public ::testing::Test {
 class Stories : public RealModel {
  protected:
   void SetUp() override {
-    folder_ = data_folder() + "/models/stories260k";
-    if (!std::filesystem::exists(folder_ + "/config.json"))
-      GTEST_SKIP() << "no models/stories260k under " << data_folder() << ": set HALFTONE_DATA";
+    if (const auto why = tests::without_data("models/stories260k"); !why.empty())
+      GTEST_SKIP() << why;
+    folder_ = tests::data_path("models/stories260k");
     load(folder_);
     reference_ = json(folder_ + "/reference.json");
   }
@@ -105,20 +99,11 @@ TEST_F(Stories, PerplexityEqualsTheReference) {
 #else
   const Json& facts = reference_.at("tinystories");
   const text::Tokenizer tokenizer = text::load_tokenizer(context_, folder_);
-  std::string all =
-      context_.env->read_text(data_folder() + "/" + facts.at("file").get<std::string>(), 1 << 24);
-  const std::string mark = "<|endoftext|>";
+  const std::string file =
+      context_.env->read_text(tests::data_path(facts.at("file").get<std::string>()), 1 << 24);
   double nll = 0;
-  int64_t tokens = 0, stories = 0;
-  for (size_t begin = 0;
-       begin < all.size() && stories < facts.at("first_n_stories").get<int64_t>();) {
-    const size_t end = std::min(all.find(mark, begin), all.size());
-    std::string story = all.substr(begin, end - begin);
-    begin = end + mark.size();
-    story.erase(0, std::min(story.find_first_not_of('\n'), story.size()));
-    story.erase(story.find_last_not_of('\n') + 1);
-    if (story.empty()) continue;
-    ++stories;
+  int64_t tokens = 0;
+  for (const std::string& story : tests::stories(file, facts.at("first_n_stories").get<size_t>())) {
     auto ids = tokenizer.encode(story);
     ids.resize(std::min<size_t>(ids.size(), 512));
     source_->each_row(ids, 0, [&](int64_t position, std::span<const float> row) {
@@ -197,8 +182,8 @@ TEST_F(SmolLM2, LossOfTheFirstWikiText2WindowsEqualsTransformers) {
 #else
   const auto set =
       files::find_text_set(*context_.env, "wikitext2", files::Split::test,
-                           {.data_dir = data_folder(), .hub_cache = {}, .parquet = {}});
-  if (!set) GTEST_SKIP() << "no wikitext2 under " << data_folder() << ": set HALFTONE_DATA";
+                           {.data_dir = tests::data_folder(), .hub_cache = {}, .parquet = {}});
+  if (!set) GTEST_SKIP() << "no wikitext2 under " << tests::data_folder() << ": set HALFTONE_DATA";
   const Json facts = json(fixture_ + "wikitext2.json");
   const auto want = facts.at("window_nll_float32").get<std::vector<double>>();
   const text::Tokenizer tokenizer = text::load_tokenizer(context_, path_);

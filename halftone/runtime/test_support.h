@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "halftone/base/threads.h"
 #include "halftone/files/safetensors.h"
 #include "halftone/runtime/session.h"
+#include "tests/support/data.h"
 
 namespace halftone::runtime::testing {
 
@@ -38,11 +38,7 @@ inline std::string fixture(const std::string& name) {
   return std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/" + name;
 }
 
-// The data folder, or empty with a skip to come.
-inline std::string data_folder() {
-  const char* set = std::getenv("HALFTONE_DATA");
-  return set != nullptr && *set != 0 ? set : std::string(HALFTONE_SOURCE_DIR) + "/../shared/data";
-}
+using tests::data_folder;
 
 struct Recorded {
   explicit Recorded(const std::string& path, const Context& context)

@@ -15,20 +15,8 @@
 namespace halftone::text {
 namespace {
 
-// Where ./setup puts the default model (spec/model_names.cc), or "".
-std::string smollm2_path() {
-  const char *cache = std::getenv("HALFTONE_CACHE"), *xdg = std::getenv("XDG_CACHE_HOME"),
-             *home = std::getenv("HOME");
-  const std::string root = cache ? cache
-                           : xdg ? join_path(xdg, "halftone")
-                                 : join_path(home ? home : "", ".cache/halftone");
-  const std::string path = join_path(root, "smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
-  return posix_env()->stat(path) ? path : "";
-}
-
-#define HALFTONE_NEED_SMOLLM2() \
-  if (smollm2_path().empty())   \
-  GTEST_SKIP() << "SmolLM2's GGUF is not in the model cache: ./setup fetches it"
+using tests::default_model;
+using tests::without_default_model;
 
 Json recorded() {
   const std::string path =
@@ -54,10 +42,10 @@ std::string wikitext2_test(const TestContext& context) {
 }
 
 TEST(SmolLm2, EqualsTransformersWithTheDigitRule) {
-  HALFTONE_NEED_SMOLLM2();
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_default_model(); !why.empty()) GTEST_SKIP() << why;
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const TestContext context;
-  const Tokenizer t = load_tokenizer(context, smollm2_path());
+  const Tokenizer t = load_tokenizer(context, default_model());
   const Json root = recorded();
   const auto texts = conformance("gpt-2");
   ASSERT_EQ(root["rows"].size(), texts.size());
@@ -77,10 +65,10 @@ TEST(SmolLm2, EqualsTransformersWithTheDigitRule) {
 // transformers reads the file without the rule of tokenizer.ggml.pre = smollm; so read here, its
 // count comes out too.
 TEST(SmolLm2, WithoutTheDigitRuleTheCountIsThatOfTransformers) {
-  HALFTONE_NEED_SMOLLM2();
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_default_model(); !why.empty()) GTEST_SKIP() << why;
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const TestContext context;
-  GgufTokenizer gguf = read_gguf_tokenizer(*files::open_gguf(smollm2_path(), context));
+  GgufTokenizer gguf = read_gguf_tokenizer(*files::open_gguf(default_model(), context));
   EXPECT_EQ(gguf.pre, "smollm");
   gguf.pre = "gpt-2";
   const Tokenizer t = tokenizer_from_gguf(gguf, "smollm2");
@@ -89,11 +77,11 @@ TEST(SmolLm2, WithoutTheDigitRuleTheCountIsThatOfTransformers) {
 }
 
 TEST(SmolLm2, ChatsAsTransformers) {
-  HALFTONE_NEED_SMOLLM2();
+  if (const auto why = without_default_model(); !why.empty()) GTEST_SKIP() << why;
   const TestContext context;
-  const GgufTokenizer gguf = read_gguf_tokenizer(*files::open_gguf(smollm2_path(), context));
-  const Tokenizer t = tokenizer_from_gguf(gguf, smollm2_path());
-  const auto chat = chat_template_from_gguf(gguf, smollm2_path());
+  const GgufTokenizer gguf = read_gguf_tokenizer(*files::open_gguf(default_model(), context));
+  const Tokenizer t = tokenizer_from_gguf(gguf, default_model());
+  const auto chat = chat_template_from_gguf(gguf, default_model());
   ASSERT_TRUE(chat);
   const Json root = recorded();
   const std::string text =
@@ -103,10 +91,10 @@ TEST(SmolLm2, ChatsAsTransformers) {
 }
 
 TEST(SmolLm2, TheRebuiltTokenizerJsonIsTheSameTokenizer) {
-  HALFTONE_NEED_SMOLLM2();
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_default_model(); !why.empty()) GTEST_SKIP() << why;
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const TestContext context;
-  const Tokenizer t = load_tokenizer(context, smollm2_path());
+  const Tokenizer t = load_tokenizer(context, default_model());
   const Tokenizer again = Tokenizer::from_json(t.json(), "tokenizer.json");
   for (const auto& [text, ids] : conformance("gpt-2"))
     EXPECT_EQ(t.encode(text), again.encode(text));

@@ -14,9 +14,7 @@ namespace {
 
 const TestContext context;
 
-Tokenizer load(const std::string& path) {
-  return load_tokenizer(context, join_path(data_folder(), path));
-}
+Tokenizer load(const std::string& path) { return load_tokenizer(context, data_path(path)); }
 
 void expect_conforms(const Tokenizer& tokenizer, const std::string& name) {
   for (const auto& [text, ids] : conformance(name))
@@ -43,7 +41,7 @@ void expect_recorded(const Tokenizer& tokenizer, const std::string& name) {
 }
 
 TEST(Sources, Gpt2FromVocabAndMerges) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = load("tokenizers/gpt2");
   expect_conforms(t, "gpt-2");
   EXPECT_EQ(t.special().bos, 50256);
@@ -54,7 +52,7 @@ TEST(Sources, Gpt2FromVocabAndMerges) {
 }
 
 TEST(Sources, FalconNeedsItsOwnCut) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = tokenizer_from_bpe_files(read_data("tokenizers/falcon/vocab.json"),
                                                read_data("tokenizers/falcon/merges.txt"), "falcon",
                                                "falcon", {}, {});
@@ -62,7 +60,7 @@ TEST(Sources, FalconNeedsItsOwnCut) {
 }
 
 TEST(Sources, QwenFromTiktoken) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = load("tokenizers/qwen");
   expect_conforms(t, "qwen2");
   EXPECT_EQ(t.encode("<|im_start|>user\n"), (std::vector<int32_t>{151644, 872, 198}));
@@ -70,7 +68,7 @@ TEST(Sources, QwenFromTiktoken) {
 }
 
 TEST(Sources, LlamaFromSentencePiece) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = load("tokenizers/llama2/tokenizer.model");
   expect_conforms(t, "llama-spm");
   EXPECT_TRUE(t.adds_bos());
@@ -80,14 +78,14 @@ TEST(Sources, LlamaFromSentencePiece) {
 }
 
 TEST(Sources, BertFromVocabTxt) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = load("tokenizers/bert-base-uncased/vocab.txt");
   expect_conforms(t, "bert-bge");
   EXPECT_EQ(t.encode("Hi [MASK]"), (std::vector<int32_t>{101, 7632, 103, 102}));
 }
 
 TEST(Sources, GgufVocabularies) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   expect_conforms(load("tokenizers/gguf/ggml-vocab-llama-spm.gguf"), "llama-spm");
   const Tokenizer bert = load("tokenizers/gguf/ggml-vocab-bert-bge.gguf");
   expect_conforms(bert, "bert-bge");
@@ -96,7 +94,7 @@ TEST(Sources, GgufVocabularies) {
 }
 
 TEST(Sources, RobertaAsTransformers) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   expect_recorded(
       tokenizer_from_bpe_files(read_data("tokenizers/roberta/vocab.json"),
                                read_data("tokenizers/gpt2/merges.txt"), "gpt-2", "roberta", {}, {}),
@@ -104,19 +102,19 @@ TEST(Sources, RobertaAsTransformers) {
 }
 
 TEST(Sources, GptNeoxAsTransformers) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   expect_recorded(load("tokenizers/gpt-neox"), "gpt-neox");
 }
 
 TEST(Sources, XlnetAsTransformers) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = load("tokenizers/xlnet-base-cased");
   expect_recorded(t, "xlnet");
   EXPECT_EQ(t.encode_pair("a", "b").type_ids.back(), 2);
 }
 
 TEST(Sources, Stories260kFilesAgree) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer json = load("models/stories260k/tokenizer.json"),
                   model = load("models/stories260k/tokenizer.model");
   for (const auto& [text, ids] : conformance("gpt-2")) {

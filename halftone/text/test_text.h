@@ -1,9 +1,8 @@
-// What the tests of this folder share: where the data lies, and the conformance files.
+// What the tests of this folder share: the conformance files, and errors as one line.
 #pragma once
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -12,20 +11,13 @@
 #include "halftone/base/context.h"
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "tests/support/data.h"
 
 namespace halftone::text {
 
-// The folder of real test data, or "" when this machine has none: env HALFTONE_DATA, else beside
-// the source tree.
-inline std::string data_folder() {
-  const char* given = std::getenv("HALFTONE_DATA");
-  const std::string folder = given ? given : join_path(HALFTONE_SOURCE_DIR, "../shared/data");
-  return posix_env()->stat(join_path(folder, "tokenizers")) ? folder : "";
-}
-
-#define HALFTONE_NEED_DATA() \
-  if (data_folder().empty()) \
-  GTEST_SKIP() << "no test data: set HALFTONE_DATA to the folder that holds tokenizers/"
+using tests::data_folder;
+using tests::data_path;
+using tests::without_data;
 
 struct TestContext : Context {
   TestContext() { env = env_.get(); }
@@ -33,7 +25,7 @@ struct TestContext : Context {
 };
 
 inline std::string read_data(const std::string& path) {
-  return posix_env()->read_text(join_path(data_folder(), path), 64 << 20);
+  return posix_env()->read_text(data_path(path), 64 << 20);
 }
 
 // The strings of tokenizers/conformance/ggml-vocab-NAME.gguf.inp with their ids from .out.

@@ -20,11 +20,11 @@ void expect_conforms(const Tokenizer& tokenizer, const std::string& name) {
 
 Tokenizer from_data(const std::string& path) {
   const TestContext context;
-  return load_tokenizer(context, join_path(data_folder(), path));
+  return load_tokenizer(context, data_path(path));
 }
 
 TEST(Tokenizer, LlamaJsonConforms) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = from_data("tokenizers/llama2/tokenizer.json");
   expect_conforms(t, "llama-spm");
   EXPECT_TRUE(t.adds_bos());
@@ -38,7 +38,7 @@ TEST(Tokenizer, LlamaJsonConforms) {
 }
 
 TEST(Tokenizer, BertJsonConforms) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = from_data("tokenizers/bert-base-uncased/tokenizer.json");
   expect_conforms(t, "bert-bge");
   EXPECT_EQ(t.prefix(), std::vector<int32_t>{101});
@@ -53,7 +53,7 @@ TEST(Tokenizer, BertJsonConforms) {
 }
 
 TEST(Tokenizer, ManyThreadsMayEncode) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = from_data("tokenizers/llama2/tokenizer.json");
   const auto cases = conformance("llama-spm");
   std::vector<std::thread> threads;
@@ -80,7 +80,7 @@ std::string streamed(const Tokenizer& t, const std::vector<int32_t>& ids,
 }
 
 TEST(Tokenizer, TextComesBackAndStreamsAsItIsDecoded) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const auto cases = conformance("gpt-2");
   // Byte-level and byte-fallback vocabularies lose nothing; the others lower case, strip or
   // replace.
@@ -106,7 +106,7 @@ TEST(Tokenizer, TextComesBackAndStreamsAsItIsDecoded) {
 }
 
 TEST(Tokenizer, StreamingHoldsBackHalfACharacter) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   const Tokenizer t = from_data("tokenizers/llama2/tokenizer.json");
   const auto byte = [&](const char* name) { return *t.id_of(name); };
   StreamDecoder stream(t);
@@ -123,7 +123,7 @@ TEST(Tokenizer, StreamingHoldsBackHalfACharacter) {
 }
 
 TEST(Tokenizer, StreamingGoesOnAfterItsPrompt) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json",
                            "tokenizers/llama2/tokenizer.model", "models/stories260k"}) {
     const Tokenizer t = from_data(path);
@@ -144,7 +144,7 @@ TEST(Tokenizer, StreamingGoesOnAfterItsPrompt) {
 }
 
 TEST(Tokenizer, StreamingSurvivesAnyIds) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json",
                            "tokenizers/bert-base-uncased/tokenizer.json"}) {
     const Tokenizer t = from_data(path);
@@ -159,7 +159,7 @@ TEST(Tokenizer, StreamingSurvivesAnyIds) {
 }
 
 TEST(Tokenizer, BytesOfATokenJoinToTheText) {
-  HALFTONE_NEED_DATA();
+  if (const auto why = without_data("tokenizers"); !why.empty()) GTEST_SKIP() << why;
   for (const char* path : {"tokenizers/gpt2", "tokenizers/llama2/tokenizer.json"}) {
     const Tokenizer t = from_data(path);
     for (const auto& [text, unused] : conformance("gpt-2")) {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <string>
 
 #include "halftone/base/env.h"
@@ -11,47 +10,32 @@
 #include "halftone/base/threads.h"
 #include "halftone/runtime/logit_source.h"
 #include "halftone/text/load.h"
+#include "tests/support/data.h"
 
 namespace halftone {
 namespace {
 
-std::string data_folder() {
-  const char* set = std::getenv("HALFTONE_DATA");
-  return set != nullptr && *set != 0 ? set : std::string(HALFTONE_SOURCE_DIR) + "/../shared/data";
-}
-
-std::string_view stripped(std::string_view text) {
-  while (!text.empty() && text.front() == '\n') text.remove_prefix(1);
-  while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
-  return text;
-}
-
 TEST(Stories, PerplexityOfFiftyStoriesEqualsTheReference) {
   const auto env = posix_env();
-  const std::string folder = data_folder() + "/models/stories260k";
-  if (!env->stat(folder + "/reference.json"))
-    GTEST_SKIP() << "no " << folder << " (set HALFTONE_DATA)";
+  if (const auto why = tests::without_data("models/stories260k"); !why.empty()) GTEST_SKIP() << why;
+  const std::string folder = tests::data_path("models/stories260k");
   ThreadPool pool(2);
   Context context;
   context.env = env.get();
   context.pool = &pool;
   const Json reference = parse_json(env->read_text(folder + "/reference.json", 1 << 20),
                                     "reference.json")["tinystories"];
-  const std::string all =
-      env->read_text(data_folder() + "/" + reference["file"].get<std::string>(), 1 << 24);
+  const std::string file =
+      env->read_text(tests::data_path(reference["file"].get<std::string>()), 1 << 24);
   const text::Tokenizer tokenizer = text::load_tokenizer(context, folder);
   runtime::RuntimeLogits source(
       runtime::Model::load(pack::open_model(folder, context), {}, context), {}, context);
 
   double sum = 0;
-  int64_t tokens = 0, stories = 0;
-  const std::string separator = "<|endoftext|>";
-  for (size_t begin = 0;
-       begin <= all.size() && stories < reference["first_n_stories"].get<int64_t>();) {
-    const size_t end = std::min(all.find(separator, begin), all.size());
-    const std::string_view story = stripped(std::string_view(all).substr(begin, end - begin));
-    begin = end + separator.size();
-    if (story.empty()) continue;
+  int64_t tokens = 0;
+  size_t stories = 0;
+  for (const std::string& story :
+       tests::stories(file, reference["first_n_stories"].get<size_t>())) {
     std::vector<int32_t> ids = tokenizer.encode(story);
     ids.resize(std::min<size_t>(ids.size(), 512));
     double nll = 0;
@@ -63,7 +47,7 @@ TEST(Stories, PerplexityOfFiftyStoriesEqualsTheReference) {
           nll += top + std::log(total) -
                  static_cast<double>(row[static_cast<size_t>(ids[static_cast<size_t>(t + 1)])]);
         });
-    const auto& recorded = reference["per_story_tokens_and_mean_nll"][static_cast<size_t>(stories)];
+    const auto& recorded = reference["per_story_tokens_and_mean_nll"][stories];
     const auto predicted = static_cast<int64_t>(ids.size()) - 1;
     ASSERT_EQ(static_cast<int64_t>(ids.size()), recorded[0].get<int64_t>()) << "story " << stories;
     EXPECT_NEAR(nll / static_cast<double>(predicted), recorded[1].get<double>(), 2e-6)
