@@ -42,8 +42,9 @@ struct NormOp {
   spec::Norm::Kind kind = spec::Norm::Kind::rms;
   int64_t width = 0;
   float eps = 0;
-  std::vector<float> weight,
-      bias;  // weight: ones where the model has none, weight_offset added; bias: may be empty
+  // As wide as one slice, or as the value: then every slice has its own. The weight is ones where
+  // the model has none, weight_offset is added to it; the bias may be empty.
+  std::vector<float> weight, bias;
 };
 struct ActivationOp {
   spec::Activation::Kind kind = spec::Activation::Kind::silu;

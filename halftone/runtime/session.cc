@@ -98,12 +98,15 @@ struct Session::Engine {
     }
     const float* a = rows_of(op.a) + r * stride(op.a);
     if (const auto* n = std::get_if<NormOp>(&op.op)) {
+      const auto slice = [&](const std::vector<float>& shared_or_wide, int64_t i) {
+        const bool wide = std::ssize(shared_or_wide) > n->width;
+        return shared_or_wide.empty() ? nullptr : shared_or_wide.data() + (wide ? i : 0);
+      };
       for (int64_t i = 0; i < width; i += n->width) {
         if (n->kind == spec::Norm::Kind::rms)
-          ops.rms_norm(a + i, n->weight.data(), n->eps, n->width, out + i);
+          ops.rms_norm(a + i, slice(n->weight, i), n->eps, n->width, out + i);
         else
-          ops.layer_norm(a + i, n->weight.data(), n->bias.empty() ? nullptr : n->bias.data(),
-                         n->eps, n->width, out + i);
+          ops.layer_norm(a + i, slice(n->weight, i), slice(n->bias, i), n->eps, n->width, out + i);
       }
     } else if (const auto* f = std::get_if<ActivationOp>(&op.op)) {
       using Kind = spec::Activation::Kind;

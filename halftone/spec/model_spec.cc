@@ -70,6 +70,11 @@ class SegmentCheck {
               if (n.width <= 0 || width % n.width != 0)
                 fail(op, "normalises " + std::to_string(n.width) + " of a value " +
                              std::to_string(width) + " wide");
+              for (const auto* ref : {&n.weight, &n.bias})
+                if (*ref && (*ref)->shape != Shape{n.width} && (*ref)->shape != Shape{width})
+                  fail(op, "weighs slices of " + std::to_string(n.width) + " of a value " +
+                               std::to_string(width) + " wide with " + quote((*ref)->name) + " " +
+                               to_string((*ref)->shape));
               return width;
             },
             [&](const Linear& l) {

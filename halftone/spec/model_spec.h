@@ -82,8 +82,8 @@ struct Norm {
   int64_t width = 0;  // normalised slice; smaller than the value's width: each slice on its own
                       // (q_norm per head)
   double eps = 1e-5;
-  std::optional<TensorRef> weight, bias;
-  double weight_offset = 0;  // Gemma: 1 (y = x * (1 + w))
+  std::optional<TensorRef> weight, bias;  // [width], or as wide as the value: own ones per slice
+  double weight_offset = 0;               // Gemma: 1 (y = x * (1 + w))
   bool operator==(const Norm&) const = default;
 };
 struct Linear {
