@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "halftone/base/error.h"
+#include "halftone/runtime/program.h"
 
 namespace halftone::runtime {
 namespace {
@@ -56,30 +57,44 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
   return out;
 }
 
-std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, int64_t length,
-                                              const SamplerOptions& sampler,
-                                              const std::function<void()>& progress) {
-  const auto n = static_cast<size_t>(session.sequences());
-  const auto vocabulary = static_cast<size_t>(session.model().vocabulary());
-  std::vector<Sampler> samplers;
-  for (size_t s = 0; s < n; ++s) {
-    SamplerOptions mine = sampler;
-    mine.seed += s;
-    samplers.emplace_back(mine);
-  }
-  std::vector<std::vector<int32_t>> out(n, {first});
-  std::vector<int32_t> last(n, first);
-  std::vector<float> rows(n * vocabulary);
-  session.reset();
-  for (int64_t t = 1; t < length; ++t) {
-    session.advance_each(last);
-    session.logits(0, session.sequences(), rows);
-    for (size_t s = 0; s < n; ++s) {
-      last[s] = samplers[s].pick(std::span(rows).subspan(s * vocabulary, vocabulary), out[s],
-                                 static_cast<uint64_t>(t - 1));
-      out[s].push_back(last[s]);
+std::vector<std::vector<int32_t>> sample_texts(std::shared_ptr<const Model> model, int32_t first,
+                                               int64_t samples, int64_t length,
+                                               const SamplerOptions& sampler,
+                                               const Context& context) {
+  constexpr int64_t kCacheBytes = int64_t{256} << 20;
+  int64_t token_bytes = 1;
+  for (const KvShape& layer : model->program().layers)
+    token_bytes += 2 * layer.heads * layer.dim * static_cast<int64_t>(sizeof(float));
+  const int64_t together = std::clamp<int64_t>(kCacheBytes / (token_bytes * length), 1, 32);
+  const auto vocabulary = static_cast<size_t>(model->vocabulary());
+  std::vector<std::vector<int32_t>> out;
+  double done = 0;
+  while (std::ssize(out) < samples) {
+    const int64_t begin = std::ssize(out), n = std::min(together, samples - begin);
+    Session session(model, {.max_tokens = length, .sequences = n}, context);
+    std::vector<Sampler> samplers;
+    for (int64_t s = 0; s < n; ++s) {
+      SamplerOptions mine = sampler;
+      mine.stream = static_cast<uint32_t>(begin + s);
+      samplers.emplace_back(mine);
+      out.push_back({first});
     }
-    if (progress) progress();
+    std::vector<int32_t> last(static_cast<size_t>(n), first);
+    std::vector<float> rows(static_cast<size_t>(n) * vocabulary);
+    for (int64_t t = 1; t < length; ++t) {
+      context.throw_if_stopped();
+      session.advance_each(last);
+      session.logits(0, n, rows);
+      for (size_t s = 0; s < static_cast<size_t>(n); ++s) {
+        std::vector<int32_t>& text = out[static_cast<size_t>(begin) + s];
+        last[s] = samplers[s].pick(std::span(rows).subspan(s * vocabulary, vocabulary), text,
+                                   static_cast<uint64_t>(t - 1));
+        text.push_back(last[s]);
+      }
+      done += static_cast<double>(n);
+      context.progress(
+          {"sample text", "", done, static_cast<double>(samples * (length - 1)), "tok"});
+    }
   }
   return out;
 }

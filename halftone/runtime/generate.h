@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -40,11 +41,13 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
                         const std::function<bool(int32_t)>& on_token = {},
                         std::span<const int32_t> history = {});
 
-// Continues `first` token by token in every sequence of `session` (which it resets), each with a
-// random stream of its own (sampler.seed + its number): `length` tokens a sequence, `first`
-// included, the same that generate() gives one at a time. `progress` is called after each step.
-std::vector<std::vector<int32_t>> sample_each(Session& session, int32_t first, int64_t length,
-                                              const SamplerOptions& sampler,
-                                              const std::function<void()>& progress = {});
+// `samples` texts of `length` tokens, `first` included: sample i is what generate() gives after
+// `first` with random stream i (sampler.stream is ignored), however many go together. Each step
+// reads all weights, so as many go together as leave their keys and values a quarter of a GB, at
+// most 32. Stage "sample text" in context.progress; E_INTERRUPTED when asked to stop.
+std::vector<std::vector<int32_t>> sample_texts(std::shared_ptr<const Model> model, int32_t first,
+                                               int64_t samples, int64_t length,
+                                               const SamplerOptions& sampler,
+                                               const Context& context);
 
 }  // namespace halftone::runtime

@@ -124,7 +124,7 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
 int32_t Sampler::pick(std::span<const float> logits, std::span<const int32_t> seen, uint64_t step) {
   const auto kept = distribution(logits, seen);
   if (kept.size() == 1) return kept.front().id;
-  const double u = CounterRng(options_.seed).uniform(step);
+  const double u = CounterRng(options_.seed, options_.stream).uniform(step);
   double sum = 0;
   for (const auto& t : kept) {
     sum += t.probability;

@@ -27,6 +27,7 @@ struct SamplerOptions {
   double min_p = 0;               // 0: off
   double repetition_penalty = 1;  // 1: off
   uint64_t seed = 0;
+  uint32_t stream = 0;  // independent draws under one seed: sample i of many takes stream i
   bool operator==(const SamplerOptions&) const = default;
 };
 // InputError naming the option: negative or non-finite temperature, top_k < 0, top_p outside (0,

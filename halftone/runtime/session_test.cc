@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "halftone/base/rng.h"
 #include "halftone/runtime/generate.h"
 #include "halftone/runtime/logit_source.h"
@@ -117,21 +119,26 @@ TEST(Session, ALogitSourceStartsAnywhereAndEndsAtTheEnd) {
 TEST(Generate, SamplingManyAtOnceIsSamplingEachAlone) {
   Bench bench;
   const auto model = bench.load(fixture("models/llama_gqa_untied"));
-  Session many(model, {.max_tokens = 20, .sequences = 3}, bench.context),
-      one(model, {}, bench.context);
+  Session one(model, {}, bench.context);
   const SamplerOptions sampler{.temperature = 1, .seed = 9};
-  const auto texts = sample_each(many, 5, 20, sampler);
-  ASSERT_EQ(texts.size(), 3u);
-  for (size_t s = 0; s < 3; ++s) {
+  const auto texts = sample_texts(model, 5, 35, 20, sampler, bench.context);  // 32 and 3 together
+  ASSERT_EQ(texts.size(), 35u);
+  for (const size_t s : {0u, 1u, 31u, 32u, 34u}) {
     one.reset();
     SamplerOptions mine = sampler;
-    mine.seed += s;
+    mine.stream = static_cast<uint32_t>(s);
     std::vector<int32_t> wanted = {5};
     const auto rest = generate(one, wanted, {.max_new_tokens = 19, .sampler = mine}).tokens;
     wanted.insert(wanted.end(), rest.begin(), rest.end());
     EXPECT_EQ(texts[s], wanted) << s;
   }
-  EXPECT_NE(texts[0], texts[1]);
+  // No text of one seed is a text of the next.
+  SamplerOptions next = sampler;
+  ++next.seed;
+  const std::set<std::vector<int32_t>> all(texts.begin(), texts.end());
+  EXPECT_EQ(all.size(), 35u);
+  for (const auto& text : sample_texts(model, 5, 35, 20, next, bench.context))
+    EXPECT_FALSE(all.contains(text));
 }
 
 TEST(Generate, StopsWhereItIsTold) {

@@ -1,5 +1,4 @@
 // halftone quantize: a model and a recipe become a packed folder.
-#include <algorithm>
 #include <limits>
 
 #include "halftone/base/error.h"
@@ -26,36 +25,12 @@ struct Options {
 std::vector<std::vector<int32_t>> sample_from(const std::string& name, const ModelText& text,
                                               int64_t samples, int64_t length, uint64_t seed,
                                               const Context& context) {
-  const auto packed = pack::open_model(name, context);
-  const auto model = runtime::Model::load(packed, {.numerics = runtime::Numerics::exact}, context);
   const auto& special = text.tokenizer.special();
   const int32_t first = special.bos ? *special.bos : special.eos ? *special.eos : 0;
-  // Together, because each step reads all weights; as many as leave their keys and values (f32) a
-  // quarter of a GB.
-  constexpr int64_t kCacheBytes = int64_t{256} << 20;
-  int64_t token_bytes = 0;
-  for (const spec::Segment& block : packed->checkpoint().spec.blocks)
-    for (const spec::Op& op : block.ops)
-      if (const auto* a = std::get_if<spec::Attention>(&op.params))
-        token_bytes += 2 * a->kv_heads * a->head_dim * 4;
-  const int64_t together =
-      std::clamp<int64_t>(kCacheBytes / std::max<int64_t>(1, token_bytes * length), 1, 32);
-  std::vector<std::vector<int32_t>> out;
-  double done = 0;
-  while (static_cast<int64_t>(out.size()) < samples) {
-    const auto at = static_cast<int64_t>(out.size());
-    runtime::Session session(
-        model, {.max_tokens = length, .sequences = std::min(together, samples - at)}, context);
-    const auto texts = runtime::sample_each(
-        session, first, length, {.temperature = 1, .seed = seed + static_cast<uint64_t>(at)}, [&] {
-          context.throw_if_stopped();
-          done += static_cast<double>(session.sequences());
-          context.progress(
-              {"sample text", "", done, static_cast<double>(samples * (length - 1)), "tok"});
-        });
-    out.insert(out.end(), texts.begin(), texts.end());
-  }
-  return out;
+  return runtime::sample_texts(
+      runtime::Model::load(pack::open_model(name, context), {.numerics = runtime::Numerics::exact},
+                           context),
+      first, samples, length, {.temperature = 1, .seed = seed}, context);
 }
 
 void print_plan(Terminal& t, const recipe::PlanReport& plan) {
