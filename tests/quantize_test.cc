@@ -144,6 +144,35 @@ TEST_F(StoriesWithWorker, TheTorchEngineRefusesANumericModeItHasNot) {
   EXPECT_THAT(outcome.err, HasSubstr("--mode int8: the torch engine simulates in floats"));
 }
 
+TEST_F(StoriesWithWorker, ADeviceThatIsNotThereIsSaidBeforeAnyWork) {
+  auto command = quantize("gptq_int4_g32", scratch.path("out"));
+  command.insert(command.end(), {"--device", "cuda:117"});
+  EXPECT_EQ(halftone(command).exit, 3);
+  command.back() = "abacus";
+  const Outcome outcome = halftone(command);
+  EXPECT_EQ(outcome.exit, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("device: unknown device \"abacus\"; use cpu, cuda or cuda:N"));
+  EXPECT_EQ(folder_hash(scratch.path()), folder_hash(Scratch().path()));
+}
+
+TEST_F(StoriesWithWorker, CompareTakesItsLogitsFromEitherEngine) {
+  const std::string out = scratch.path("out");
+  ASSERT_EQ(halftone(quantize("gptq_int4_g32", out)).exit, 0);
+  const auto row = [&](const std::string& engine) {
+    const Outcome outcome =
+        halftone({"compare", model, out, "--data", data_dir(), "--windows", "3", "--window", "128",
+                  "--no-speed", "--engine", engine, "--json", "--quiet"});
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+    const Json result = parse_json(outcome.out, "compare");
+    EXPECT_EQ(result["simulated"], engine == "torch");
+    return result["models"][1];
+  };
+  const Json real = row("runtime"), simulated = row("torch");
+  // Both engines sum in float32 in their own order: logits differ by about 1e-5.
+  EXPECT_NEAR(real["kl_mean"].get<double>(), simulated["kl_mean"].get<double>(), 1e-5);
+  EXPECT_NEAR(real["perplexity"].get<double>() / simulated["perplexity"].get<double>(), 1, 1e-5);
+}
+
 // Kernels on codes, and the same weights dequantized to floats beforehand.
 TEST_F(StoriesWithWorker, GreedyTextOfRealAndSimulatedQuantizationIsTheSame) {
   const std::string real = scratch.path("real"), simulated = scratch.path("simulated");

@@ -40,7 +40,10 @@ bool all_finite(const at::Tensor& x) {
 class TorchEngine final : public recipe::BlockEngine {
  public:
   TorchEngine(spec::Checkpoint checkpoint, const Context& context, const EngineOptions& options)
-      : checkpoint_(std::move(checkpoint)), context_(context), options_(options) {}
+      : checkpoint_(std::move(checkpoint)),
+        context_(context),
+        options_(options),
+        parameters_(options.tensors) {}
 
   Matrix<float> embed(std::span<const int32_t> ids) override {
     return graph::guarded("embeddings", [&] { return embed_rows(ids); });
@@ -139,7 +142,8 @@ class TorchEngine final : public recipe::BlockEngine {
     if (!sequence_ || sequence_->tokens() != hidden.rows)
       sequence_ = std::make_shared<graph::Sequence>(1, hidden.rows);
     sample.sequence = sequence_;
-    sample.input = graph::to_torch(std::move(hidden)).unsqueeze(0);
+    sample.input =
+        graph::to_torch(std::move(hidden)).unsqueeze(0).to(parameters_.options().device());
     return sample;
   }
 
@@ -161,13 +165,14 @@ class TorchEngine final : public recipe::BlockEngine {
     capture.sink = [&](const CaptureKey& key, const at::Tensor& x) {
       for (size_t o = 0; o < observers.size(); ++o)
         if (observers[o].watched().ops.front() == key.name) {
-          sample.seen[o] = x[0].contiguous();
+          sample.seen[o] = x[0].to(c10::kCPU).contiguous();
           sample.summary[o] = summarise(sample.seen[o], observers[o].watched().needs);
         }
     };
     if (advance) {
       sample.output =
           graph::run_segment(*block_, parameters_, sample.input, *sample.sequence, &capture)
+              .to(c10::kCPU)
               .contiguous();
       sample.finite = all_finite(sample.output);
     } else {

@@ -21,6 +21,7 @@
 #include <memory>
 
 #include "halftone/base/context.h"
+#include "halftone/graph/parameters.h"
 #include "halftone/recipe/block_engine.h"
 #include "halftone/spec/checkpoint.h"
 
@@ -28,6 +29,8 @@ namespace halftone::calib {
 
 struct EngineOptions {
   int64_t capture_bytes = int64_t{384} << 20;  // two samples of 2048 tokens of a 7B LLaMA
+  // Where blocks are computed, in f32. Embeddings and statistics stay on the CPU.
+  graph::TensorOptions tensors;
 };
 
 // `context` must outlive the engine. Errors of a run name the block; NumericError when an output is

@@ -2,7 +2,18 @@
 
 #include <chrono>
 
+#include "halftone/base/error.h"
+
 namespace halftone::cli {
+
+void ModelOptions::declare(CLI::App& app, const std::string& default_mode) {
+  mode = default_mode;
+  asked = app.add_option("--mode", mode,
+                         "exact: float activations, the meaning of the weights; int8: activations "
+                         "in 8 bits, faster (default " +
+                             default_mode + ")")
+              ->check(CLI::IsMember({"exact", "int8"}));
+}
 
 LoadedModel load_model(const std::string& name, const std::string& mode, const Context& context) {
   const auto start = std::chrono::steady_clock::now();
@@ -13,6 +24,37 @@ LoadedModel load_model(const std::string& name, const std::string& mode, const C
   loaded.load_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   return loaded;
+}
+
+void LogitOptions::declare(CLI::App& app, Session& session) {
+  app.add_option("--engine", engine, "runtime: the real kernels; torch: simulated, for comparison")
+      ->check(CLI::IsMember({"runtime", "torch"}));
+  load.declare(app, "exact");
+  session.add_device(app);
+}
+
+void LogitOptions::settle(Session& session) const {
+  if (engine == "torch") {
+    session.need_torch("--engine torch");
+    if (load.mode != "exact" && load.asked->count() > 0)
+      throw InputError("--mode " + load.mode, "the torch engine simulates in floats",
+                       "leave out --mode, or use --engine runtime");
+  } else if (session.device != "cpu") {
+    throw InputError("--device " + session.device, "the runtime computes on the CPU",
+                     "add --engine torch, or leave out --device");
+  }
+}
+
+LogitModel load_logits(const std::string& name, const LogitOptions& options,
+                       const Session& session) {
+  if (options.engine == "torch") {
+    auto packed = pack::open_model(name, session.context);
+    auto source = session.torch->logit_source(packed, session.device, session.context);
+    return {std::move(packed), std::move(source)};
+  }
+  const LoadedModel loaded = load_model(name, options.load.mode, session.context);
+  return {loaded.packed, std::make_unique<runtime::RuntimeLogits>(
+                             loaded.model, runtime::SessionOptions{}, session.context)};
 }
 
 }  // namespace halftone::cli

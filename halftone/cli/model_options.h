@@ -1,4 +1,4 @@
-// Options of every command that runs a model on the runtime.
+// Options of commands that run a model, and of those that only want its logits.
 #pragma once
 
 #include <string>
@@ -12,15 +12,7 @@ namespace halftone::cli {
 struct ModelOptions {
   std::string mode = "int8";           // exact | int8
   const CLI::Option* asked = nullptr;  // --mode
-  void declare(CLI::App& app, const std::string& default_mode) {
-    mode = default_mode;
-    asked = app.add_option(
-                   "--mode", mode,
-                   "exact: float activations, the meaning of the weights; int8: activations in 8 "
-                   "bits, faster (default " +
-                       default_mode + ")")
-                ->check(CLI::IsMember({"exact", "int8"}));
-  }
+  void declare(CLI::App& app, const std::string& default_mode);
 };
 
 struct LoadedModel {
@@ -29,5 +21,22 @@ struct LoadedModel {
   double load_ms = 0;
 };
 LoadedModel load_model(const std::string& name, const std::string& mode, const Context& context);
+
+// Where logits come from: the runtime's real kernels, or torch, which simulates.
+struct LogitOptions {
+  std::string engine = "runtime";  // runtime | torch
+  ModelOptions load;
+  void declare(CLI::App& app, Session& session);
+  // Hands over to the worker where torch is asked for; InputError for options that do not go
+  // together. Before session.start().
+  void settle(Session& session) const;
+};
+
+struct LogitModel {
+  std::shared_ptr<const pack::PackedModel> packed;
+  std::unique_ptr<eval::LogitSource> source;
+};
+LogitModel load_logits(const std::string& name, const LogitOptions& options,
+                       const Session& session);
 
 }  // namespace halftone::cli

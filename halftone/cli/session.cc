@@ -79,6 +79,10 @@ void Session::add_quiet(CLI::App& app) {
   app.add_flag("-q,--quiet", quiet, "no progress and no notes on stderr");
 }
 
+void Session::add_device(CLI::App& app) {
+  app.add_option("--device", device, "where torch computes: cpu, cuda, cuda:N (default cpu)");
+}
+
 Context& Session::start() {
   terminal.set_quiet(quiet);
   const int64_t cores = usable_cores();
@@ -93,7 +97,7 @@ Context& Session::start() {
   context.log = [this](Level level, std::string_view text) {
     if (level == Level::warning)
       terminal.warn(text);
-    else if (level == Level::info)
+    else if (level == Level::info || verbose)
       terminal.note(text);
   };
   context.progress = [this](const Progress& p) { terminal.progress(p); };
@@ -103,6 +107,7 @@ Context& Session::start() {
   ::sigaction(SIGTERM, &action, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);
+  if (torch != nullptr) torch->check_device(device);
   return context;
 }
 
@@ -112,6 +117,15 @@ std::optional<std::string> Session::worker_path() const {
        {join_path(here, "halftone-worker"), join_path(here, "../libexec/halftone/halftone-worker")})
     if (env->stat(path)) return path;
   return std::nullopt;
+}
+
+std::string Session::lean_program() const {
+  if (torch == nullptr) return "/proc/self/exe";
+  const std::string here = program_folder();
+  for (const std::string& path :
+       {join_path(here, "halftone"), join_path(here, "../../bin/halftone")})
+    if (env->stat(path)) return path;
+  throw IoError(join_path(here, "halftone"), "find the program of this worker", ENOENT);
 }
 
 void Session::need_torch(std::string_view what_for) {

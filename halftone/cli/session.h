@@ -24,12 +24,16 @@ namespace halftone::cli {
 
 // What the worker brings and the lean program lacks.
 struct TorchParts {
-  std::function<std::unique_ptr<recipe::BlockEngine>(const spec::Checkpoint& checkpoint,
-                                                     const Context& context)>
+  // `device` as torch writes it: "cpu", "cuda", "cuda:1". UnsupportedError when this libtorch has
+  // it not.
+  std::function<std::unique_ptr<recipe::BlockEngine>(
+      const spec::Checkpoint& checkpoint, const std::string& device, const Context& context)>
       block_engine;
   std::function<std::unique_ptr<eval::LogitSource>(std::shared_ptr<const pack::PackedModel> model,
+                                                   const std::string& device,
                                                    const Context& context)>
       logit_source;
+  std::function<void(const std::string& device)> check_device;  // throws as the two above
   std::span<const Named<rounder::Run>> rounder_runs;
   std::function<double()> measure_gflops;     // f32 matrix product, all threads
   std::function<std::string()> numeric_path;  // "openblas SkylakeX": bytes may depend on it
@@ -45,6 +49,7 @@ class Session {
   void add_threads(CLI::App& app);
   void add_json(CLI::App& app);
   void add_quiet(CLI::App& app);
+  void add_device(CLI::App& app);
 
   // Builds pool and context from the parsed options; warns once when there are more threads than
   // cores.
@@ -54,6 +59,8 @@ class Session {
   // UnsupportedError when it is not installed.
   void need_torch(std::string_view what_for);
   std::optional<std::string> worker_path() const;
+  // The lean program: this one, or the one that this worker belongs to. IoError when it is gone.
+  std::string lean_program() const;
 
   // Prints `result` as JSON under --json, else calls `text`.
   void print(const Json& result, const std::function<void()>& text);
@@ -62,8 +69,9 @@ class Session {
   std::unique_ptr<Env> env;
   const TorchParts* torch;  // null in the lean program
   std::vector<std::string> argv;
-  bool json = false, quiet = false;
-  int64_t threads = 0;  // 0: all usable cores
+  bool json = false, quiet = false, verbose = false;
+  std::string device = "cpu";  // of torch
+  int64_t threads = 0;         // 0: all usable cores
   Context context;
   files::DataPlaces places;  // --data is applied by the commands that have it
 

@@ -1,6 +1,9 @@
 #include "halftone/graph/parameters.h"
 
 #include <c10/core/Device.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+
+#include <optional>
 
 #include "halftone/graph/torch.h"
 
@@ -17,14 +20,20 @@ at::TensorOptions to_torch(const TensorOptions& options) {
           "dtype", "the graph does not compute in " + std::string(dtype_name(options.dtype)),
           "use f32, f64, bf16 or f16");
   }
+  std::optional<c10::Device> device;
   try {
-    return at::TensorOptions()
-        .dtype(scalar_type(options.dtype))
-        .device(c10::Device(options.device));
+    device.emplace(options.device);
   } catch (const c10::Error&) {
     throw InputError("device", "unknown device " + quote(options.device),
                      "use cpu, cuda or cuda:N");
   }
+  const auto* guard =
+      c10::impl::device_guard_impl_registry[static_cast<size_t>(device->type())].load();
+  if (guard == nullptr || (device->has_index() && device->index() >= guard->deviceCount()) ||
+      guard->deviceCount() == 0)
+    throw UnsupportedError("device " + options.device, "this libtorch or this machine has it not",
+                           "use cpu");
+  return at::TensorOptions().dtype(scalar_type(options.dtype)).device(*device);
 }
 
 void Parameters::load(const files::TensorSource& source, const spec::TensorRef& ref) {

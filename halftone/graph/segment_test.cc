@@ -204,6 +204,7 @@ TEST(Parameters, RefuseATensorOfAnotherShape) {
 
 TEST(Parameters, RefuseAnUnknownDeviceAndAnOddDtype) {
   EXPECT_THROW(Parameters({.device = "abacus"}), InputError);
+  EXPECT_THROW(Parameters({.device = "cuda:117"}), UnsupportedError);
   EXPECT_THROW(Parameters({.dtype = DType::i8}), UnsupportedError);
 }
 

@@ -207,6 +207,9 @@ std::string comparison_page(const Json& result, const Json& facts) {
   const Json& reference = models[0];
   const Json& best = best_of(models);
   const std::string name = escape_html(reference["name"].get<std::string>());
+  const bool simulated = result.value("simulated", false);
+  const std::string quality =
+      simulated ? "simulated by torch" : "mode " + result["mode"].get<std::string>();
   std::string page =
       "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width,initial-scale=1\">"
@@ -217,14 +220,16 @@ std::string comparison_page(const Json& result, const Json& facts) {
           verdict(best, reference) + "</p><div class=\"figures\">";
   page += figure("size", fixed(number(best, "bytes") / 1e6, 1) + " MB",
                  "before " + fixed(number(reference, "bytes") / 1e6, 1) + " MB");
-  page += has(best, "decode_tok_s")
-              ? figure("speed, decode", fixed(number(best, "decode_tok_s"), 1) + " tok/s",
-                       "before " + fixed(number(reference, "decode_tok_s"), 1))
-              : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2),
-                       "before " + fixed(number(reference, "bits_per_weight"), 2));
-  page += figure("KL", three(number(best, "kl_mean")),
+  page +=
+      has(best, "decode_tok_s")
+          ? figure("speed, decode (mode int8)", fixed(number(best, "decode_tok_s"), 1) + " tok/s",
+                   "before " + fixed(number(reference, "decode_tok_s"), 1))
+          : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2),
+                   "before " + fixed(number(reference, "bits_per_weight"), 2));
+  page += figure("KL (" + quality + ")", three(number(best, "kl_mean")),
                  "nats per token, " + interval(best["kl_ci95"], 1, -1));
-  page += figure("same first choice", fixed(100 * number(best, "top1_agreement"), 1) + " %",
+  page += figure("same first choice (" + quality + ")",
+                 fixed(100 * number(best, "top1_agreement"), 1) + " %",
                  interval(best["top1_ci95"], 100, 1));
   page += "</div>";
   if (models.size() > 2) {
@@ -235,7 +240,8 @@ std::string comparison_page(const Json& result, const Json& facts) {
   }
   page += "<h2>Size against loss</h2>" + frontier(models);
   page += "<h2>All figures</h2>" + table_of(models) +
-          "<p class=\"quiet\">* best candidate. Intervals: 95 %, bootstrap over windows.</p>";
+          "<p class=\"quiet\">* best candidate. KL, first choice and perplexity: " + quality +
+          "; speed and memory: mode int8. Intervals: 95 %, bootstrap over windows.</p>";
   page += "<h2>Method</h2><dl>";
   const auto fact = [&](const std::string& key, const std::string& value) {
     page += "<dt>" + escape_html(key) + "</dt><dd>" + escape_html(value) + "</dd>";
@@ -243,8 +249,8 @@ std::string comparison_page(const Json& result, const Json& facts) {
   fact("text", result["data"].get<std::string>() + ", " + result["protocol"].get<std::string>() +
                    ", " + result["windows"].dump() + " windows, " + result["positions"].dump() +
                    " positions");
-  fact("quality",
-       "numeric mode " + result["mode"].get<std::string>() + ", real kernels (nothing simulated)");
+  fact("quality", simulated ? "simulated in float by libtorch (--engine torch)"
+                            : "numeric " + quality + ", real kernels (nothing simulated)");
   fact("speed", "numeric mode int8, " + result["threads"].dump() + " threads, " +
                     result["isa"].get<std::string>());
   for (const auto& [key, value] : facts.items())

@@ -13,12 +13,15 @@
 int main(int argc, char** argv) {
   using namespace halftone;
   cli::TorchParts parts;
-  parts.block_engine = [](const spec::Checkpoint& checkpoint, const Context& context) {
-    return calib::torch_engine(checkpoint, context);
+  parts.block_engine = [](const spec::Checkpoint& checkpoint, const std::string& device,
+                          const Context& context) {
+    return calib::torch_engine(checkpoint, context, {.tensors = {.device = device}});
   };
-  parts.logit_source = [](std::shared_ptr<const pack::PackedModel> model, const Context& context) {
-    return graph::graph_logits(*model, context);
+  parts.logit_source = [](std::shared_ptr<const pack::PackedModel> model, const std::string& device,
+                          const Context& context) {
+    return graph::graph_logits(*model, context, {.device = device});
   };
+  parts.check_device = [](const std::string& device) { graph::to_torch({.device = device}); };
   parts.rounder_runs = rounder::entries_run();
   parts.measure_gflops = [] { return linalg::measure_sgemm_gflops(); };
   parts.numeric_path = [] { return linalg::numeric_path(); };

@@ -14,6 +14,7 @@
 #include "halftone/cli/session.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/task.h"
+#include "halftone/kernel/isa.h"
 #include "halftone/report/comparison.h"
 #include "halftone/spec/model_names.h"
 
@@ -25,14 +26,14 @@ struct Options {
   std::vector<std::string> candidates;
   int64_t windows = 8, window = 2048, stride = 0;
   bool no_speed = false;
-  ModelOptions load;
+  LogitOptions logits;
 };
 
 // The JSON that `halftone bench MODEL --json` prints, run as a child.
 Json bench_child(const std::string& model, const Session& session) {
   int ends[2];
   if (::pipe(ends) != 0) throw IoError("pipe", "create", errno);
-  const std::string program = "/proc/self/exe";
+  const std::string program = session.lean_program();
   std::vector<std::string> words = {"halftone",
                                     "bench",
                                     model,
@@ -116,12 +117,15 @@ void print_table(Terminal& t, const Json& result) {
   }
   t.out(table.text());
   t.out(result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " +
-        result["data"].get<std::string>() + "; quality in mode " +
-        result["mode"].get<std::string>() + ", speed in mode int8, " + result["threads"].dump() +
-        " threads, " + result["isa"].get<std::string>());
+        result["data"].get<std::string>() + "; quality " +
+        (result["simulated"] ? "simulated by torch"
+                             : "in mode " + result["mode"].get<std::string>()) +
+        ", speed in mode int8, " + result["threads"].dump() + " threads, " +
+        result["isa"].get<std::string>());
 }
 
 int compare_models(Session& session, const Options& options) {
+  options.logits.settle(session);
   Context& context = session.start();
   eval::check_stride(options.stride, options.window);
   if (!options.data.empty()) session.places.data_dir = options.data;
@@ -139,16 +143,12 @@ int compare_models(Session& session, const Options& options) {
   else
     eval::check_data(Table<eval::Task>("task", eval::entries()).at("wikitext2"), session.places,
                      *session.env);
-  std::vector<LoadedModel> models;
-  std::vector<std::unique_ptr<eval::LogitSource>> sources;
+  std::vector<LogitModel> models;
   int64_t longest = options.window;
   for (const std::string& name : names) {
-    models.push_back(load_model(name, options.load.mode, context));
-    longest = std::min(longest, models.back().model->context_length());
+    models.push_back(load_logits(name, options.logits, session));
+    longest = std::min(longest, models.back().source->context());
   }
-  for (const LoadedModel& loaded : models)
-    sources.push_back(std::make_unique<runtime::RuntimeLogits>(
-        loaded.model, runtime::SessionOptions{.max_tokens = longest}, context));
   const ModelText text = open_text(models[0].packed->checkpoint(), context);
   const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
   eval::ScoredText scored;
@@ -162,8 +162,8 @@ int compare_models(Session& session, const Options& options) {
       options.stride > 0 ? eval::strided_windows(tokens, longest, options.stride, options.windows)
                          : eval::gptq_windows(tokens, longest, options.windows);
   std::vector<eval::LogitSource*> candidates;
-  for (size_t i = 1; i < sources.size(); ++i) candidates.push_back(sources[i].get());
-  const auto found = eval::divergence(*sources[0], candidates, scored.ids, protocol, context);
+  for (size_t i = 1; i < models.size(); ++i) candidates.push_back(models[i].source.get());
+  const auto found = eval::divergence(*models[0].source, candidates, scored.ids, protocol, context);
   if (protocol.windows.size() < 4)
     session.terminal.warn("few windows: intervals are wide; --windows 20 is a fair comparison");
 
@@ -176,8 +176,6 @@ int compare_models(Session& session, const Options& options) {
   rows.push_back(row_of(options.reference, *models[0].packed, none));
   for (size_t i = 0; i < found.size(); ++i)
     rows.push_back(row_of(options.candidates[i], *models[i + 1].packed, found[i]));
-  const std::string isa(models[0].model->isa());
-  sources.clear();
   models.clear();
   if (!options.no_speed) {
     for (size_t i = 0; i < names.size(); ++i) {
@@ -197,9 +195,10 @@ int compare_models(Session& session, const Options& options) {
                        {"windows", protocol.windows.size()},
                        {"positions", found[0].positions},
                        {"data", scored.label},
-                       {"mode", options.load.mode},
+                       {"mode", options.logits.load.mode},
+                       {"simulated", options.logits.engine == "torch"},
                        {"threads", context.threads},
-                       {"isa", isa}};
+                       {"isa", kernel::isa_name(kernel::choose_isa(std::getenv("HALFTONE_ISA")))}};
   if (page) {
     page->write(report::comparison_page(result, report::measurement_facts(session.argv)));
     page->finish();
@@ -236,7 +235,7 @@ Command compare() {
         app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
         app.add_option("--report", options->report, "write a self-contained HTML page");
         app.add_flag("--no-speed", options->no_speed, "quality only");
-        options->load.declare(app, "exact");
+        options->logits.declare(app, session);
         session.add_threads(app);
         session.add_json(app);
         session.add_quiet(app);

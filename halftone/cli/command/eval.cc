@@ -12,10 +12,10 @@ namespace halftone::cli {
 namespace {
 
 struct Options {
-  std::string model, data, engine = "runtime", log_samples;
+  std::string model, data, log_samples;
   std::vector<std::string> tasks;
   int64_t limit = 0, stride = 0, window = 0;
-  ModelOptions load;
+  LogitOptions logits;
 };
 
 int evaluate(Session& session, Options& options) {
@@ -24,29 +24,14 @@ int evaluate(Session& session, Options& options) {
   if (!options.data.empty()) session.places.data_dir = options.data;
   for (const std::string& task : options.tasks)
     eval::check_data(table.at(task), session.places, *session.env);  // mistakes before any work
-  if (options.engine == "torch") {
-    session.need_torch("--engine torch");
-    if (options.load.mode != "exact" && options.load.asked->count() > 0)
-      throw InputError("--mode " + options.load.mode, "the torch engine simulates in floats",
-                       "leave out --mode, or use --engine runtime");
-  }
+  options.logits.settle(session);
   const Context& context = session.start();
   const std::string path = spec::resolve_model(options.model, context);
   std::optional<OutputFile> samples;
   if (!options.log_samples.empty())
     samples.emplace(*session.env, options.log_samples, "--log-samples",
                     std::vector<std::string>{path});
-  std::shared_ptr<const pack::PackedModel> packed;
-  std::unique_ptr<eval::LogitSource> source;
-  if (options.engine == "torch") {
-    packed = pack::open_model(options.model, context);
-    source = session.torch->logit_source(packed, context);
-  } else {
-    const LoadedModel loaded = load_model(options.model, options.load.mode, context);
-    packed = loaded.packed;
-    source =
-        std::make_unique<runtime::RuntimeLogits>(loaded.model, runtime::SessionOptions{}, context);
-  }
+  const auto [packed, source] = load_logits(options.model, options.logits, session);
   const ModelText text = open_text(packed->checkpoint(), context);
   Json results = Json::object();
   for (const std::string& task : options.tasks) {
@@ -105,10 +90,7 @@ Command eval() {
         app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
         app.add_option("--log-samples", options->log_samples,
                        "write one JSON line a window or item to FILE");
-        app.add_option("--engine", options->engine,
-                       "runtime: the real kernels; torch: simulated, for comparison")
-            ->check(CLI::IsMember({"runtime", "torch"}));
-        options->load.declare(app, "exact");
+        options->logits.declare(app, session);
         session.add_threads(app);
         session.add_json(app);
         session.add_quiet(app);

@@ -120,6 +120,8 @@ int quantize_model(Session& session, const Options& options) {
     context.warn("recipe " + recipe.name +
                  " needs no calibration: --data, --calibration, --samples and --length "
                  "change nothing");
+  if (session.torch == nullptr && session.device != "cpu")
+    context.warn("recipe " + recipe.name + " needs no torch: --device changes nothing");
   if (options.seed) context.seed = *options.seed;
   if (!options.data.empty()) session.places.data_dir = options.data;
   if (recipe.calibration)
@@ -163,7 +165,9 @@ int quantize_model(Session& session, const Options& options) {
     can.tokenizer_files = [&] { return text_files(request.checkpoint, text_side()); };
   can.text_done = [&] { text.reset(); };
   if (session.torch != nullptr) {
-    can.engine = [&] { return session.torch->block_engine(request.checkpoint, context); };
+    can.engine = [&] {
+      return session.torch->block_engine(request.checkpoint, session.device, context);
+    };
     can.measure_gflops = session.torch->measure_gflops;
     can.run = [&](const std::string& name) -> const rounder::Run* {
       for (const auto& row : session.torch->rounder_runs)
@@ -171,6 +175,7 @@ int quantize_model(Session& session, const Options& options) {
       return nullptr;
     };
     can.numeric_path += ", " + session.torch->numeric_path();
+    if (session.device != "cpu") can.numeric_path += ", " + session.device;
   }
 
   if (options.plan) {
@@ -237,9 +242,12 @@ Command quantize() {
         app.add_flag("--force", options->force, "replace an existing output folder");
         app.add_flag("--strict", options->strict,
                      "a layer that falls back to nearest ends the run");
+        session.add_device(app);
         session.add_threads(app);
         session.add_json(app);
         session.add_quiet(app);
+        app.add_flag("-v,--verbose", session.verbose,
+                     "print each layer's error and its ratio to nearest as it is done");
         return [options, &session] {
           // `--data` names the calibration set in one word too: a set's name or a file, where a
           // folder would be a place to look.

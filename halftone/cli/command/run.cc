@@ -1,4 +1,5 @@
 // halftone run: one prompt, one answer.
+#include "halftone/base/error.h"
 #include "halftone/base/memory.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
@@ -85,7 +86,8 @@ int run_model(Session& session, const Options& options) {
       line += ", seed " + std::to_string(generation.sampler.seed);
     session.terminal.note("\n[" + line + "]");
   }
-  return 0;
+  // What there is has been shown; scripts still see that it was cut short.
+  return result.reason == runtime::Stop::callback ? static_cast<int>(Exit::interrupted) : 0;
 }
 
 }  // namespace
