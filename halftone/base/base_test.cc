@@ -131,7 +131,32 @@ TEST(ByteReader, NeverReadsPastTheEnd) {
   EXPECT_EQ(reader.u32(), 0x64636261u);
   EXPECT_THROW(reader.u32(), FileError);
   EXPECT_THROW(checked_mul(1ull << 63, 2, "x"), FileError);
+  EXPECT_THROW(checked_add(INT64_MAX, 1, "x"), FileError);  // sizes are int64_t
   EXPECT_THROW(round_up(~0ull, 32, "x"), FileError);
+}
+
+TEST(ByteReader, OfAStartAsksForMoreAndChecksAgainstTheWhole) {
+  const std::string raw = "abcdef";
+  ByteReader reader(std::as_bytes(std::span(raw)), "f", 0, 8);
+  EXPECT_EQ(reader.u32(), 0x64636261u);
+  EXPECT_EQ(reader.left(), 4u);
+  EXPECT_EQ(reader.at_hand(), 2u);
+  try {
+    reader.u32("a count");
+    FAIL();
+  } catch (const NeedMore& more) {
+    EXPECT_EQ(more.bytes, 8u);
+  }
+  EXPECT_THROW(reader.seek(7), NeedMore);
+  EXPECT_EQ(reader.position(), 4u);  // what could not be read was not passed
+  try {
+    reader.u64("a count");
+    FAIL();
+  } catch (const FileError& e) {
+    EXPECT_EQ(e.line(),
+              "error[E_TRUNC] f: ends inside a count: 8 bytes wanted, 4 left (at byte 4); download "
+              "it again");
+  }
 }
 
 TEST(PythonRandom, EqualsCPython) {

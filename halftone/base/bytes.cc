@@ -2,17 +2,23 @@
 
 namespace halftone {
 
+namespace {
+
+[[noreturn]] void overflows(std::string_view what) {
+  throw FileError(Code::overflow, {}, std::string(what) + " overflows 64 bits");
+}
+
+}  // namespace
+
 uint64_t checked_add(uint64_t a, uint64_t b, std::string_view what) {
   uint64_t sum;
-  if (__builtin_add_overflow(a, b, &sum))
-    throw FileError(Code::overflow, {}, std::string(what) + " overflows 64 bits");
+  if (__builtin_add_overflow(a, b, &sum) || sum > INT64_MAX) overflows(what);
   return sum;
 }
 
 uint64_t checked_mul(uint64_t a, uint64_t b, std::string_view what) {
   uint64_t product;
-  if (__builtin_mul_overflow(a, b, &product))
-    throw FileError(Code::overflow, {}, std::string(what) + " overflows 64 bits");
+  if (__builtin_mul_overflow(a, b, &product) || product > INT64_MAX) overflows(what);
   return product;
 }
 
@@ -20,30 +26,35 @@ uint64_t round_up(uint64_t x, uint64_t alignment, std::string_view what) {
   return checked_add(x, alignment - 1, what) / alignment * alignment;
 }
 
-std::span<const std::byte> ByteReader::bytes(uint64_t n) {
-  if (n > left())
-    fail(Code::truncated,
-         "needs " + std::to_string(n) + " bytes, " + std::to_string(left()) + " are left");
+std::span<const std::byte> ByteReader::bytes(uint64_t n, std::string_view what) {
+  if (n > left()) {
+    if (what.empty())
+      fail(Code::truncated,
+           "needs " + std::to_string(n) + " bytes, " + std::to_string(left()) + " are left");
+    throw FileError(Code::truncated, path_,
+                    "ends inside " + std::string(what) + ": " + std::to_string(n) +
+                        " bytes wanted, " + std::to_string(left()) + " left",
+                    offset(), "download it again");
+  }
+  if (n > at_hand()) throw NeedMore{position_ + n};
   const auto out = data_.subspan(position_, n);
   position_ += n;
   return out;
 }
 
 std::string_view ByteReader::str(uint64_t n, uint64_t max, std::string_view what) {
-  if (n > left())
-    fail(Code::truncated, std::string(what) + " of " + std::to_string(n) + " bytes, " +
-                              std::to_string(left()) + " are left");
-  if (n > max)
-    fail(Code::limit, std::string(what) + " of " + std::to_string(n) + " bytes, the limit is " +
+  if (n > max && n <= left())
+    fail(Code::limit, std::string(what) + " has " + std::to_string(n) + " bytes, the limit is " +
                           std::to_string(max));
-  const auto raw = bytes(n);
+  const auto raw = bytes(n, what);
   return {reinterpret_cast<const char*>(raw.data()), raw.size()};
 }
 
 void ByteReader::seek(uint64_t position) {
-  if (position > data_.size())
+  if (position > size_)
     fail(Code::truncated, "position " + std::to_string(position) + " is past the end (" +
-                              std::to_string(data_.size()) + ")");
+                              std::to_string(size_) + ")");
+  if (position > data_.size()) throw NeedMore{position};
   position_ = position;
 }
 

@@ -1,4 +1,5 @@
-// Upper bounds for everything a file may claim. One struct; the command line may raise them.
+// Upper bounds for everything a file may claim. One struct, carried by the Context: a program that
+// embeds halftone may set others, the command line has no flag for them.
 #pragma once
 
 #include <cstdint>

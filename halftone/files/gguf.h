@@ -44,6 +44,7 @@ enum class GgufType : uint32_t {
   f64
 };
 std::string_view gguf_type_name(GgufType type);
+uint64_t gguf_type_bytes(GgufType type);  // of one value; 0 for strings and arrays
 
 struct GgufValue {
   GgufType type = GgufType::u8;  // of the elements when it is an array

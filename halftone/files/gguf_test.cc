@@ -226,6 +226,15 @@ TEST_F(GgufFileTest, RefusesBadAlignments) {
   EXPECT_EQ(open(good().key_text("general.alignment", "32")), Code::type);
 }
 
+TEST_F(GgufFileTest, AnOverflowNamesTheFileAndTheTensor) {
+  EXPECT_EQ(line(good().tensor("t", {1ull << 32, 1ull << 32})),
+            "error[E_OVERFLOW] tensor \"t\": its number of elements overflows 64 bits");
+  EXPECT_EQ(line(good().tensor("t", {1ull << 61})),
+            "error[E_OVERFLOW] tensor \"t\": its size in bytes overflows 64 bits");
+  EXPECT_EQ(line(good().tensor("t", {1}, 0, ~0ull - 31)),
+            "error[E_OVERFLOW] tensor \"t\": the end of its range overflows 64 bits");
+}
+
 TEST_F(GgufFileTest, RefusesBadTensors) {
   EXPECT_EQ(open(good().tensor("t", {1, 1, 1, 1, 1})), Code::limit);
   const auto info = [&](const std::string& rest) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <cstring>
 #include <tuple>
 
 #include "halftone/base/bytes.h"
@@ -46,13 +45,6 @@ constexpr std::array<TypeRow, 22> kTypes = {{
     {"U64", 64, DType::u64},
 }};
 
-size_t type_rank(DType dtype) {
-  for (size_t i = 0; i < kTypes.size(); ++i)
-    if (kTypes[i].dtype == dtype) return i;
-  check(false, "every dtype has a safetensors name");
-  return 0;
-}
-
 class HeaderParser {
  public:
   HeaderParser(const std::string& path, const Limits& limits) : path_(path), limits_(limits) {}
@@ -67,10 +59,16 @@ class HeaderParser {
                             std::to_string(limits_.tensors));
     header_.data_offset = data_offset;
     for (const auto& [name, value] : root.items()) {
-      if (name == "__metadata__")
+      if (name == "__metadata__") {
         read_metadata(value);
-      else
+        continue;
+      }
+      try {
         read_entry(name, value, data_size);
+      } catch (Error& error) {  // arithmetic knows neither the file nor the tensor
+        if (error.subject().empty()) error.set_subject(path_).note("tensor " + quote(name));
+        throw;
+      }
     }
     check_cover(data_size);
     return std::move(header_);
@@ -135,12 +133,11 @@ class HeaderParser {
            "rank " + std::to_string(shape->size()) + ", the limit is " +
                std::to_string(limits_.rank));
     uint64_t bits = static_cast<uint64_t>(type->bits);
+    const std::string size = "the size of shape " + quote(shape->dump(), 80);
     for (const Json& d : *shape) {
       const uint64_t dim = whole(name, "a dimension", d);
-      if (dim > static_cast<uint64_t>(INT64_MAX) || __builtin_mul_overflow(bits, dim, &bits))
-        fail(Code::overflow, name,
-             "the size of shape " + quote(shape->dump(), 80) + " overflows 64 bits");
-      entry.shape.push_back(static_cast<int64_t>(dim));
+      bits = checked_mul(bits, dim, size);
+      entry.shape.push_back(narrow<int64_t>(dim, "the dimension"));
     }
     if (bits % 8 != 0) fail(Code::mismatch, name, "ends inside a byte");
 
@@ -213,8 +210,7 @@ class OneFile : public SafetensorsSource {
     std::vector<std::byte> start(std::min<uint64_t>(file_->size(), kRecogniseBytes));
     file_->read(0, start);
     if (start.size() >= 8) {
-      uint64_t length;
-      std::memcpy(&length, start.data(), 8);
+      const uint64_t length = ByteReader(start, path).u64();
       if (length <= context.limits.header_json_bytes && length <= file_->size() - 8 &&
           length + 8 > start.size()) {
         start.resize(length + 8);
@@ -282,7 +278,16 @@ class OneFile : public SafetensorsSource {
 
 }  // namespace
 
-std::string_view safetensors_dtype_name(DType dtype) { return kTypes[type_rank(dtype)].name; }
+size_t safetensors_dtype_rank(DType dtype) {
+  for (size_t i = 0; i < kTypes.size(); ++i)
+    if (kTypes[i].dtype == dtype) return i;
+  check(false, "every dtype has a safetensors name");
+  return 0;
+}
+
+std::string_view safetensors_dtype_name(DType dtype) {
+  return kTypes[safetensors_dtype_rank(dtype)].name;
+}
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uint64_t file_size,
                                            const std::string& path, const Limits& limits) {
@@ -294,8 +299,7 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> start, uin
   if (file_size < 8 || start.size() < 8)
     refuse(Code::truncated,
            "has " + std::to_string(file_size) + " bytes, a safetensors file has at least 8");
-  uint64_t length;
-  std::memcpy(&length, start.data(), 8);
+  const uint64_t length = ByteReader(start, path).u64();
   if (length > limits.header_json_bytes)
     refuse(Code::limit, "declares a header of " + std::to_string(length) + " bytes, the limit is " +
                             std::to_string(limits.header_json_bytes));
@@ -318,92 +322,6 @@ std::shared_ptr<const TensorSource> open_safetensors_index(const std::string& in
                                                            const Context& context) {
   return open_sharded(index_path, context,
                       [&](const std::string& path) { return open_safetensors(path, context); });
-}
-
-SafetensorsWriter::SafetensorsWriter(Env& env, const std::string& path,
-                                     std::vector<TensorDecl> tensors,
-                                     const std::map<std::string, std::string>& metadata)
-    : order_(std::move(tensors)) {
-  std::sort(order_.begin(), order_.end(), [](const TensorDecl& a, const TensorDecl& b) {
-    const size_t ra = type_rank(a.dtype), rb = type_rank(b.dtype);
-    return ra != rb ? ra > rb : a.name < b.name;
-  });
-  Json root = Json::object();
-  auto& rows =
-      root.get_ref<Json::object_t&>();  // names are unique, so append without the linear search
-  rows.reserve(order_.size() + 1);
-  if (!metadata.empty()) rows.emplace_back("__metadata__", Json(metadata));
-  uint64_t offset = 0;
-  std::vector<std::string> names;
-  for (const TensorDecl& tensor : order_) {
-    const uint64_t size =
-        static_cast<uint64_t>(element_count(tensor.shape) * dtype_bytes(tensor.dtype));
-    Json row = Json::object();
-    row["dtype"] = kTypes[type_rank(tensor.dtype)].name;
-    row["shape"] = tensor.shape;
-    row["data_offsets"] = {offset, offset + size};
-    rows.emplace_back(tensor.name, std::move(row));
-    offset += size;
-    names.push_back(tensor.name);
-  }
-  std::sort(names.begin(), names.end());
-  check(std::adjacent_find(names.begin(), names.end()) == names.end(),
-        "a tensor name was declared twice");
-  std::string header = root.dump();
-  header.resize((header.size() + 7) / 8 * 8, ' ');
-  file_size_ = 8 + header.size() + offset;
-  const uint64_t length = header.size();
-  std::string start(8, '\0');
-  std::memcpy(start.data(), &length, 8);
-  file_ = env.create(path);
-  file_->write(std::string_view(start));
-  file_->write(std::string_view(header));
-}
-
-SafetensorsWriter::~SafetensorsWriter() = default;
-
-void SafetensorsWriter::write(const std::string& name, std::span<const std::byte> bytes) {
-  const auto size_of = [](const TensorDecl& t) {
-    return static_cast<uint64_t>(element_count(t.shape) * dtype_bytes(t.dtype));
-  };
-  while (next_ < order_.size() && order_[next_].name != name &&
-         written_ == size_of(order_[next_])) {
-    ++next_;  // the tensor before is complete
-    written_ = 0;
-  }
-  check(next_ < order_.size() && order_[next_].name == name,
-        "tensor " + name + " is written out of order");
-  check(bytes.size() <= size_of(order_[next_]) - written_,
-        "tensor " + name + " has more bytes than declared");
-  file_->write(bytes);
-  written_ += bytes.size();
-}
-
-void SafetensorsWriter::write(const std::string& name, const HostTensor& tensor) {
-  write(name, tensor.bytes());
-  check(order_[next_].dtype == tensor.dtype() && order_[next_].shape == tensor.shape(),
-        "tensor " + name + " is not what was declared");
-}
-
-void SafetensorsWriter::finish() {
-  check(file_->written() == file_size_, "not every declared tensor was written");
-  file_->sync();
-  file_->close();
-}
-
-void write_safetensors(Env& env, const std::string& path,
-                       const std::vector<std::pair<std::string, const HostTensor*>>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  std::vector<TensorDecl> declared;
-  std::map<std::string, const HostTensor*> by_name;
-  for (const auto& [name, tensor] : tensors) {
-    declared.push_back({name, tensor->dtype(), tensor->shape()});
-    by_name[name] = tensor;
-  }
-  SafetensorsWriter writer(env, path, std::move(declared), metadata);
-  for (const TensorDecl& tensor : writer.order())
-    writer.write(tensor.name, *by_name.at(tensor.name));
-  writer.finish();
 }
 
 }  // namespace halftone::files

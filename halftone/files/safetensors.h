@@ -88,5 +88,7 @@ void write_safetensors(Env& env, const std::string& path,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 std::string_view safetensors_dtype_name(DType dtype);  // "BF16"
+// Place in upstream's declaration of types, which the canonical layout sorts by, last first.
+size_t safetensors_dtype_rank(DType dtype);
 
 }  // namespace halftone::files

@@ -92,6 +92,14 @@ TEST(Safetensors, RefusesBadEntries) {
   EXPECT_EQ(parse_json_part(one("F32", "[4294967296,4294967296]", "[0,4]"), 4), Code::overflow);
   EXPECT_EQ(parse_json_part(one("F32", "[4611686018427387904]", "[0,4]"), 4), Code::overflow);
   EXPECT_EQ(parse_json_part(one("F32", "[9223372036854775808]", "[0,4]"), 4), Code::overflow);
+  EXPECT_EQ(parse_json_part(one("F32", "[0,9223372036854775808]", "[0,0]"), 0), Code::overflow);
+  EXPECT_EQ(line_of([] {
+              const std::string bytes =
+                  with_header(one("F32", "[4294967296,4294967296]", "[0,4]"), 4);
+              parse_safetensors_header(std::as_bytes(std::span(bytes)), bytes.size(), "f");
+            }),
+            "error[E_OVERFLOW] f: tensor \"a\": the size of shape \"[4294967296,4294967296]\" "
+            "overflows 64 bits");
   std::string nine_thousand = "[1";
   for (int i = 1; i < 9000; ++i) nine_thousand += ",1";
   EXPECT_EQ(parse_json_part(one("F32", nine_thousand + "]", "[0,4]"), 4), Code::limit);
