@@ -1,12 +1,12 @@
 #include "halftone/files/datasets.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <span>
 
 #include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/json.h"
+#include "halftone/files/hub_cache.h"
 #include "halftone/files/recognise.h"
 
 namespace halftone::files {
@@ -35,11 +35,11 @@ struct Known {
 // both come from the data folder only.
 constexpr Known kKnown[] = {
     {"wikitext2", Split::test, "wikitext2/test.txt", Shape::wikitext_lines, "\n\n", false,
-     "Salesforce--wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet", "text"},
+     "Salesforce/wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet", "text"},
     {"wikitext2", Split::validation, "wikitext2/valid.txt", Shape::wikitext_lines, "\n\n", false,
-     "Salesforce--wikitext", "wikitext-2-raw-v1/validation-00000-of-00001.parquet", "text"},
+     "Salesforce/wikitext", "wikitext-2-raw-v1/validation-00000-of-00001.parquet", "text"},
     {"wikitext2", Split::train, "wikitext2/train_first_1MB.txt", Shape::wikitext_lines, "\n\n",
-     true, "Salesforce--wikitext", "wikitext-2-raw-v1/train-00000-of-00001.parquet", "text"},
+     true, "Salesforce/wikitext", "wikitext-2-raw-v1/train-00000-of-00001.parquet", "text"},
     {"ptb", Split::test, "ptb/ptb.test.txt", Shape::lines, " ", false, "", "", ""},
     {"ptb", Split::validation, "ptb/ptb.valid.txt", Shape::lines, "\n\n", false, "", "", ""},
     {"ptb", Split::train, "ptb/ptb.train.txt", Shape::lines, "\n\n", false, "", "", ""},
@@ -129,19 +129,13 @@ std::vector<std::string> rows_of(Shape shape, const std::string& text, const std
 
 std::optional<std::string> in_hub_cache(Env& env, const Known& known, const std::string& hub) {
   if (known.hub_file.empty() || hub.empty()) return std::nullopt;
-  const std::string repository = join_path(hub, "datasets--" + std::string(known.hub_set));
-  const std::string snapshots = join_path(repository, "snapshots");
-  if (!env.stat(snapshots)) return std::nullopt;
-  for (const std::string& commit : env.list(snapshots)) {
-    const std::string path = join_path(join_path(snapshots, commit), known.hub_file);
-    if (env.stat(path)) return path;
-  }
-  return std::nullopt;
-}
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
+  HubSettings settings;
+  settings.cache = hub;
+  const auto snapshot = cached_snapshot(
+      {.kind = HubRepo::Kind::dataset, .name = std::string(known.hub_set)}, settings, env);
+  if (!snapshot) return std::nullopt;
+  const std::string path = join_path(*snapshot, known.hub_file);
+  return env.stat(path) ? std::optional(path) : std::nullopt;
 }
 
 }  // namespace
@@ -161,17 +155,9 @@ std::string TextSet::joined() const {
 
 DataPlaces default_data_places(Env& env) {
   DataPlaces places;
-  places.data_dir = environment("HALFTONE_DATA");
+  places.data_dir = process_environment("HALFTONE_DATA").value_or("");
   if (places.data_dir.empty() && env.stat("../shared/data")) places.data_dir = "../shared/data";
-  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
-    if (places.hub_cache.empty()) places.hub_cache = environment(name);
-  if (places.hub_cache.empty()) {
-    std::string home = environment("HF_HOME");
-    if (home.empty() && !environment("XDG_CACHE_HOME").empty())
-      home = join_path(environment("XDG_CACHE_HOME"), "huggingface");
-    if (home.empty()) home = join_path(environment("HOME"), ".cache/huggingface");
-    places.hub_cache = join_path(home, "hub");
-  }
+  places.hub_cache = hub_cache_folder();
   return places;
 }
 
@@ -228,7 +214,6 @@ std::string text_set_sought(const std::string& name, Split split) {
     hub = known.hub_set;
   }
   if (paths.empty()) return {};
-  if (const auto at = hub.find("--"); at != std::string::npos) hub.replace(at, 2, "/");
   return "looked for as " + paths + " in the data folder (HALFTONE_DATA)" +
          (hub.empty() ? "; the hub cache is not read for " + name
                       : " and as " + hub + " in the hub cache");

@@ -37,7 +37,8 @@ struct DataPlaces {
   std::string hub_cache;  // ".../hub"
   ParquetReader parquet;  // may be empty: parquet files are then skipped
 };
-// HALFTONE_DATA or its default beside the project, HF_HUB_CACHE and its fall-backs.
+// HALFTONE_DATA, or ../shared/data from the working folder where that exists; the cache as
+// hub_cache_folder() finds it.
 DataPlaces default_data_places(Env& env);
 
 std::vector<std::string> text_set_names();  // "c4", "ptb", "wikitext2"

@@ -38,6 +38,36 @@ TEST(TextSets, AStandInForASplitSaysSo) {
   EXPECT_EQ(set(Split::train).caution, "");
 }
 
+// The cache of two downloads: the folders of both commits stay, refs/main names the one in use.
+TEST(TextSets, TheHubCacheIsReadAtTheCommitThatMainNames) {
+  testing_files::TempFolder folder;
+  const std::string repo = "hub/datasets--Salesforce--wikitext/", old(40, 'a'), now(40, 'b'),
+                    file = "/wikitext-2-raw-v1/test-00000-of-00001.parquet";
+  for (const std::string& commit : {old, now}) {
+    folder.env().make_directories(folder.in(repo + "snapshots/" + commit + "/wikitext-2-raw-v1"));
+    folder.write(repo + "snapshots/" + commit + file, "PAR1");
+  }
+  const DataPlaces places{
+      .data_dir = "",
+      .hub_cache = folder.in("hub"),
+      .parquet = [](const std::string& path, const std::string&) { return std::vector{path}; }};
+  const auto found = [&] { return find_text_set(folder.env(), "wikitext2", Split::test, places); };
+  EXPECT_FALSE(found());  // no ref: nothing says which of the two was asked for
+  folder.env().make_directories(folder.in(repo + "refs"));
+  for (const std::string& commit : {now, old}) {
+    folder.write(repo + "refs/main", commit);
+    ASSERT_TRUE(found());
+    EXPECT_EQ(found()->rows[0], folder.in(repo + "snapshots/" + commit + file));
+    EXPECT_EQ(found()->label, "wikitext2 test");
+  }
+  folder.write(repo + "refs/main", std::string(40, 'c'));
+  EXPECT_FALSE(found());
+  folder.write(repo + "refs/main", "broken");
+  EXPECT_EQ(testing_files::line_of(found),
+            "error[E_VALUE] " + folder.in(repo + "refs/main") +
+                ": does not hold a commit; remove it and download the data set again");
+}
+
 TEST(TextSets, ThePlacesOfASetAreSaidAsTheyAre) {
   EXPECT_EQ(text_set_sought("wikitext2", Split::test),
             "looked for as wikitext2/test.txt in the data folder (HALFTONE_DATA) and as "

@@ -24,6 +24,19 @@ bool is_true(const std::optional<std::string>& value) {
   return upper == "1" || upper == "ON" || upper == "YES" || upper == "TRUE";
 }
 
+std::string user_home(const Environment& environment) { return environment("HOME").value_or("/"); }
+
+std::string expanded(const std::string& path, const Environment& environment) {
+  return path == "~" || path.starts_with("~/") ? user_home(environment) + path.substr(1) : path;
+}
+
+std::string hub_home(const Environment& environment) {
+  if (const auto home = environment("HF_HOME")) return expanded(*home, environment);
+  const std::string cache =
+      environment("XDG_CACHE_HOME").value_or(join_path(user_home(environment), ".cache"));
+  return expanded(join_path(cache, "huggingface"), environment);
+}
+
 // One part of a repository's name, by the hub's own rules.
 bool is_name_part(std::string_view part) {
   if (part.empty() || part.size() > 96) return false;
@@ -45,24 +58,15 @@ std::optional<std::string> process_environment(const std::string& name) {
   return std::string(value);
 }
 
+std::string hub_cache_folder(const Environment& environment) {
+  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"})
+    if (const auto own = environment(name)) return expanded(*own, environment);
+  return join_path(hub_home(environment), "hub");
+}
+
 HubSettings hub_settings(Env& env, const Environment& environment) {
   HubSettings settings;
-  const std::string user = environment("HOME").value_or("/");
-  const auto expanded = [&](const std::string& path) {
-    return path == "~" || path.starts_with("~/") ? user + path.substr(1) : path;
-  };
-  std::string home = environment("HF_HOME").value_or("");
-  if (home.empty())
-    home =
-        join_path(environment("XDG_CACHE_HOME").value_or(join_path(user, ".cache")), "huggingface");
-  home = expanded(home);
-  settings.cache = join_path(home, "hub");
-  for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (const auto own = environment(name)) {
-      settings.cache = expanded(*own);
-      break;
-    }
-  }
+  settings.cache = hub_cache_folder(environment);
   if (auto endpoint = environment("HF_ENDPOINT")) {
     while (endpoint->ends_with('/')) endpoint->pop_back();
     if (!endpoint->starts_with("https://") && !endpoint->starts_with("http://"))
@@ -74,7 +78,8 @@ HubSettings hub_settings(Env& env, const Environment& environment) {
     settings.token = trimmed(*token);
   } else if (!is_true(environment("HF_HUB_DISABLE_IMPLICIT_TOKEN"))) {
     const std::string path =
-        expanded(environment("HF_TOKEN_PATH").value_or(join_path(home, "token")));
+        expanded(environment("HF_TOKEN_PATH").value_or(join_path(hub_home(environment), "token")),
+                 environment);
     const auto info = env.stat(path);
     if (info && info->is_regular) settings.token = trimmed(env.read_text(path, 4096));
   }
@@ -139,7 +144,9 @@ std::optional<std::string> cached_commit(const HubRepo& repo, const HubSettings&
     std::string commit = trimmed(env.read_text(ref, 256));
     if (!is_commit(commit))
       throw FileError(Code::value, ref, "does not hold a commit", {},
-                      "remove it and download the model again");
+                      "remove it and download the " +
+                          std::string(repo.kind == HubRepo::Kind::model ? "model" : "data set") +
+                          " again");
     return commit;
   }
   if (is_commit(repo.revision) &&

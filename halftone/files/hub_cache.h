@@ -1,7 +1,7 @@
 // The local cache of the Hugging Face hub, as huggingface_hub lays it out: names -> folders,
-// without any network.
+// without any network. The same for models and data sets.
 //
-//   HUB/models--ORG--NAME/refs/main                   the commit of a branch or tag
+//   HUB/models--ORG--NAME/refs/main                   the commit of a branch or tag (datasets--...)
 //   HUB/models--ORG--NAME/snapshots/COMMIT/file       -> ../../blobs/ETAG
 //   HUB/models--ORG--NAME/.no_exist/COMMIT/file       known not to exist
 //
@@ -28,7 +28,9 @@ struct HubSettings {
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 std::optional<std::string> process_environment(const std::string& name);  // empty when unset or ""
 
-// HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME; HF_ENDPOINT; HF_TOKEN,
+// HUB, out of HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME; `~` is the home folder.
+std::string hub_cache_folder(const Environment& environment = process_environment);
+// The cache as above; HF_ENDPOINT; HF_TOKEN,
 // HF_TOKEN_PATH, $HF_HOME/token unless HF_HUB_DISABLE_IMPLICIT_TOKEN; HF_HUB_OFFLINE,
 // TRANSFORMERS_OFFLINE. InputError for an endpoint that is no http(s) address.
 HubSettings hub_settings(Env& env, const Environment& environment = process_environment);
