@@ -15,6 +15,7 @@
 #include "halftone/graph/graph.h"
 #include "halftone/graph/torch.h"
 #include "halftone/spec/pieces.h"
+#include "tests/support/recorded_models.h"
 
 namespace halftone::calib {
 namespace {
@@ -80,7 +81,7 @@ std::map<std::string, std::set<Need>> observe_all(const spec::Segment& block,
   return observe;
 }
 
-class Families : public ::testing::TestWithParam<const char*> {};
+class Families : public ::testing::TestWithParam<std::string> {};
 
 // The inputs are captured by a whole-model forward, and everything is summed again in f64.
 TEST_P(Families, StatisticsOfEveryLinearEqualThoseOfItsCapturedInputs) {
@@ -163,9 +164,8 @@ TEST_P(Families, StatisticsOfEveryLinearEqualThoseOfItsCapturedInputs) {
               1e-5 * (1 + last.abs().max().item<double>()));
   }
 }
-INSTANTIATE_TEST_SUITE_P(Fixtures, Families,
-                         ::testing::Values("llama_gqa_untied", "mistral_window", "gpt2_tiny",
-                                           "bert_tiny"));
+INSTANTIATE_TEST_SUITE_P(Fixtures, Families, ::testing::ValuesIn(tests::recorded_models()),
+                         [](const auto& test) { return test.param; });
 
 class Engine : public ::testing::Test {
  protected:

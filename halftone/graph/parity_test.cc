@@ -7,7 +7,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <set>
 
@@ -16,6 +15,7 @@
 #include "halftone/graph/graph.h"
 #include "halftone/graph/torch.h"
 #include "halftone/spec/checkpoint.h"
+#include "tests/support/recorded_models.h"
 
 namespace halftone::graph {
 namespace {
@@ -44,7 +44,7 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name << " " << dtype_
 class TinyModel : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    folder_ = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/" + GetParam().name;
+    folder_ = join_path(tests::models_folder(), GetParam().name);
     loaded_ = spec::open_checkpoint(folder_, context_);
     reference_ = files::open_safetensors(join_path(folder_, "reference.safetensors"), context_);
     graph_ = std::make_unique<Graph>(loaded_.spec,
@@ -166,14 +166,8 @@ TEST_P(TinyModel, OutputsWithoutGradientEqualTransformers) {
 
 std::vector<Case> cases() {
   std::vector<Case> list;
-  const std::string folder = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models";
-  for (const auto& entry : std::filesystem::directory_iterator(folder))
-    if (std::filesystem::exists(entry.path() / "reference.safetensors"))
-      for (const DType dtype : {DType::f64, DType::f32})
-        list.push_back({entry.path().filename(), dtype});
-  std::sort(list.begin(), list.end(), [](const Case& a, const Case& b) {
-    return std::tie(a.name, a.dtype) < std::tie(b.name, b.dtype);
-  });
+  for (const std::string& name : tests::recorded_models())
+    for (const DType dtype : {DType::f32, DType::f64}) list.push_back({name, dtype});
   return list;
 }
 INSTANTIATE_TEST_SUITE_P(Fixtures, TinyModel, ::testing::ValuesIn(cases()), [](const auto& test) {

@@ -8,6 +8,7 @@
 #include "halftone/runtime/generate.h"
 #include "halftone/runtime/logit_source.h"
 #include "halftone/runtime/test_support.h"
+#include "tests/support/recorded_models.h"
 
 namespace halftone::runtime {
 namespace {
@@ -22,6 +23,17 @@ std::vector<int32_t> some_ids(int64_t count, uint64_t seed = 1) {
   for (int64_t i = 0; i < count; ++i)
     ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
   return ids;
+}
+
+// The recorded tiny models that give logits; the others are encoders.
+std::vector<std::string> language_models() {
+  const Bench bench;
+  std::vector<std::string> names = tests::recorded_models();
+  std::erase_if(names, [&](const std::string& name) {
+    const std::string path = fixture("models/" + name + "/reference.safetensors");
+    return files::open_safetensors(path, bench.context)->find("logits") == nullptr;
+  });
+  return names;
 }
 
 class EveryModel : public ::testing::TestWithParam<std::string> {};
@@ -79,9 +91,7 @@ TEST_P(EveryModel, SequencesInLockstepGetTheBitsTheyGetAlone) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Fixtures, EveryModel,
-                         ::testing::Values("llama_gqa_untied", "llama_head_dim", "mistral_window",
-                                           "gpt2_tiny"),
+INSTANTIATE_TEST_SUITE_P(Fixtures, EveryModel, ::testing::ValuesIn(language_models()),
                          [](const auto& test) { return test.param; });
 
 TEST(Session, ResetStartsOver) {
