@@ -132,6 +132,10 @@ float stored_scale(double step, DType dtype, bool& clamped);
 // zero. Safe from many threads.
 struct Kind {
   std::string summary, paper;
+  // What config.json of a packed folder calls the values: "int" for integers times a scale, which
+  // is what Grid and the layouts hold today. How they were fitted is not kept: they come back as
+  // kind int.
+  std::string type = "int";
   std::vector<std::string> grids;  // legal values of Format::grid
   // why this kind has no such grid, empty when it has
   std::function<std::string(const Format& format)> clash;

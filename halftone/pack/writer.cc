@@ -33,10 +33,12 @@ std::string shape_text(int64_t n, int64_t k) {
 // Why `layout` cannot hold an [n, k] linear of this format: {fact, remedy}, empty when it can.
 std::pair<std::string, std::string> clash(const Format& f, int64_t n, int64_t k, bool transposed,
                                           Layout layout, int64_t gptq_version) {
+  if (const std::string& type = format::kind_of(f).type; type != "int")
+    return {"packed folders hold integers, " + f.label() + " has values of type " + type,
+            "use format kind int"};
   if (layout == Layout::halftone) return {};
   const bool short_group = f.granularity == Granularity::group && k % f.group != 0;
   const std::string name = layout == Layout::gptq ? "the GPTQ layout" : "compressed-tensors";
-  if (f.kind != "int") return {name + " cannot hold " + f.label(), "keep the halftone layout"};
   if (short_group)
     return {name + " cannot hold group " + std::to_string(f.group) + " on K = " + std::to_string(k),
             "use " + divisors_near(k, f.group) + ", or keep the halftone layout"};
@@ -184,7 +186,7 @@ std::vector<Members> by_scheme(const format::Plan& plan,
 
 Json weight_args(const Scheme& s) {
   const Format& f = s.format;
-  Json out = {{"num_bits", f.bits}, {"type", "int"}, {"symmetric", f.symmetric}};
+  Json out = {{"num_bits", f.bits}, {"type", format::kind_of(f).type}, {"symmetric", f.symmetric}};
   out["strategy"] = f.granularity == Granularity::group ? "group"
                     : f.granularity == Granularity::row ? "channel"
                                                         : "tensor";

@@ -112,6 +112,15 @@ class Writer : public testing::Test {
   TempFolder folder;
 };
 
+TEST_F(Writer, EveryKindComesBackFromOurLayout) {
+  for (const auto& [name, kind] : format::entries())
+    for (int64_t bits = 2; bits <= 8; ++bits) {
+      const Format f{.kind = name, .bits = bits, .group = 32, .grid = kind.grids.at(0)};
+      if (kind.clash(f).empty() && kind.type == "int")
+        expect_round_trip(f, 13, 64, Layout::halftone);
+    }
+}
+
 TEST_F(Writer, EveryFormatComesBackFromOurLayout) {
   for (int64_t bits = 2; bits <= 8; ++bits)
     for (const bool symmetric : {true, false})
@@ -201,6 +210,9 @@ TEST_F(Writer, WhatALayoutCannotHoldIsRefusedWithTheRemedy) {
       line_of([&] { tensors_of(random_linear(g64, 8, 128, true), Layout::compressed_tensors); }),
       HasSubstr(
           "holds no columns out of the order of their groups; round with static_groups: true"));
+  for (const Layout layout : {Layout::halftone, Layout::compressed_tensors, Layout::gptq})
+    EXPECT_THAT(refusal({.kind = "nf4", .bits = 4, .group = 64}, 64, 64, layout),
+                HasSubstr("unknown format kind \"nf4\""));
   // The same when the tensors are asked for.
   EXPECT_THAT(line_of([&] { tensors_of(random_linear(g128, 8, 96), Layout::gptq); }),
               HasSubstr("linear m.l: the GPTQ layout cannot hold"));
