@@ -2,12 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "halftone/base/error.h"
 #include "halftone/base/rng.h"
 #include "halftone/base/threads.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/perplexity.h"
+#include "halftone/eval/task.h"
+#include "halftone/files/test_files.h"
 
 namespace halftone::eval {
 namespace {
@@ -71,11 +74,12 @@ class Eval : public testing::Test {
 };
 
 TEST(Windows, GptqProtocolDropsTheTailAndScoresAllButTheFirst) {
-  const Protocol p = gptq_windows(304986, 2048);
+  // WikiText-2 test under SmolLM2's tokenizer (docs/evaluation.md says how many tokens and why).
+  const Protocol p = gptq_windows(304978, 2048);
   EXPECT_EQ(p.windows.size(), 148u);
   EXPECT_EQ(p.name, "gptq-2048");
-  EXPECT_EQ(p.dropped, 304986 - 148 * 2048);
-  EXPECT_EQ(gptq_windows(304986, 2048, 20).windows.size(), 20u);
+  EXPECT_EQ(p.dropped, 304978 - 148 * 2048);
+  EXPECT_EQ(gptq_windows(304978, 2048, 20).windows.size(), 20u);
 }
 
 TEST(Windows, StridedProtocolScoresEveryTokenOnce) {
@@ -137,6 +141,78 @@ TEST_F(Eval, StridedPerplexityUsesTheGuidesWeights) {
     if (end == 100) break;
   }
   EXPECT_NEAR(got.mean_nll, sum / weight, 1e-6);
+}
+
+// A small data folder, and the one text that each task makes of it, written out: which part of the
+// set, how rows are joined, that nothing is lost. The tokenizer is the byte.
+class EveryTask : public Eval {
+ protected:
+  EveryTask() {
+    context.env = &folder.env();
+    for (const char* set : {"wikitext2", "ptb", "c4"})
+      folder.env().make_directories(folder.in(set));
+    folder.write("wikitext2/test.txt", " \n = A title = \n \n Some text , here . \n And more . \n");
+    folder.write("wikitext2/valid.txt", "not this part, not this part, not this part\n");
+    folder.write("ptb/ptb.valid.txt", " the first sentence \n a second one of <unk> words \n");
+    folder.write("ptb/ptb.test.txt", " not this part \n not this part \n not this part \n");
+    folder.write(
+        "c4/c4_fragments.jsonl",
+        "{\"text\":\"A document,\\ntwo lines.\"}\n{\"text\":\"Another document here.\"}\n");
+    folder.write("c4/c4_demo.jsonl", "{\"text\":\"not this part, not this part, no\"}\n");
+  }
+  const std::map<std::string, std::string> texts = {
+      {"wikitext2", "\n\n = A title = \n\n\n\n\n Some text , here . \n\n\n And more . \n"},
+      {"ptb", "the first sentence\n\na second one of <unk> words"},
+      {"c4", "A document,\ntwo lines. Another document here."}};
+  files::testing_files::TempFolder folder;
+};
+
+TEST_F(EveryTask, GivesThePerplexityOfItsTextSummedByHand) {
+  ToySource source(256, 0, 7);
+  std::vector<int32_t> seen;
+  const TaskInput input{.source = source,
+                        .encode =
+                            [&](std::string_view text) {
+                              seen.assign(text.begin(), text.end());
+                              return seen;
+                            },
+                        .places = {.data_dir = folder.path(), .hub_cache = "", .parquet = {}},
+                        .limit = 0,
+                        .stride = 0,
+                        .window = 12,
+                        .log_sample = {},
+                        .context = context};
+  for (const auto& [name, task] : entries()) {
+    ASSERT_TRUE(texts.contains(name)) << "task " << name << " has no known answer in this test";
+    EXPECT_NO_THROW(check_data(task, input.places, folder.env()));
+    const TaskResult result = task.run(input);
+    EXPECT_EQ(std::string(seen.begin(), seen.end()), texts.at(name));
+    double sum = 0;
+    const size_t windows = seen.size() / 12;
+    for (size_t w = 0; w < windows; ++w)
+      for (int64_t t = 1; t < 12; ++t)
+        sum += brute_nll(source, std::span<const int32_t>(seen).subspan(12 * w, 12), t);
+    const double want = std::exp(sum / static_cast<double>(11 * windows));
+    ASSERT_EQ(result.metrics.size(), 1u);
+    EXPECT_EQ(result.metrics[0].name, "perplexity");
+    EXPECT_NEAR(result.metrics[0].value, want, 1e-5 * want);  // f32 exp: 1e-7 relative per term
+    EXPECT_EQ(result.json["perplexity"], result.metrics[0].value);
+    EXPECT_EQ(result.json["tokens"], 11 * windows);
+    EXPECT_EQ(result.json["windows"], windows);
+    EXPECT_EQ(result.json["protocol"], "gptq-12");
+    EXPECT_EQ(result.json["ci95"].size(), 2u);
+    EXPECT_GE(result.json["seconds"], 0);
+  }
+}
+
+TEST_F(EveryTask, IsRefusedWithThePlaceWhereItsTextIsMissing) {
+  for (const auto& [name, task] : entries())
+    EXPECT_EQ(files::testing_files::code_of([&, &entry = task] {
+                check_data(entry, {.data_dir = "/nowhere", .hub_cache = "", .parquet = {}},
+                           folder.env());
+              }),
+              Code::missing)
+        << name;
 }
 
 Divergence one(LogitSource& a, LogitSource& b, std::span<const int32_t> ids,

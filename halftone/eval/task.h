@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 #include "halftone/base/context.h"
 #include "halftone/base/entries.h"
 #include "halftone/base/json.h"
+#include "halftone/eval/bootstrap.h"
 #include "halftone/eval/logit_source.h"
 #include "halftone/files/datasets.h"
 
@@ -29,11 +31,23 @@ struct TaskInput {
   const Context& context;
 };
 
+struct Metric {
+  std::string name;  // "perplexity", "accuracy"
+  double value = 0;
+  std::optional<Interval> ci95;  // one window or item has none
+};
+struct TaskResult {
+  std::vector<Metric> metrics;  // shown in this order
+  std::string basis;            // "gptq-2048, 148 windows of wikitext2 test"
+  double seconds = 0;
+  Json json;  // the task's object under "results": a shape of its own, kept once published
+};
+
 struct Task {
   std::string summary;
   std::vector<std::pair<std::string, files::Split>>
       data;  // text sets it reads: looked for before any work
-  std::function<Json(const TaskInput& input)> run;  // the task's object under "results"
+  std::function<TaskResult(const TaskInput& input)> run;
 };
 std::span<const Named<Task>> entries();  // generated from eval/task/*.cc
 
@@ -42,7 +56,7 @@ void check_data(const Task& task, const files::DataPlaces& places, Env& env);
 
 // Perplexity of a named text set; what the perplexity tasks share. FileError{missing} with the
 // remedy when the set is not here.
-Json text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split);
+TaskResult text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split);
 // The ids of the windows that perplexity tasks score, and the protocol (compare uses the same).
 struct ScoredText {
   std::string label;

@@ -31,7 +31,7 @@ ScoredText scored_text(const std::string& set, files::Split split, const files::
   return {found->label, encode(found->joined())};
 }
 
-Json text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split) {
+TaskResult text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split) {
   const ScoredText text = scored_text(set, split, input.places, input.encode, input.context);
   const int64_t longest = std::min(kWindow, input.source.context());
   const int64_t window =
@@ -48,14 +48,19 @@ Json text_set_perplexity(const TaskInput& input, const std::string& set, files::
                         {"begin", protocol.windows[i].begin},
                         {"end", protocol.windows[i].end},
                         {"mean_nll", result.window_nll[i]}});
-  return {{"perplexity", result.perplexity},
-          {"ci95", result.window_nll.size() > 1 ? Json(result.ci95) : Json()},
-          {"mean_nll", result.mean_nll},
-          {"tokens", result.tokens},
-          {"windows", result.window_nll.size()},
-          {"seconds", result.seconds},
-          {"protocol", result.protocol},
-          {"data", text.label}};
+  const size_t windows = result.window_nll.size();
+  const auto ci95 = windows > 1 ? std::optional(result.ci95) : std::nullopt;
+  return {.metrics = {{"perplexity", result.perplexity, ci95}},
+          .basis = result.protocol + ", " + std::to_string(windows) + " windows of " + text.label,
+          .seconds = result.seconds,
+          .json = {{"perplexity", result.perplexity},
+                   {"ci95", ci95 ? Json(*ci95) : Json()},
+                   {"mean_nll", result.mean_nll},
+                   {"tokens", result.tokens},
+                   {"windows", windows},
+                   {"seconds", result.seconds},
+                   {"protocol", result.protocol},
+                   {"data", text.label}}};
 }
 
 }  // namespace halftone::eval

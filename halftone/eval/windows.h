@@ -1,5 +1,5 @@
-// How a long text is cut for perplexity. Three published protocols give three numbers, so each
-// carries its name.
+// How a long text is cut for perplexity. Two published protocols give two numbers, so each carries
+// its name.
 #pragma once
 
 #include <cstdint>
