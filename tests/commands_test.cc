@@ -1,0 +1,284 @@
+// Commands run to success on a tiny model, and the shapes of JSON that are promised for ever.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <set>
+#include <sstream>
+
+#include "halftone/base/env.h"
+#include "halftone/base/json.h"
+#include "halftone/files/test_server.h"
+#include "tests/process.h"
+
+namespace halftone::tests {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+const std::string kModel =
+    std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/llama_mha_tied";
+
+// A tiny random model with a tokenizer of one token a character (96 of them, as many as it has
+// rows) and a template that writes what was said and nothing else.
+class Commands : public testing::Test {
+ protected:
+  Commands() {
+    env->make_directories(model);
+    for (const char* name : {"config.json", "model.safetensors"})
+      write("m/" + std::string(name), env->read_text(join_path(kModel, name), 1 << 24));
+    Json vocab = Json::object();
+    for (char c = '!'; c <= '~'; ++c) vocab[std::string(1, c)] = vocab.size();
+    for (const char* space : {" ", "\n"}) vocab[space] = vocab.size();
+    write("m/tokenizer.json",
+          Json({{"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}},
+                {"decoder", {{"type", "Fuse"}}}})
+              .dump());
+    write("m/tokenizer_config.json",
+          R"({"chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}"})");
+    env->make_directories(scratch.path("data/wikitext2"));
+    env->make_directories(scratch.path("data/ptb"));
+    env->make_directories(scratch.path("data/c4"));
+    const std::string line = "Once upon a time there was a little girl named Lily. ";
+    write("data/wikitext2/test.txt", line + line + line + "\n");
+    write("data/ptb/ptb.valid.txt", line + line + line + "\n");
+    write("data/c4/c4_fragments.jsonl", Json({{"text", line + line + line}}).dump() + "\n");
+  }
+  void write(const std::string& name, const std::string& text) const {
+    write_atomically(*env, scratch.path(name), text);
+  }
+  Json json_of(std::vector<std::string> words,
+               const std::map<std::string, std::string>& extra = {}) const {
+    words.emplace_back("--json");
+    const Outcome outcome = halftone(words, extra);
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+    return parse_json(outcome.out, words[0]);
+  }
+  Json eval(std::vector<std::string> more) const {
+    std::vector<std::string> words = {"eval",     model, "--data",    scratch.path("data"),
+                                      "--window", "32",  "--threads", "1"};
+    words.insert(words.end(), more.begin(), more.end());
+    return json_of(words)["results"];
+  }
+
+  std::unique_ptr<Env> env = posix_env();
+  Scratch scratch;
+  const std::string model = scratch.path("m");
+};
+
+std::set<std::string> keys_of(const Json& object) {
+  std::set<std::string> keys;
+  for (const auto& [key, value] : object.items()) keys.insert(key);
+  return keys;
+}
+
+// 160 characters of text are 5 windows of 32, each scored but for its first token.
+TEST_F(Commands, EvalHasThePromisedShape) {
+  const Json results = eval({"--tasks", "wikitext2", "--log-samples", scratch.path("log")});
+  ASSERT_EQ(keys_of(results), std::set<std::string>{"wikitext2"});
+  const Json& result = results["wikitext2"];
+  EXPECT_EQ(result["tokens"], 5 * 31);
+  EXPECT_EQ(result["protocol"], "gptq-32");
+  EXPECT_GE(result["seconds"].get<double>(), 0);
+  EXPECT_EQ(keys_of(result), (std::set<std::string>{"perplexity", "tokens", "seconds", "protocol",
+                                                    "ci95", "mean_nll", "windows", "data"}));
+  double sum = 0;
+  std::istringstream log(env->read_text(scratch.path("log"), 1 << 20));
+  int64_t lines = 0;
+  for (std::string line; std::getline(log, line); ++lines)
+    sum += parse_json(line, "log")["mean_nll"].get<double>();
+  EXPECT_EQ(lines, 5);
+  EXPECT_NEAR(result["perplexity"].get<double>(), std::exp(sum / 5), 1e-9 * std::exp(sum / 5));
+}
+
+TEST_F(Commands, EvalTakesSeveralTasksAndAStride) {
+  const Json results = eval({"--tasks", "c4,ptb", "--stride", "16"});
+  ASSERT_EQ(keys_of(results), (std::set<std::string>{"c4", "ptb"}));
+  for (const auto& [task, result] : results.items()) {
+    EXPECT_EQ(result["protocol"], "strided-32-16") << task;
+    EXPECT_GT(result["perplexity"].get<double>(), 1) << task;
+  }
+  EXPECT_EQ(results["c4"]["tokens"], 158);   // every token but the first, once
+  EXPECT_EQ(results["ptb"]["tokens"], 157);  // the space at the end of its line is no text
+  EXPECT_EQ(results["c4"]["data"], "c4-partial validation");
+  const Outcome text = halftone({"eval", model, "--tasks", "c4,ptb", "--data", scratch.path("data"),
+                                 "--window", "32", "--stride", "16", "--threads", "1"});
+  EXPECT_THAT(text.out, HasSubstr("\n  c4  perplexity "));
+  EXPECT_THAT(text.out, HasSubstr("strided-32-16, 9 windows of ptb validation, "));
+}
+
+TEST_F(Commands, CompareHasThePromisedShape) {
+  const std::string small = scratch.path("int4");
+  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int4_g16", "-o", small, "--quiet"}).exit,
+            0);
+  write("text.txt", env->read_text(scratch.path("data/wikitext2/test.txt"), 1 << 20));
+  const Json result = json_of({"compare", model, small, "--text", scratch.path("text.txt"),
+                               "--window", "32", "--windows", "4", "--threads", "1"});
+  ASSERT_EQ(result["models"].size(), 2u);
+  EXPECT_EQ(result["models"][0]["name"], model);
+  EXPECT_EQ(result["models"][1]["name"], small);
+  for (const Json& row : result["models"]) {
+    EXPECT_GT(row["bytes"].get<int64_t>(), 1000);
+    EXPECT_THAT(row["kl_ci95"].get<std::vector<double>>(), testing::SizeIs(2));
+    EXPECT_GE(row["top1_agreement"].get<double>(), 0);
+    EXPECT_LE(row["top1_agreement"].get<double>(), 1);
+    EXPECT_GT(row["perplexity"].get<double>(), 1);
+    EXPECT_GT(row["prefill_tok_s"].get<double>(), 0);
+    EXPECT_GT(row["decode_tok_s"].get<double>(), 0);
+    EXPECT_GT(row["peak_rss_bytes"].get<int64_t>(), 1 << 20);
+  }
+  EXPECT_EQ(result["models"][0]["bits_per_weight"], 32);
+  EXPECT_LT(result["models"][1]["bits_per_weight"].get<double>(), 32);
+  EXPECT_EQ(result["models"][0]["kl_mean"], 0);
+  EXPECT_GT(result["models"][1]["kl_mean"].get<double>(), 0);
+  EXPECT_LT(result["models"][1]["bytes"], result["models"][0]["bytes"]);
+}
+
+TEST_F(Commands, BenchHasThePromisedShape) {
+  const Json bench =
+      json_of({"bench", model, "--prefill", "16", "--decode", "8", "--threads", "1"});
+  EXPECT_EQ(keys_of(bench), (std::set<std::string>{"model", "mode", "prefill", "decode", "load_ms",
+                                                   "peak_rss_bytes", "weight_bytes",
+                                                   "bits_per_weight", "threads", "isa", "cpu"}));
+  EXPECT_EQ(bench["prefill"]["tokens"], 16);
+  EXPECT_EQ(bench["decode"]["tokens"], 8);
+  EXPECT_GT(bench["prefill"]["tok_s"].get<double>(), 0);
+  EXPECT_GT(bench["decode"]["tok_s"].get<double>(), 0);
+  EXPECT_GT(bench["load_ms"].get<double>(), 0);
+  EXPECT_EQ(bench["threads"], 1);
+  EXPECT_TRUE(bench["isa"].is_string() && bench["cpu"].is_string());
+}
+
+// Two turns: the cache goes on where the first answer ended, and the second answer is the one that
+// the whole conversation gives in one go.
+TEST_F(Commands, ChatAnswersTwiceInOneConversation) {
+  const std::vector<std::string> same = {"-n",    "6",         "--greedy", "--mode",
+                                         "exact", "--threads", "1"};
+  const auto answer = [&](const std::string& prompt) {
+    std::vector<std::string> words = {"run", model, "--no-template", "-p", prompt};
+    words.insert(words.end(), same.begin(), same.end());
+    return json_of(words)["text"].get<std::string>();
+  };
+  const std::string first = answer("Hello"), second = answer("Hello" + first + "and-then");
+  EXPECT_FALSE(first.empty());
+  EXPECT_FALSE(second.empty());
+  std::vector<std::string> words = {"bash",
+                                    "-c",
+                                    "printf 'Hello\\nand-then\\n/quit\\nnot read\\n' | \"$@\"",
+                                    "bash",
+                                    halftone_path(),
+                                    "chat",
+                                    model,
+                                    "--quiet"};
+  words.insert(words.end(), same.begin(), same.end());
+  const Outcome chat = run(words);
+  EXPECT_EQ(chat.exit, 0) << chat.err;
+  EXPECT_EQ(chat.out, first + "\n" + second + "\n");
+}
+
+TEST_F(Commands, ChatWithoutATemplateSaysWhatToDo) {
+  env->remove(scratch.path("m/tokenizer_config.json"));
+  const Outcome chat = halftone({"chat", model});
+  EXPECT_EQ(chat.exit, 3);
+  EXPECT_THAT(chat.err, HasSubstr("has no chat template; use halftone run MODEL -p TEXT"));
+}
+
+TEST_F(Commands, DoctorFindsTheMachine) {
+  const Json doctor = json_of({"doctor"}, {{"HF_HUB_CACHE", scratch.path()}});
+  EXPECT_EQ(keys_of(doctor), (std::set<std::string>{"version", "commit", "checks"}));
+  std::map<std::string, Json> checks;
+  for (const Json& check : doctor["checks"]) {
+    EXPECT_EQ(keys_of(check), (std::set<std::string>{"name", "finding", "good", "remedy"}));
+    EXPECT_TRUE(check["good"].get<bool>() || check["remedy"] != "") << check;
+    checks[check["name"].get<std::string>()] = check;
+  }
+  for (const char* name : {"cpu", "kernels", "memory", "model smollm2", "data", "hub cache"})
+    EXPECT_TRUE(checks.contains(name)) << name;
+  EXPECT_EQ(checks["hub cache"]["finding"], scratch.path());
+  EXPECT_TRUE(checks["hub cache"]["good"].get<bool>());
+  const Outcome text = halftone({"doctor"}, {{"HF_HUB_CACHE", scratch.path("absent")}});
+  EXPECT_EQ(text.exit, 0);
+  EXPECT_THAT(text.out, StartsWith("halftone "));
+  EXPECT_THAT(text.out, HasSubstr("  note  hub cache: " + scratch.path("absent") + "; "));
+}
+
+TEST_F(Commands, PullFetchesAModelThatOtherCommandsThenFind) {
+  const std::string commit(40, 'c');
+  files::testing_files::LoopbackServer hub(
+      [&](const files::testing_files::TestRequest& r) -> files::testing_files::TestResponse {
+        const std::string file = file_name(r.path);
+        if (!r.path.starts_with("/org/name/resolve/") || !env->stat(join_path(model, file)))
+          return {404, {{"X-Repo-Commit", commit}, {"X-Error-Code", "EntryNotFound"}}, "", {}, {}};
+        const std::string body = env->read_text(join_path(model, file), 1 << 24);
+        return {200,
+                {{"X-Repo-Commit", commit},
+                 {"ETag",
+                  "\"" + std::string(36, 'e') + std::to_string(1000 + body.size() % 9000) + "\""}},
+                body,
+                {},
+                {}};
+      });
+  const std::map<std::string, std::string> settings = {{"HF_ENDPOINT", hub.url()},
+                                                       {"HF_HUB_CACHE", scratch.path("hub")},
+                                                       {"HF_HUB_OFFLINE", "0"},
+                                                       {"TRANSFORMERS_OFFLINE", "0"},
+                                                       {"no_proxy", "127.0.0.1"}};
+  const Json pulled = json_of({"pull", "org/name"}, settings);
+  EXPECT_EQ(pulled["model"], "org/name");
+  EXPECT_EQ(pulled["path"], scratch.path("hub/models--org--name/snapshots/" + commit));
+  const size_t asked = hub.requests().size();
+  EXPECT_GT(asked, 3u);
+  auto offline = settings;
+  offline["HF_HUB_OFFLINE"] = "1";
+  EXPECT_EQ(json_of({"inspect", "org/name"}, offline)["family"], "llama");
+  EXPECT_EQ(json_of({"run", "org/name", "-p", "Hello", "-n", "2", "--greedy"}, offline)["tokens"],
+            2);
+  EXPECT_EQ(hub.requests().size(), asked);
+}
+
+// Ctrl-C at every rename of a run: what was finished is kept, the command that goes on is said, and
+// its result is that of a run in peace.
+TEST_F(Commands, QuantizeStoppedByCtrlCIsResumable) {
+  if (run({"strace", "-o", "/dev/null", "true"}).exit != 0)
+    GTEST_SKIP() << "strace cannot trace here";
+  const std::vector<std::string> words = {
+      halftone_path(),     "quantize", model,       "--recipe", "rtn_int4_g16", "-o",
+      scratch.path("out"), "--quiet",  "--threads", "1"};
+  ASSERT_EQ(run(words).exit, 0);
+  const std::string whole = folder_hash(scratch.path("out"));
+  const char* options = std::getenv("ASAN_OPTIONS");  // a traced process cannot look for leaks
+  const std::map<std::string, std::string> traceable = {
+      {"ASAN_OPTIONS", std::string(options != nullptr ? options : "") + ":detect_leaks=0"}};
+  int64_t stopped = 0;
+  for (int n = 1; n < 50; ++n) {
+    env->remove_tree(scratch.path("out"));
+    std::vector<std::string> traced = {
+        "strace",       "-f",        "-qq",
+        "-o",           "/dev/null", "-e",
+        "trace=rename", "-e",        "inject=rename:signal=SIGINT:when=" + std::to_string(n)};
+    traced.insert(traced.end(), words.begin(), words.end());
+    const Outcome outcome = run(traced, traceable);
+    if (outcome.exit == 0) {  // fewer renames, or nothing was left to stop
+      EXPECT_EQ(folder_hash(scratch.path("out")), whole) << n;
+      if (stopped > 0) break;
+      continue;
+    }
+    ++stopped;
+    EXPECT_EQ(outcome.exit, 7) << n << ": " << outcome.err;
+    EXPECT_THAT(outcome.err, StartsWith("halftone: error[E_INTERRUPTED]"));
+    EXPECT_THAT(outcome.err, HasSubstr("--resume"));
+    EXPECT_FALSE(env->stat(scratch.path("out"))) << n;
+    auto resume = words;
+    resume.emplace_back("--resume");
+    const Outcome resumed = run(resume);
+    EXPECT_EQ(resumed.exit, 0) << n << ": " << resumed.err;
+    EXPECT_EQ(folder_hash(scratch.path("out")), whole) << n;
+  }
+  EXPECT_GE(stopped, 1);
+  RecordProperty("stops", static_cast<int>(stopped));
+}
+
+}  // namespace
+}  // namespace halftone::tests
