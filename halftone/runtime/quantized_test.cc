@@ -44,6 +44,11 @@ double root_mean_square(std::span<const float> a, std::span<const float> b) {
 struct Case {
   const char* model;
   format::Format format;
+  std::string name() const {
+    return std::string(model) + "_" + format.label() +
+           (format.granularity == format::Granularity::tensor ? "_tensor" : "");
+  }
+  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.name(); }
 };
 
 class EveryFormat : public ::testing::TestWithParam<Case> {};
@@ -105,10 +110,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"llama_biases", made(4, 0, false, format::Granularity::row)},
                       Case{"llama_mha_tied", made(4, 0, true, format::Granularity::tensor)},
                       Case{"gpt2_tiny", made(4, 32)}, Case{"gpt2_tiny", made(8, 20, false)}),
-    [](const auto& test) {
-      return std::string(test.param.model) + "_" + test.param.format.label() +
-             (test.param.format.granularity == format::Granularity::tensor ? "_tensor" : "");
-    });
+    [](const auto& test) { return test.param.name(); });
 
 TEST(Quantized, ScatteredGroupsAndInputScalesArePartOfTheWeight) {
   Bench bench;

@@ -59,6 +59,7 @@ struct Case {
   int64_t rows, columns;
   Format format;
   bool act_order = false, static_groups = false;
+  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 };
 
 std::vector<Case> cases() {
