@@ -1,0 +1,50 @@
+// How gemv_float walks tiles and rows, the same on every instruction set. A gemv_float_<isa>.cc
+// file defines, in its anonymous namespace, walk_dense<store, J, R> and walk_codes<B, J, R, with
+// zeros>, J tiles by R rows at a time, and kNoZerosBits, the widest codes for which skipping zero
+// points is worth its code; it includes this there, so every copy is private to its flags.
+
+template <int B, int J, int R>
+void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
+  // Four tiles: the path of decode.
+  if constexpr (J == 4 && B <= kNoZerosBits) {
+    if (job.w.zeros_offset < 0) return walk_codes<B, J, R, false>(job, tile, m0);
+  }
+  walk_codes<B, J, R, true>(job, tile, m0);
+}
+
+template <int J, int R>
+void walk(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
+  switch (job.w.store) {
+    case Store::f32:
+      return walk_dense<Store::f32, J, R>(job, tile, m0);
+    case Store::f16:
+      return walk_dense<Store::f16, J, R>(job, tile, m0);
+    case Store::bf16:
+      return walk_dense<Store::bf16, J, R>(job, tile, m0);
+    case Store::codes:
+      break;
+  }
+  by_bits(job.w.bits, [&](auto b) { walk_codes<b.kValue, J, R>(job, tile, m0); });
+}
+
+inline void walk_all(const FloatMatmul& job) {
+  int64_t t = job.tile_begin;
+  if (job.m == 1) {
+    const int64_t part = (job.tile_end - t) / 4;
+    for (int64_t i = 0; i < part; ++i) {
+      const int64_t four[4] = {t + i, t + part + i, t + 2 * part + i, t + 3 * part + i};
+      walk<4, 1>(job, four, 0);
+    }
+    t += 4 * part;
+  }
+  for (; t < job.tile_end; ++t) {
+    for (int64_t m = 0; m < job.m;) {
+      const int64_t left = job.m - m, take = left > 4 ? (left + 1) / 2 : left;
+      if (take == 4) walk<1, 4>(job, &t, m);
+      if (take == 3) walk<1, 3>(job, &t, m);
+      if (take == 2) walk<1, 2>(job, &t, m);
+      if (take == 1) walk<1, 1>(job, &t, m);
+      m += take;
+    }
+  }
+}
