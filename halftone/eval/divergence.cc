@@ -28,7 +28,9 @@ RowDivergence compare_rows(std::span<const float> reference, std::span<const flo
   for (double s : sums) sum += s;
   const double z = std::exp(p.log_sum - static_cast<double>(p.max));
   RowDivergence out;
-  out.kl = sum / z - p.log_sum + q.log_sum;
+  // Negative by rounding only (terms are exponentials in f32). NaN stays: the caller looks for it.
+  const double kl = sum / z - p.log_sum + q.log_sum;
+  out.kl = kl < 0 ? 0 : kl;
   out.reference_nll = p.log_sum - static_cast<double>(reference[static_cast<size_t>(target)]);
   out.nll = q.log_sum - static_cast<double>(candidate[static_cast<size_t>(target)]);
   out.same_top = p.argmax == q.argmax;

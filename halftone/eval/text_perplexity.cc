@@ -9,10 +9,12 @@ namespace halftone::eval {
 
 namespace {
 
-[[noreturn]] void absent(const std::string& set, files::Split split) {
+[[noreturn]] void absent(const std::string& set, files::Split split,
+                         const files::DataPlaces& places) {
   throw FileError(Code::missing, set,
                   "its " + std::string(files::split_name(split)) +
-                      " split is not on this machine, " + files::text_set_sought(set, split),
+                      " split is not on this machine, " +
+                      files::text_set_sought(set, split, places),
                   {}, "set HALFTONE_DATA or --data to the folder that holds it");
 }
 
@@ -20,14 +22,14 @@ namespace {
 
 void check_data(const Task& task, const files::DataPlaces& places, Env& env) {
   for (const auto& [set, split] : task.data)
-    if (!files::text_set_path(env, set, split, places)) absent(set, split);
+    if (!files::text_set_path(env, set, split, places)) absent(set, split, places);
 }
 
 ScoredText scored_text(const std::string& set, files::Split split, const files::DataPlaces& places,
                        const std::function<std::vector<int32_t>(std::string_view)>& encode,
                        const Context& context) {
   const auto found = files::find_text_set(*context.env, set, split, places, context.limits);
-  if (!found) absent(set, split);
+  if (!found) absent(set, split, places);
   return {found->label, encode(found->joined())};
 }
 

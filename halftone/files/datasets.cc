@@ -206,7 +206,7 @@ std::optional<std::string> text_set_path(Env& env, const std::string& name, Spli
   return place ? std::optional(place->path) : std::nullopt;
 }
 
-std::string text_set_sought(const std::string& name, Split split) {
+std::string text_set_sought(const std::string& name, Split split, const DataPlaces& places) {
   std::string paths, hub;
   for (const Known& known : kKnown) {
     if (known.name != name || known.split != split) continue;
@@ -214,7 +214,8 @@ std::string text_set_sought(const std::string& name, Split split) {
     hub = known.hub_set;
   }
   if (paths.empty()) return {};
-  return "looked for as " + paths + " in the data folder (HALFTONE_DATA)" +
+  return "looked for as " + paths + " in the data folder (HALFTONE_DATA" +
+         (places.data_dir.empty() ? ", not set)" : ": " + places.data_dir + ")") +
          (hub.empty() ? "; the hub cache is not read for " + name
                       : " and as " + hub + " in the hub cache");
 }

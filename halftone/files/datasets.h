@@ -51,7 +51,7 @@ std::optional<std::string> text_set_path(Env& env, const std::string& name, Spli
                                          const DataPlaces& places);
 // The places in words, for the error of who needs it: "looked for as c4/... in the data folder
 // ...".
-std::string text_set_sought(const std::string& name, Split split);
+std::string text_set_sought(const std::string& name, Split split, const DataPlaces& places);
 // A user's own file: .txt (one document), .jsonl (field "text"), .parquet (column "text").
 TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& parquet,
                        const Limits& limits = {});

@@ -69,12 +69,13 @@ TEST(TextSets, TheHubCacheIsReadAtTheCommitThatMainNames) {
 }
 
 TEST(TextSets, ThePlacesOfASetAreSaidAsTheyAre) {
-  EXPECT_EQ(text_set_sought("wikitext2", Split::test),
-            "looked for as wikitext2/test.txt in the data folder (HALFTONE_DATA) and as "
+  EXPECT_EQ(text_set_sought("wikitext2", Split::test, {}),
+            "looked for as wikitext2/test.txt in the data folder (HALFTONE_DATA, not set) and as "
             "Salesforce/wikitext in the hub cache");
-  EXPECT_EQ(text_set_sought("c4", Split::validation),
-            "looked for as c4/c4_fragments.jsonl in the data folder (HALFTONE_DATA); the hub cache "
-            "is not read for c4");
+  EXPECT_EQ(
+      text_set_sought("c4", Split::validation, {.data_dir = "/d"}),
+      "looked for as c4/c4_fragments.jsonl in the data folder (HALFTONE_DATA: /d); the hub cache "
+      "is not read for c4");
 }
 
 TEST(TextSets, WhatIsNoTextIsNamed) {

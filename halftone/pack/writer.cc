@@ -315,7 +315,7 @@ std::string compressed_tensors_clash(const format::Plan& plan, const spec::Model
       if (const auto c = clash(*f, ref.linear().out, ref.linear().in,
                                ref.linear().weight.transposed, Layout::compressed_tensors, 2);
           !c.first.empty())
-        return ref.op->name + ": " + c.first;
+        return ref.op->name + ": " + c.first + "; " + c.second;
   return {};
 }
 

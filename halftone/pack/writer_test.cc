@@ -205,7 +205,8 @@ TEST_F(Writer, WhatALayoutCannotHoldIsRefusedWithTheRemedy) {
   EXPECT_EQ(refusal(g128, 576, 576, Layout::halftone), "no error");
   EXPECT_EQ(compressed_tensors_clash(plan_of(g64), one_linear(64, 64)), "");
   EXPECT_EQ(compressed_tensors_clash(plan_of(g128), one_linear(64, 96)),
-            "m.l: compressed-tensors cannot hold group 128 on K = 96");
+            "m.l: compressed-tensors cannot hold group 128 on K = 96; use group 32, or keep the "
+            "halftone layout");
   EXPECT_THAT(
       line_of([&] { tensors_of(random_linear(g64, 8, 128, true), Layout::compressed_tensors); }),
       HasSubstr(

@@ -120,6 +120,11 @@ uint64_t packed_bytes(const Format& f, int64_t n, int64_t k, Layout layout) {
   return static_cast<uint64_t>(bytes);
 }
 
+double stored_bits(const Format& f, int64_t n, int64_t k, Layout layout, bool scattered_groups) {
+  if (layout != Layout::gptq) return format::bits_per_weight(f, n, k, scattered_groups);
+  return static_cast<double>(packed_bytes(f, n, k, layout)) * 8 / static_cast<double>(n * k);
+}
+
 std::vector<std::pair<std::string, std::string>> side_files(const spec::Checkpoint& checkpoint,
                                                             Env& env) {
   std::vector<std::pair<std::string, std::string>> out;
@@ -172,7 +177,7 @@ Json receipt(const QuantizeRequest& request, const std::string& fingerprint,
   if (calibration) out["calibration"] = to_json(*calibration);
   out["layers"] = Json::array();
   for (const LayerReport& layer : layers) out["layers"].push_back(to_json(layer));
-  out["bits_per_weight"] = bits_per_weight(layers, request.checkpoint.spec);
+  out["quantized_bits_per_weight"] = bits_per_weight(layers, request.checkpoint.spec);
   return out;
 }
 

@@ -30,6 +30,10 @@ std::vector<spec::TensorRef> dense_tensors(const spec::ModelSpec& spec,
 
 // Bytes of the tensors that an [n, k] linear becomes.
 uint64_t packed_bytes(const format::Format& format, int64_t n, int64_t k, pack::Layout layout);
+// True bits of one of its weights: format::bits_per_weight, and in the GPTQ layout also the zeros of
+// symmetric formats and the group of every column, which are stored there whatever the format.
+double stored_bits(const format::Format& format, int64_t n, int64_t k, pack::Layout layout,
+                   bool scattered_groups = false);
 
 // Tokenizer and generation files that lie beside the model: name, path.
 std::vector<std::pair<std::string, std::string>> side_files(const spec::Checkpoint& checkpoint,

@@ -61,10 +61,10 @@ bool is_path(const std::string& data, Env& env) {
          (env.stat(data) && env.stat(data)->is_regular);
 }
 
-[[noreturn]] void refuse_missing_set(const std::string& data) {
+[[noreturn]] void refuse_missing_set(const std::string& data, const files::DataPlaces& places) {
   throw FileError(Code::missing, data,
                   "this calibration set is not on this machine, " +
-                      files::text_set_sought(data, files::Split::train),
+                      files::text_set_sought(data, files::Split::train, places),
                   {},
                   "set HALFTONE_DATA to the folder that holds it, give a file (--data text.txt), "
                   "or sample from the model (--data self)");
@@ -79,7 +79,7 @@ Corpus read_corpus(const std::string& data, const files::DataPlaces& places,
             "\n\n"};
   }
   auto set = files::find_text_set(*context.env, data, files::Split::train, places, context.limits);
-  if (!set) refuse_missing_set(data);
+  if (!set) refuse_missing_set(data, places);
   if (!set->caution.empty()) context.warn(data + ": " + set->caution);
   if (data == "wikitext2") return {set->label, articles(*set), true, set->joint};
   if (data == "ptb") return {set->label, {set->joined()}, true, set->joint};
@@ -381,7 +381,7 @@ std::string find_calibration(const std::string& data, const files::DataPlaces& p
       throw FileError(Code::missing, data, "no such file", {},
                       "give a .txt, .jsonl or .parquet file, or the name of a set");
   } else if (!here(data)) {
-    refuse_missing_set(data);
+    refuse_missing_set(data, places);
   }
   return data;
 }

@@ -117,6 +117,9 @@ class Run {
     findings.throw_if_any();
     result_.plan = estimate(request_, can_, prepared_.assignment, prepared_.schedule,
                             prepared_.layout, context_);
+    if (!prepared_.layout.why.empty())
+      context_.warn("the output has the halftone layout, which other programs do not read: " +
+                    prepared_.layout.why);
     findings.look([&] { check_memory(request_, result_.plan); });
     findings.look([&] {
       check_free_space(env_, request_.output, request_.output + ".work", result_.plan.work_bytes);
@@ -253,6 +256,12 @@ class Run {
     for (const Json& record : work_->finished())
       for (const Json& layer : record["layers"]) result_.layers.push_back(layer_report_from(layer));
     check_layers(work_->path());
+    for (LayerReport& layer : result_.layers) {
+      const auto& linear =
+          std::get<spec::Linear>(spec::find_op(request_.checkpoint.spec, layer.op)->params);
+      layer.bits_per_weight = stored_bits(layer.format, linear.out, linear.in,
+                                          prepared_.layout.layout, layer.scattered);
+    }
   }
 
   // Reports that were read speak of the linears of this run, each once.

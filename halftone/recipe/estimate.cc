@@ -12,7 +12,7 @@ namespace {
 // Resident before any work, measured on stories260K: the lean program, and the worker with its
 // tensor library. A tokenizer costs about 5 KB an entry while it is there, which is before the
 // first block.
-constexpr uint64_t kLeanBytes = 20ull << 20, kWorkerBytes = 260ull << 20, kBytesPerToken = 5 << 10;
+constexpr uint64_t kLeanBytes = 20ull << 20, kWorkerBytes = 272ull << 20, kBytesPerToken = 5 << 10;
 constexpr double kLeanBytesPerSecond = 1e9;  // reading, hashing and writing tensors, rough
 
 double calibration_tokens(const Recipe& recipe) {
@@ -25,13 +25,27 @@ uint64_t matrix_bytes(int64_t n, int64_t k, uint64_t element) {
   return static_cast<uint64_t>(n) * static_cast<uint64_t>(k) * element;
 }
 
+// A tensor that is copied is in memory twice: as it is read (blocks of GGUF as f32), and as it is
+// written.
+uint64_t assembly_memory(const QuantizeRequest& request, const Assignment& assignment) {
+  uint64_t worst = 0;
+  for (const auto& ref : dense_tensors(request.checkpoint.spec, assignment)) {
+    const files::TensorInfo* info = request.checkpoint.tensors->find(ref.name);
+    const bool half = info != nullptr && (info->dtype == DType::f16 || info->dtype == DType::bf16);
+    worst = std::max(
+        worst, static_cast<uint64_t>(element_count(ref.shape) *
+                                     ((half ? 2 : 4) + dtype_bytes(request.recipe.dense_dtype))));
+  }
+  return worst;
+}
+
 // The piece of a block at hand in f32 (engine), the linears of one input once more in f32, one of
 // them a third time, codes, Hessians that live at once, hidden states, and what a forward pass of
 // one sample per thread holds.
-uint64_t peak_memory(const QuantizeRequest& request, const Schedule& schedule,
-                     const Context& context) {
+uint64_t peak_memory(const QuantizeRequest& request, const Assignment& assignment,
+                     const Schedule& schedule, const Context& context) {
   const Recipe& recipe = request.recipe;
-  uint64_t worst = 0;
+  uint64_t worst = assembly_memory(request, assignment);
   for (const Unit& unit : schedule.units) {
     const bool engine = unit.index <= schedule.last_observed;
     uint64_t bytes = 0, widest = static_cast<uint64_t>(request.checkpoint.spec.width), hessians = 0,
@@ -132,7 +146,7 @@ PlanReport estimate(const QuantizeRequest& request, const Capabilities& can,
     row.bytes += packed_bytes(c.format, c.out, c.in, layout.layout);
     part_bytes += packed_bytes(c.format, c.out, c.in, pack::Layout::halftone);
     out.quantized_parameters += c.out * c.in;
-    true_bits += format::bits_per_weight(c.format, c.out, c.in) * count;
+    true_bits += stored_bits(c.format, c.out, c.in, layout.layout) * count;
     nominal += static_cast<double>(c.format.bits) * count;
   }
   for (auto& [label, row] : rows) {
@@ -160,7 +174,7 @@ PlanReport estimate(const QuantizeRequest& request, const Capabilities& can,
                                ? 0
                                : hidden - request.spill_budget;
   out.work_bytes = part_bytes + out.output_bytes + spilled;
-  out.peak_memory = peak_memory(request, schedule, context);
+  out.peak_memory = peak_memory(request, assignment, schedule, context);
 
   // Rounders that need nothing are timed as they are; the rest is operations over the measured
   // speed of a matrix product.

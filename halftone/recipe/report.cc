@@ -73,9 +73,9 @@ Json to_json(const PlanReport& p) {
           {"quantized_parameters", p.quantized_parameters},
           {"output_bytes", p.output_bytes},
           {"work_bytes", p.work_bytes},
-          {"bits_per_weight", p.bits_per_weight},
+          {"bits_per_weight", p.model_bits_per_weight},
+          {"quantized_bits_per_weight", p.bits_per_weight},
           {"nominal_bits", p.nominal_bits},
-          {"model_bits_per_weight", p.model_bits_per_weight},
           {"peak_memory_bytes", p.peak_memory},
           {"seconds", p.seconds},
           {"gflops", p.gflops}};
@@ -90,7 +90,8 @@ Json to_json(const QuantizeResult& r) {
               {"already_complete", r.already_complete},
               {"fallbacks", r.fallbacks},
               {"output_bytes", r.output_bytes},
-              {"bits_per_weight", r.bits_per_weight},
+              {"bits_per_weight", r.plan.model_bits_per_weight},
+              {"quantized_bits_per_weight", r.bits_per_weight},
               {"fingerprint", r.fingerprint},
               {"seconds", r.seconds},
               {"layers", layers}};

@@ -176,7 +176,8 @@ Checkpoint open_gguf(const std::string& model, const std::string& path, const Co
   const files::WeightFiles weights = files::find_weights(path, context);
   if (weights.kind != files::WeightFiles::Kind::gguf)
     throw FileError(Code::missing, path, "has no config.json", {},
-                    "give a Hugging Face folder or a .gguf file");
+                    path == weights.path ? "give the folder that it lies in"
+                                         : "give a Hugging Face folder or a .gguf file");
   checkpoint.gguf = files::open_gguf(weights.path, context);
   checkpoint.path = checkpoint.gguf->path;
   const auto& family = family_of(*checkpoint.gguf);

@@ -34,6 +34,9 @@ int bench_model(Session& session, const Options& options) {
   const int64_t longest = loaded.model->context_length();
   const int64_t prefill = std::min(options.prefill, longest),
                 decode = std::min(options.decode, longest - 1);
+  if (prefill < options.prefill || decode < options.decode)
+    context.warn("the model's context is " + std::to_string(longest) + " tokens: measuring " +
+                 std::to_string(prefill) + " of prefill, " + std::to_string(decode) + " of decode");
   const CounterRng rng(1);
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < std::max(prefill, decode); ++i)

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
@@ -41,6 +42,10 @@ int chat_with(Session& session, const Options& options) {
     std::string line;
     if (!std::getline(std::cin, line) || line == "/quit") break;
     if (line.empty()) continue;
+    if (!valid_utf8(line)) {
+      session.terminal.warn("that line is not UTF-8; say it again");
+      continue;
+    }
     if (line == "/reset") {
       messages = Json::array();
       if (!options.system.empty()) messages.push_back(text::message("system", options.system));

@@ -120,8 +120,8 @@ void print_table(Terminal& t, const Json& result) {
         result["data"].get<std::string>() + "; quality " +
         (result["simulated"] ? "simulated by torch"
                              : "in mode " + result["mode"].get<std::string>()) +
-        ", speed in mode int8, " + result["threads"].dump() + " threads, " +
-        result["isa"].get<std::string>());
+        (result["models"][0]["decode_tok_s"].is_null() ? "" : ", speed in mode int8") + ", " +
+        result["threads"].dump() + " threads, " + result["isa"].get<std::string>());
 }
 
 int compare_models(Session& session, const Options& options) {

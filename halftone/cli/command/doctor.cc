@@ -37,10 +37,14 @@ int run(Session& session) {
     checks.push_back(
         {"model " + named.name, there ? path : "not in the cache", there, named.remedy});
   }
+  const auto data = context.env->stat(session.places.data_dir);
+  const bool data_there = data && data->is_directory;
   checks.push_back(
       {"data",
-       session.places.data_dir.empty() ? "HALFTONE_DATA is not set" : session.places.data_dir,
-       !session.places.data_dir.empty(),
+       session.places.data_dir.empty() ? "HALFTONE_DATA is not set"
+       : data_there                    ? session.places.data_dir
+                                       : session.places.data_dir + " is no folder",
+       data_there,
        "evaluation then looks for wikitext2 in the hub cache only, calibration samples from the "
        "model itself"});
   checks.push_back({"hub cache", session.places.hub_cache,

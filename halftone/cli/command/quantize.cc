@@ -63,8 +63,8 @@ void print_result(Terminal& t, const Options& options, const recipe::QuantizeRes
   if (!refitted.empty()) t.out("grids fitted on the way, group by group: " + refitted);
   t.out(options.output + ": " + bytes_text(static_cast<double>(result.output_bytes)) + ", " +
         significant(result.plan.model_bits_per_weight) + " bits per weight (quantized linears " +
-        significant(result.bits_per_weight, 4) + "), " + std::to_string(result.fallbacks) +
-        " fall-backs, " + duration(result.seconds));
+        significant(result.bits_per_weight, 4) + "), layout " + result.plan.layout + ", " +
+        std::to_string(result.fallbacks) + " fall-backs, " + duration(result.seconds));
   if (result.reused_blocks > 0)
     t.out("reused " + std::to_string(result.reused_blocks) + " of " +
           std::to_string(result.blocks) + " blocks of the interrupted run");
@@ -238,7 +238,10 @@ Command quantize() {
             ->check(CLI::Range(0.0, 1e6));
         app.add_flag("--plan", options->plan,
                      "print size, true bits, peak memory and time, and stop");
-        app.add_flag("--resume", options->resume, "go on with an interrupted run");
+        app.add_flag("--resume", options->resume,
+                     "go on with an interrupted run (the same command without it does too; with it "
+                     "a finished "
+                     "output is checked instead of refused)");
         app.add_flag("--force", options->force, "replace an existing output folder");
         app.add_flag("--strict", options->strict,
                      "a layer that falls back to nearest ends the run");

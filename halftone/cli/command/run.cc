@@ -1,4 +1,5 @@
 // halftone run: one prompt, one answer.
+#include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/memory.h"
 #include "halftone/cli/model_options.h"
@@ -33,6 +34,8 @@ std::string_view reason(runtime::Stop stop) {
 }
 
 int run_model(Session& session, const Options& options) {
+  if (!valid_utf8(options.prompt))
+    throw InputError("--prompt", "is not UTF-8", "convert it, for example with iconv");
   const Context& context = session.start();
   runtime::GenerateOptions generation{.max_new_tokens = options.tokens,
                                       .sampler = options.sampling.resolve()};
@@ -82,6 +85,7 @@ int run_model(Session& session, const Options& options) {
         " tokens, prefill " + significant(result.prefill_tok_s()) + " tok/s, decode " +
         significant(result.decode_tok_s()) + " tok/s, " +
         bytes_text(static_cast<double>(peak_rss_bytes())) + " peak, " + loaded.model->label();
+    if (result.reason == runtime::Stop::full) line += ", stopped: context full";
     if (generation.sampler.temperature > 0)
       line += ", seed " + std::to_string(generation.sampler.seed);
     session.terminal.note("\n[" + line + "]");
