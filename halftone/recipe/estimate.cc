@@ -9,10 +9,10 @@
 namespace halftone::recipe {
 namespace {
 
-// Resident before any work, measured on stories260K: the lean program, and the worker with its
-// tensor library. A tokenizer costs about 5 KB an entry while it is there, which is before the
-// first block.
-constexpr uint64_t kLeanBytes = 20ull << 20, kWorkerBytes = 272ull << 20, kBytesPerToken = 5 << 10;
+// Resident beside what is counted below: the lean program, and the worker with its tensor library
+// (260 MB before any work on stories260K; quickstart's GPTQ peaks at 554 MB of the 566 said). A
+// tokenizer costs about 5 KB an entry while it is there, which is before the first block.
+constexpr uint64_t kLeanBytes = 20ull << 20, kWorkerBytes = 300ull << 20, kBytesPerToken = 5 << 10;
 constexpr double kLeanBytesPerSecond = 1e9;  // reading, hashing and writing tensors, rough
 
 double calibration_tokens(const Recipe& recipe) {
