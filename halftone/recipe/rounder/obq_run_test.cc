@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "halftone/recipe/rounder/feedback/downdate.h"
 #include "halftone/recipe/rounder/feedback/test_problem.h"
@@ -56,6 +57,92 @@ double exhaustive(const TestLayer& layer, const format::Format& f) {
     best = std::min(best, error);
   }
   return best;
+}
+
+// The rule of the paper by search: of all columns that are left, round the one after which the
+// least squares optimum over the others, solved anew, has the smallest error; before those the one
+// that is farthest off the grid, if one is off by more than half a step. Codes of row n on the grid
+// of `codes`.
+std::vector<uint8_t> greedy_by_search(const TestLayer& layer, int64_t n,
+                                      const format::Codes& codes) {
+  const auto h = layer.hessian();
+  const int64_t k = layer.w.cols, top = (int64_t{1} << codes.format.bits) - 1;
+  const double scale = static_cast<double>(codes.scale(n, 0));
+  // d = value - weight: of fixed columns as given, of free ones the optimum.
+  const auto optimum = [&](const std::vector<double>& fixed, const std::vector<bool>& is_fixed) {
+    std::vector<int64_t> free;
+    for (int64_t i = 0; i < k; ++i)
+      if (!is_fixed[static_cast<size_t>(i)]) free.push_back(i);
+    std::vector<double> d = fixed;
+    const auto m = static_cast<int64_t>(free.size());
+    if (m == 0) return d;
+    Matrix<double> a(m, m);
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t j = 0; j < m; ++j)
+        a.at(i, j) = h.at(free[static_cast<size_t>(i)], free[static_cast<size_t>(j)]);
+    const auto inverse = invert_positive(a);
+    for (int64_t i = 0; i < m; ++i) {
+      double sum = 0;
+      for (int64_t j = 0; j < m; ++j)
+        for (int64_t f = 0; f < k; ++f)
+          if (is_fixed[static_cast<size_t>(f)])
+            sum -= inverse.at(i, j) * h.at(free[static_cast<size_t>(j)], f) *
+                   fixed[static_cast<size_t>(f)];
+      d[static_cast<size_t>(free[static_cast<size_t>(i)])] = sum;
+    }
+    return d;
+  };
+  std::vector<double> fixed(static_cast<size_t>(k), 0);
+  std::vector<bool> is_fixed(static_cast<size_t>(k), false);
+  std::vector<uint8_t> out(static_cast<size_t>(k));
+  for (int64_t step = 0; step < k; ++step) {
+    const std::vector<double> now = optimum(fixed, is_fixed);
+    double least = 1e300, chosen_d = 0, farthest = 0;
+    size_t chosen = 0;
+    for (size_t q = 0; q < static_cast<size_t>(k); ++q) {
+      if (is_fixed[q]) continue;
+      const double w = static_cast<double>(layer.w.at(n, static_cast<int64_t>(q)));
+      const double code =
+          std::clamp(std::nearbyint((w + now[q]) / scale) + static_cast<double>(codes.zero(n, 0)),
+                     0.0, static_cast<double>(top));
+      const double d_q = scale * (code - static_cast<double>(codes.zero(n, 0))) - w;
+      auto tried = fixed;
+      auto tried_fixed = is_fixed;
+      tried[q] = d_q;
+      tried_fixed[q] = true;
+      const std::vector<double> d = optimum(tried, tried_fixed);
+      double error = 0;
+      for (int64_t i = 0; i < k; ++i)
+        for (int64_t j = 0; j < k; ++j)
+          error += d[static_cast<size_t>(i)] * h.at(i, j) * d[static_cast<size_t>(j)];
+      const double off = std::abs(now[q] - d_q);
+      const bool outlier = off > scale / 2 * (1 + 1e-9);
+      if (outlier ? off <= farthest : farthest > 0 || error >= least) continue;
+      if (outlier) farthest = off;
+      least = error;
+      chosen = q;
+      chosen_d = d_q;
+      out[q] = static_cast<uint8_t>(code);
+    }
+    fixed[chosen] = chosen_d;
+    is_fixed[chosen] = true;
+  }
+  return out;
+}
+
+TEST(Obq, IsTheGreedyRuleByExhaustiveSearch) {
+  for (const int64_t columns : {2, 3, 4, 5, 6})
+    for (const bool symmetric : {true, false}) {
+      const auto f = row_format(3, symmetric);
+      const auto layer = random_layer(24, columns, static_cast<uint64_t>(10 * columns), 0.3, 24);
+      const auto obq =
+          round_layer(obq_run(), layer, f, {{"nearest_if_worse", false}, {"damping", 0}});
+      for (int64_t n = 0; n < layer.w.rows; ++n)
+        EXPECT_EQ(std::vector<uint8_t>(obq.codes.codes.begin() + n * columns,
+                                       obq.codes.codes.begin() + (n + 1) * columns),
+                  greedy_by_search(layer, n, obq.codes))
+            << columns << " columns, row " << n;
+    }
 }
 
 TEST(Obq, IsNearTheOptimumOnSmallLayers) {
