@@ -40,7 +40,7 @@ mod ffi {
         type_ids: Vec<i32>,
     }
 
-    /// Rows of a text column; a null is "" and counted.
+    /// Rows of a text column; a null is "".
     struct Rows {
         texts: Vec<String>,
     }

@@ -1,8 +1,10 @@
 #include "halftone/cli/model_options.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "halftone/base/error.h"
+#include "halftone/eval/windows.h"
 
 namespace halftone::cli {
 
@@ -43,6 +45,13 @@ void LogitOptions::settle(Session& session) const {
     throw InputError("--device " + session.device, "the runtime computes on the CPU",
                      "add --engine torch, or leave out --device");
   }
+}
+
+int64_t window_length(int64_t asked, int64_t model_context, const Context& context) {
+  if (asked > model_context)
+    context.warn("--window " + std::to_string(asked) + ": the model's context is " +
+                 std::to_string(model_context) + " tokens, windows have that length");
+  return std::min(asked > 0 ? asked : eval::kWindow, model_context);
 }
 
 LogitModel load_logits(const std::string& name, const LogitOptions& options,

@@ -32,6 +32,10 @@ struct LogitOptions {
   void settle(Session& session) const;
 };
 
+// Tokens of a window: --window (0: 2048), at most the model's context; warns where what was asked
+// for does not fit.
+int64_t window_length(int64_t asked, int64_t model_context, const Context& context);
+
 struct LogitModel {
   std::shared_ptr<const pack::PackedModel> packed;
   std::unique_ptr<eval::LogitSource> source;

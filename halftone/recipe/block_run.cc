@@ -26,12 +26,13 @@ std::string number(double value) {
 }  // namespace
 
 BlockRun::BlockRun(const QuantizeRequest& request, const Capabilities& can,
-                   const Assignment& assignment, const Schedule& schedule,
+                   const Assignment& assignment, const Schedule& schedule, pack::Layout layout,
                    const std::optional<CalibrationSet>& calibration, WorkFolder& work,
                    const Context& context)
     : request_(request),
       can_(can),
       schedule_(schedule),
+      layout_(layout),
       calibration_(calibration),
       work_(work),
       context_(context),
@@ -269,8 +270,8 @@ void BlockRun::accept(const Choice& choice, rounder::Result result, bool may_equ
   LayerReport report{.op = choice.op,
                      .rounder = choice.rounder.name,
                      .format = choice.format,
-                     .bits_per_weight = format::bits_per_weight(
-                         choice.format, choice.out, choice.in, !codes.column_group.empty()),
+                     .bits_per_weight = stored_bits(choice.format, choice.out, choice.in, layout_,
+                                                    !codes.column_group.empty()),
                      .error = result.error,
                      .nearest_error = result.nearest_error,
                      .damping = result.damping,

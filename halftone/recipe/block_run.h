@@ -20,8 +20,9 @@ LayerReport layer_report_from(const Json& json);
 class BlockRun {
  public:
   BlockRun(const QuantizeRequest& request, const Capabilities& can, const Assignment& assignment,
-           const Schedule& schedule, const std::optional<CalibrationSet>& calibration,
-           WorkFolder& work, const Context& context);
+           const Schedule& schedule, pack::Layout layout,
+           const std::optional<CalibrationSet>& calibration, WorkFolder& work,
+           const Context& context);
   // Finishes every unit that the work folder does not hold yet. An earlier run's units are replayed
   // (forward only, with their quantized weights), and only when a later unit still needs
   // calibration inputs.
@@ -44,6 +45,7 @@ class BlockRun {
   const QuantizeRequest& request_;
   const Capabilities& can_;
   const Schedule& schedule_;
+  const pack::Layout layout_;  // of the output; parts are stored in the halftone layout
   const std::optional<CalibrationSet>& calibration_;
   WorkFolder& work_;
   const Context& context_;

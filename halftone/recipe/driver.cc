@@ -256,12 +256,6 @@ class Run {
     for (const Json& record : work_->finished())
       for (const Json& layer : record["layers"]) result_.layers.push_back(layer_report_from(layer));
     check_layers(work_->path());
-    for (LayerReport& layer : result_.layers) {
-      const auto& linear =
-          std::get<spec::Linear>(spec::find_op(request_.checkpoint.spec, layer.op)->params);
-      layer.bits_per_weight = stored_bits(layer.format, linear.out, linear.in,
-                                          prepared_.layout.layout, layer.scattered);
-    }
   }
 
   // Reports that were read speak of the linears of this run, each once.
@@ -283,8 +277,8 @@ class Run {
     if (result_.reused_blocks > 0)
       context_.info("going on: " + std::to_string(result_.reused_blocks) + " of " +
                     std::to_string(result_.blocks) + " blocks are reused");
-    BlockRun blocks(request_, can_, prepared_.assignment, prepared_.schedule, calibration_, *work_,
-                    context_);
+    BlockRun blocks(request_, can_, prepared_.assignment, prepared_.schedule,
+                    prepared_.layout.layout, calibration_, *work_, context_);
     blocks.run();
     read_reports();
   }

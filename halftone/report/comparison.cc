@@ -19,8 +19,6 @@ std::string fixed(double x, int digits) {
   return buffer;
 }
 
-std::string three(double x) { return significant(x, 3); }
-
 // Speed and memory are null where they were not measured.
 bool has(const Json& row, const char* key) { return row.contains(key) && row[key].is_number(); }
 
@@ -39,7 +37,7 @@ std::string interval(const Json& ci, double factor, int digits) {
   if (ci[0] == ci[1]) return "one window: no interval";
   const auto text = [&](size_t end) {
     const double value = factor * ci[end].get<double>();
-    return digits < 0 ? three(value) : fixed(value, digits);
+    return digits < 0 ? significant(value) : fixed(value, digits);
   };
   return "95 % [" + text(0) + ", " + text(1) + "]";
 }
@@ -98,13 +96,14 @@ std::string table_of(const Json& models) {
       {"KL nats/token &#8595;",
        [](const Json& r) {
          const Json& ci = r["kl_ci95"];
-         return three(number(r, "kl_mean")) +
+         return significant(number(r, "kl_mean")) +
                 (ci[0] == ci[1] ? ""
-                                : " <span class=\"quiet\">[" + three(ci[0].get<double>()) + ", " +
-                                      three(ci[1].get<double>()) + "]</span>");
+                                : " <span class=\"quiet\">[" + significant(ci[0].get<double>()) +
+                                      ", " + significant(ci[1].get<double>()) + "]</span>");
        },
        "kl_mean", true},
-      {"p99 &#8595;", [](const Json& r) { return three(number(r, "kl_p99")); }, "kl_p99", true},
+      {"p99 &#8595;", [](const Json& r) { return significant(number(r, "kl_p99")); }, "kl_p99",
+       true},
       {"same first choice % &#8593;",
        [](const Json& r) { return fixed(100 * number(r, "top1_agreement"), 2); }, "top1_agreement",
        false},
@@ -226,7 +225,7 @@ std::string comparison_page(const Json& result, const Json& facts) {
                    "before " + fixed(number(reference, "decode_tok_s"), 1))
           : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2),
                    "before " + fixed(number(reference, "bits_per_weight"), 2));
-  page += figure("KL (" + quality + ")", three(number(best, "kl_mean")),
+  page += figure("KL (" + quality + ")", significant(number(best, "kl_mean")),
                  "nats per token, " + interval(best["kl_ci95"], 1, -1));
   page += figure("same first choice (" + quality + ")",
                  fixed(100 * number(best, "top1_agreement"), 1) + " %",

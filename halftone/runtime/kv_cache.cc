@@ -66,8 +66,9 @@ void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, 
   }
 }
 
-kernel::Tiles KvCache::tiles_at(const std::byte* data, int64_t rows, int64_t cols,
+kernel::Tiles KvCache::tiles_at(int64_t block, int64_t offset, int64_t rows, int64_t cols,
                                 int64_t tile_cols) const noexcept {
+  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() + offset;
   return {.data = reinterpret_cast<const uint8_t*>(data),
           .tile_bytes = tile_cols * kLanes * element_,
           .rows = rows,
@@ -85,20 +86,16 @@ kernel::Tiles KvCache::tiles_at(const std::byte* data, int64_t rows, int64_t col
 
 kernel::Tiles KvCache::keys(int64_t layer, int64_t head, int64_t block,
                             int64_t tokens) const noexcept {
-  const KvShape& shape = layers_[static_cast<size_t>(layer)];
   const Place& p = places_[static_cast<size_t>(layer)];
-  const std::byte* data =
-      blocks_[static_cast<size_t>(block)].bytes().data() + p.keys + head * p.keys_stride;
-  return tiles_at(data, tokens, shape.dim, shape.dim);
+  const int64_t dim = layers_[static_cast<size_t>(layer)].dim;
+  return tiles_at(block, p.keys + head * p.keys_stride, tokens, dim, dim);
 }
 
 kernel::Tiles KvCache::values(int64_t layer, int64_t head, int64_t block,
                               int64_t tokens) const noexcept {
-  const KvShape& shape = layers_[static_cast<size_t>(layer)];
   const Place& p = places_[static_cast<size_t>(layer)];
-  const std::byte* data =
-      blocks_[static_cast<size_t>(block)].bytes().data() + p.values + head * p.values_stride;
-  return tiles_at(data, shape.dim, tokens, kKvBlock);
+  return tiles_at(block, p.values + head * p.values_stride, layers_[static_cast<size_t>(layer)].dim,
+                  tokens, kKvBlock);
 }
 
 }  // namespace halftone::runtime

@@ -40,8 +40,9 @@ class KvCache {
   kernel::Tiles values(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept;
 
  private:
-  // Dense tiles at `data` as kernels take them; `tile_cols` of them lie between two tiles.
-  kernel::Tiles tiles_at(const std::byte* data, int64_t rows, int64_t cols,
+  // Dense tiles at byte `offset` of a block as kernels take them; `tile_cols` of them lie between
+  // two tiles.
+  kernel::Tiles tiles_at(int64_t block, int64_t offset, int64_t rows, int64_t cols,
                          int64_t tile_cols) const noexcept;
   struct Place {
     int64_t keys, values;  // bytes from the start of a block, of head 0

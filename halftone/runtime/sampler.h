@@ -7,7 +7,7 @@
 //     reaches p (the one that reaches it stays)
 //   5 min_p: of the softmax over what is left, keep probability >= min_p x the largest
 // then draw from the softmax over the rest, in order of token id, with random number `step` of
-// stream (seed). temperature 0 is greedy: the largest logit after step 1, the lowest id among
+// stream (seed, stream). temperature 0 is greedy: the largest logit after step 1, the lowest id among
 // equals. (llama.cpp applies temperature last, so its top_p sees other probabilities unless the
 // temperature is 1.)
 // The same logits, seed and step give the same token on every machine with IEEE floats: softmax

@@ -8,18 +8,18 @@
 #include <utility>
 
 #include "halftone/format/format.h"
-#include "halftone/pack/packed_model.h"
+#include "halftone/pack/test_wrapped.h"
 
 namespace halftone::runtime::testing {
 
 // A dense model whose linears are quantized when asked for, or dequantized again: simulated
 // quantization.
-class Quantized final : public pack::PackedModel {
+class Quantized final : public pack::testing::Wrapped {
  public:
   using Change = std::function<void(pack::DecoratedLinear&)>;
   Quantized(std::shared_ptr<const pack::PackedModel> dense, const format::Format& format,
             bool simulated, Change change = {})
-      : dense_(std::move(dense)),
+      : Wrapped(std::move(dense)),
         format_(format),
         simulated_(simulated),
         change_(std::move(change)) {
@@ -27,10 +27,9 @@ class Quantized final : public pack::PackedModel {
       if (ref.linear().role != spec::Role::head)
         plan_.ports[{ref.op->name, format::Port::weight}] = format;
   }
-  const spec::Checkpoint& checkpoint() const override { return dense_->checkpoint(); }
   const format::Plan& plan() const override { return plan_; }
   pack::DecoratedLinear linear(const spec::Op& op) const override {
-    pack::DecoratedLinear out = dense_->linear(op);
+    pack::DecoratedLinear out = Wrapped::linear(op);
     if (plan_.find(op.name, format::Port::weight) == nullptr) return out;
     out.weight = format::quantize_nearest(pack::effective_weight(out), format_);
     if (change_) change_(out);
@@ -42,12 +41,8 @@ class Quantized final : public pack::PackedModel {
     out.input_scale.clear();
     return out;
   }
-  HostTensor tensor(const spec::TensorRef& ref) const override { return dense_->tensor(ref); }
-  uint64_t weight_bytes() const override { return dense_->weight_bytes(); }
-  double bits_per_weight() const override { return dense_->bits_per_weight(); }
 
  private:
-  std::shared_ptr<const pack::PackedModel> dense_;
   format::Format format_;
   bool simulated_;
   Change change_;

@@ -7,17 +7,18 @@
 #include "halftone/base/env.h"
 #include "halftone/base/threads.h"
 #include "halftone/graph/logit_source.h"
+#include "halftone/pack/test_wrapped.h"
 #include "halftone/runtime/logit_source.h"
 
 namespace halftone {
 namespace {
 
 // A model with its spec changed; tensors and linears stay.
-class Edited final : public pack::PackedModel {
+class Edited final : public pack::testing::Wrapped {
  public:
   Edited(std::shared_ptr<const pack::PackedModel> model,
          const std::function<void(spec::Op&)>& change)
-      : model_(std::move(model)), checkpoint_(model_->checkpoint()) {
+      : Wrapped(std::move(model)), checkpoint_(Wrapped::checkpoint()) {
     auto& spec = checkpoint_.spec;
     for (spec::Op& op : spec.prologue.ops) change(op);
     for (spec::Segment& block : spec.blocks)
@@ -26,14 +27,8 @@ class Edited final : public pack::PackedModel {
     spec::validate(spec, checkpoint_.path);
   }
   const spec::Checkpoint& checkpoint() const override { return checkpoint_; }
-  const format::Plan& plan() const override { return model_->plan(); }
-  pack::DecoratedLinear linear(const spec::Op& op) const override { return model_->linear(op); }
-  HostTensor tensor(const spec::TensorRef& ref) const override { return model_->tensor(ref); }
-  uint64_t weight_bytes() const override { return model_->weight_bytes(); }
-  double bits_per_weight() const override { return model_->bits_per_weight(); }
 
  private:
-  std::shared_ptr<const pack::PackedModel> model_;
   spec::Checkpoint checkpoint_;
 };
 

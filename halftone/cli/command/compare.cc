@@ -5,7 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <limits>
 
 #include "halftone/base/error.h"
 #include "halftone/cli/model_options.h"
@@ -14,6 +16,7 @@
 #include "halftone/cli/session.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/task.h"
+#include "halftone/eval/windows.h"
 #include "halftone/kernel/isa.h"
 #include "halftone/report/comparison.h"
 #include "halftone/spec/model_names.h"
@@ -24,7 +27,7 @@ namespace {
 struct Options {
   std::string reference, data, report, text;
   std::vector<std::string> candidates;
-  int64_t windows = 8, window = 2048, stride = 0;
+  int64_t windows = 8, window = 0, stride = 0;
   bool no_speed = false;
   LogitOptions logits;
 };
@@ -127,7 +130,7 @@ void print_table(Terminal& t, const Json& result) {
 int compare_models(Session& session, const Options& options) {
   options.logits.settle(session);
   Context& context = session.start();
-  eval::check_stride(options.stride, options.window);
+  eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
   if (!options.data.empty()) session.places.data_dir = options.data;
   std::vector<std::string> names = {options.reference};
   names.insert(names.end(), options.candidates.begin(), options.candidates.end());
@@ -144,11 +147,12 @@ int compare_models(Session& session, const Options& options) {
     eval::check_data(Table<eval::Task>("task", eval::entries()).at("wikitext2"), session.places,
                      *session.env);
   std::vector<LogitModel> models;
-  int64_t longest = options.window;
+  int64_t shortest_context = std::numeric_limits<int64_t>::max();
   for (const std::string& name : names) {
     models.push_back(load_logits(name, options.logits, session));
-    longest = std::min(longest, models.back().source->context());
+    shortest_context = std::min(shortest_context, models.back().source->context());
   }
+  int64_t window = window_length(options.window, shortest_context, context);
   const ModelText text = open_text(models[0].packed->checkpoint(), context);
   const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
   eval::ScoredText scored;
@@ -157,10 +161,10 @@ int compare_models(Session& session, const Options& options) {
   else
     scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
   const auto tokens = static_cast<int64_t>(scored.ids.size());
-  if (tokens < longest) longest = std::max<int64_t>(2, tokens);
+  if (tokens < window) window = std::max<int64_t>(2, tokens);
   const eval::Protocol protocol =
-      options.stride > 0 ? eval::strided_windows(tokens, longest, options.stride, options.windows)
-                         : eval::gptq_windows(tokens, longest, options.windows);
+      options.stride > 0 ? eval::strided_windows(tokens, window, options.stride, options.windows)
+                         : eval::gptq_windows(tokens, window, options.windows);
   std::vector<eval::LogitSource*> candidates;
   for (size_t i = 1; i < models.size(); ++i) candidates.push_back(models[i].source.get());
   const auto found = eval::divergence(*models[0].source, candidates, scored.ids, protocol, context);

@@ -43,9 +43,7 @@ int evaluate(Session& session, Options& options) {
     samples.emplace(*session.env, options.log_samples, "--log-samples",
                     std::vector<std::string>{path});
   const auto [packed, source] = load_logits(options.model, options.logits, session);
-  if (options.window > source->context())
-    context.warn("--window " + std::to_string(options.window) + ": the model's context is " +
-                 std::to_string(source->context()) + " tokens, windows have that length");
+  const int64_t window = window_length(options.window, source->context(), context);
   const ModelText text = open_text(packed->checkpoint(), context);
   Json results = Json::object();
   std::vector<std::string> lines = {source->label()};
@@ -56,7 +54,7 @@ int evaluate(Session& session, Options& options) {
          .places = session.places,
          .limit = options.limit,
          .stride = options.stride,
-         .window = options.window,
+         .window = window,
          .log_sample = samples ? [&](const Json& sample) { samples->write(sample.dump() + "\n"); }
                                : std::function<void(const Json&)>{},
          .context = context});

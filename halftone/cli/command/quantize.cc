@@ -239,9 +239,7 @@ Command quantize() {
         app.add_flag("--plan", options->plan,
                      "print size, true bits, peak memory and time, and stop");
         app.add_flag("--resume", options->resume,
-                     "go on with an interrupted run (the same command without it does too; with it "
-                     "a finished "
-                     "output is checked instead of refused)");
+                     "go on with an interrupted run; a finished output is checked, not refused");
         app.add_flag("--force", options->force, "replace an existing output folder");
         app.add_flag("--strict", options->strict,
                      "a layer that falls back to nearest ends the run");
