@@ -29,7 +29,7 @@ std::string drain(int fd) {
 
 void add_folder(Env& env, const std::string& folder, const std::string& name, Hasher& hasher) {
   for (const std::string& entry : env.list(folder)) {
-    const std::string path = join_path(folder, entry), inner = name + "/" + entry;
+    const std::string path = join_path(folder, entry), inner = join_path(name, entry);
     if (env.stat(path)->is_directory) {
       add_folder(env, path, inner, hasher);
     } else {

@@ -104,7 +104,7 @@ void block(benchmark::State& state, const std::string& model, bool hessians) {
   for (auto _ : state)
     engine->run_block(
         samples, [&](int64_t i) { return hidden[static_cast<size_t>(i)]; },
-        [](int64_t, Matrix<float>) {}, observe);
+        [](int64_t, const Matrix<float>&) {}, observe);
   const double work =
       spec::multiply_adds(checkpoint.spec.blocks[0]) +
       static_cast<double>(checkpoint.spec.width * tokens);  // causal scores: T/2 keys, twice

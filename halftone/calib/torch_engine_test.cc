@@ -304,7 +304,7 @@ TEST_F(Engine, ReadsAndWritesInOrderOnTheCallingThread) {
         read_order.push_back(i);
         return walk.hidden[static_cast<size_t>(i)];
       },
-      [&](int64_t i, Matrix<float>) {
+      [&](int64_t i, const Matrix<float>&) {
         EXPECT_EQ(std::this_thread::get_id(), here);
         EXPECT_GT(static_cast<int64_t>(read_order.size()), i);
         written.push_back(i);

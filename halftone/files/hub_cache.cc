@@ -159,7 +159,7 @@ std::optional<std::string> cached_snapshot(const HubRepo& repo, const HubSetting
                                            Env& env) {
   const auto commit = cached_commit(repo, settings, env);
   if (!commit) return std::nullopt;
-  const std::string path = join_path(join_path(repo_folder(repo, settings), "snapshots"), *commit);
+  std::string path = join_path(join_path(repo_folder(repo, settings), "snapshots"), *commit);
   const auto info = env.stat(path);
   if (!info || !info->is_directory) return std::nullopt;
   return path;

@@ -271,7 +271,8 @@ TEST_F(HubTest, RefusalsOfTheHubAreExplained) {
 }
 
 TEST_F(HubTest, HostileAnswersAreRefused) {
-  const auto headers = [&](std::vector<std::pair<std::string, std::string>> h, int status = 200) {
+  const auto headers = [&](const std::vector<std::pair<std::string, std::string>>& h,
+                           int status = 200) {
     override_hub = [=](const TestRequest&) { return TestResponse{status, h, "x", {}, {}}; };
     return code_of([&] { download(); });
   };

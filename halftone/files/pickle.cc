@@ -216,7 +216,6 @@ class Machine {
       case 'X':
         return push_text(in_.str(in_.u32(), limits_.string_bytes, "a string of data.pkl"));
       case 0x8c:
-        return push_text(in_.str(in_.u8(), 255, "a string of data.pkl"));
       case 'U':
         return push_text(in_.str(in_.u8(), 255, "a string of data.pkl"));
       case 't':

@@ -230,7 +230,7 @@ TEST_F(ArchiveTest, RefusesBadViews) {
                         const std::string& stride) {
     return run(state_dict({{"w", tensor_v2(kStore, offset, size, stride)}}));
   };
-  const auto list = [](std::vector<int64_t> v) {
+  const auto list = [](const std::vector<int64_t>& v) {
     std::vector<std::string> items;
     for (int64_t x : v) items.push_back(long8(x));
     return tuple(items);

@@ -102,7 +102,7 @@ class TinyModel : public ::testing::TestWithParam<Case> {
     // Padded positions have no meaning; transformers computes something there, and so do we.
     const at::Tensor real =
         batch_.attention_mask.defined() ? batch_.attention_mask.ne(0) : at::Tensor();
-    for (auto [name, got] : seen) {
+    for (const auto& [name, got] : seen) {
       at::Tensor want = recorded(name);
       EXPECT_EQ(got.sizes(), want.sizes()) << name;
       const double tolerance = output_tolerance(want);

@@ -22,7 +22,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr TensorOptions kExact{.device = "cpu", .dtype = DType::f64};
+const TensorOptions kExact{.device = "cpu", .dtype = DType::f64};
 
 HostTensor host(const Shape& shape, const std::vector<float>& values) {
   HostTensor t(DType::f32, shape);

@@ -289,7 +289,7 @@ class Bench {
     const auto limit = [&](int64_t sample, int64_t worker, int64_t workers) {
       const int64_t part = bytes / workers / 4 / 256 * 256;
       const uint8_t* from = other_.data + sample % copies * bytes + worker * 4 * part;
-      from = reinterpret_cast<const uint8_t*>((reinterpret_cast<uintptr_t>(from) + 63) / 64 * 64);
+      from += (64 - reinterpret_cast<uintptr_t>(from) % 64) % 64;  // a cache line begins there
       const uint8_t* streams[4] = {from, from + part, from + 2 * part, from + 3 * part};
       sink_ = sink_ + limits.read4(streams, part);
     };

@@ -14,7 +14,6 @@
 namespace halftone::kernel {
 namespace {
 
-using testing::Case;
 using testing::Problem;
 
 TEST(Tiles, GiveBackEveryCodeAndValue) {

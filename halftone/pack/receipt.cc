@@ -149,7 +149,7 @@ TensorHashes check_receipt(const std::string& folder, const files::TensorSource&
     check_layers(json.at("layers"), plan, path);
     const std::string config = join_path(folder, "config.json");
     if (hash_of(context.env->read_text(config, context.limits.json_file_bytes)) !=
-        json.at("config"))
+        json.at("config").get<std::string>())
       context.warn(config + ": was changed after the model was quantized");
     TensorHashes hashes = json.at("tensors").get<TensorHashes>();
     for (const auto& [name, unused] : hashes)

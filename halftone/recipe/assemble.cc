@@ -227,9 +227,9 @@ pack::FolderSummary assemble(const QuantizeRequest& request, const Assignment& a
     if (layout.layout == Layout::gptq) {
       for (const auto& [name, tensor] : gptq_tensors(op))
         contents.tensors.push_back({name, tensor.dtype(), tensor.shape(),
-                                    [&gptq_tensors, op, name = name](const auto& sink) {
-                                      for (const auto& [have, value] : gptq_tensors(op))
-                                        if (have == name) sink(value.bytes());
+                                    [&gptq_tensors, op, wanted = name](const auto& sink) {
+                                      for (const auto& [made, value] : gptq_tensors(op))
+                                        if (made == wanted) sink(value.bytes());
                                     }});
       continue;
     }

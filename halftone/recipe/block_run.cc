@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <mutex>
+#include <utility>
 
 #include "halftone/files/safetensors.h"
 #include "halftone/pack/writer.h"
@@ -219,7 +220,7 @@ void BlockRun::round_group(const Unit& unit, const InputGroup& group, InputStati
             return !rounder::needs_of(can_.parts->rounders.at(later.name), later.options).empty();
           });
       if (last) {
-        mine = std::move(statistics);
+        mine = std::exchange(statistics, {});
       } else {
         mine = statistics;
         if (mine.hessian) mine.hessian = std::make_shared<Matrix<double>>(*mine.hessian);

@@ -56,9 +56,11 @@ std::vector<std::string> articles(const files::TextSet& set) {
 }
 
 bool is_path(const std::string& data, Env& env) {
-  return data.find('/') != std::string::npos || data.ends_with(".txt") ||
-         data.ends_with(".jsonl") || data.ends_with(".parquet") ||
-         (env.stat(data) && env.stat(data)->is_regular);
+  if (data.find('/') != std::string::npos || data.ends_with(".txt") || data.ends_with(".jsonl") ||
+      data.ends_with(".parquet"))
+    return true;
+  const auto info = env.stat(data);
+  return info && info->is_regular;
 }
 
 [[noreturn]] void refuse_missing_set(const std::string& data, const files::DataPlaces& places) {

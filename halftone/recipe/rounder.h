@@ -51,7 +51,7 @@ struct Result {
 // Rounds linears that share one input (q, k, v): the Hessian is factorised once, in place, so
 // `statistics` is consumed.
 using Run = std::function<std::vector<Result>(std::span<const Problem> problems,
-                                              recipe::InputStatistics statistics,
+                                              recipe::InputStatistics&& statistics,
                                               const Json& options, const Context& context)>;
 
 struct Entry {

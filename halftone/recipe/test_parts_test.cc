@@ -59,7 +59,7 @@ rounder::Result descend(const rounder::Problem& problem, const Matrix<double>& h
 }
 
 std::vector<rounder::Result> round(std::span<const rounder::Problem> problems,
-                                   InputStatistics statistics, const Json& options,
+                                   InputStatistics&& statistics, const Json& options,
                                    const Context&) {
   std::vector<rounder::Result> out;
   const auto o = read_fields<Options>(options, "feedback");

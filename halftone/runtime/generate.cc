@@ -57,8 +57,8 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
   return out;
 }
 
-std::vector<std::vector<int32_t>> sample_texts(std::shared_ptr<const Model> model, int32_t first,
-                                               int64_t samples, int64_t length,
+std::vector<std::vector<int32_t>> sample_texts(const std::shared_ptr<const Model>& model,
+                                               int32_t first, int64_t samples, int64_t length,
                                                const SamplerOptions& sampler,
                                                const Context& context) {
   constexpr int64_t kCacheBytes = int64_t{256} << 20;

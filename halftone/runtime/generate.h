@@ -45,8 +45,8 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
 // `first` with random stream i (sampler.stream is ignored), however many go together. Each step
 // reads all weights, so as many go together as leave their keys and values a quarter of a GB, at
 // most 32. Stage "sample text" in context.progress; E_INTERRUPTED when asked to stop.
-std::vector<std::vector<int32_t>> sample_texts(std::shared_ptr<const Model> model, int32_t first,
-                                               int64_t samples, int64_t length,
+std::vector<std::vector<int32_t>> sample_texts(const std::shared_ptr<const Model>& model,
+                                               int32_t first, int64_t samples, int64_t length,
                                                const SamplerOptions& sampler,
                                                const Context& context);
 

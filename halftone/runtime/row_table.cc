@@ -92,7 +92,7 @@ std::shared_ptr<const RowTable> table_of(std::shared_ptr<const kernel::TiledWeig
   return std::make_shared<TiedTable>(std::move(tied_head));
 }
 
-std::shared_ptr<const RowTable> table_of(std::shared_ptr<const files::TensorSource> source,
+std::shared_ptr<const RowTable> table_of(const std::shared_ptr<const files::TensorSource>& source,
                                          const std::string& name, uint64_t* mapped,
                                          uint64_t* held) {
   const files::TensorInfo& info = *source->find(name);

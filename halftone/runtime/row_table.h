@@ -37,7 +37,7 @@ std::shared_ptr<const RowTable> table_of(std::shared_ptr<const kernel::TiledWeig
 // Mapped where the file can be mapped as it is (`*mapped` bytes), dequantized row by row where it
 // cannot be and is large, else read into memory (`*held` bytes). Float tensors only; the caller has
 // checked dtype and shape.
-std::shared_ptr<const RowTable> table_of(std::shared_ptr<const files::TensorSource> source,
+std::shared_ptr<const RowTable> table_of(const std::shared_ptr<const files::TensorSource>& source,
                                          const std::string& name, uint64_t* mapped, uint64_t* held);
 
 }  // namespace halftone::runtime

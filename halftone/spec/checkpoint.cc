@@ -58,7 +58,7 @@ std::shared_ptr<const files::TensorSource> under_spec_names(
     for (const std::string& prefix : family.prefixes) {
       // The spec writes GPT-2 with its prefix and BERT without; files come in both forms.
       if (family.spec_has_prefix && !outer.starts_with(prefix) && outer != "lm_head.weight")
-        outer = prefix + outer;
+        outer.insert(0, prefix);
       if (!family.spec_has_prefix && outer.starts_with(prefix)) outer = outer.substr(prefix.size());
     }
     changed |= outer != info.name;

@@ -43,7 +43,7 @@ double GgufArchitecture::number(std::string_view key, std::optional<double> abse
 }
 
 std::string GgufArchitecture::text(std::string_view key, std::optional<std::string> absent) const {
-  return file_.text(key_of(key), absent);
+  return file_.text(key_of(key), std::move(absent));
 }
 bool GgufArchitecture::boolean(std::string_view key, std::optional<bool> absent) const {
   return file_.boolean(key_of(key), absent);

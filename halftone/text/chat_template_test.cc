@@ -9,8 +9,8 @@ namespace halftone::text {
 namespace {
 
 // What ChatTemplate answers: the text, or the line of the error.
-std::string render(const std::string& source, RenderOptions options = {},
-                   Json messages = Json::array({message("user", "hi")})) {
+std::string render(const std::string& source, const RenderOptions& options = {},
+                   const Json& messages = Json::array({message("user", "hi")})) {
   try {
     return ChatTemplate::from_source(source, "t.jinja").render(messages, options);
   } catch (const Error& e) {

@@ -80,7 +80,7 @@ TEST(ModelSpec, RefusesANormWhoseWeightFitsNeitherSliceNorValue) {
   const auto model = pack::open_model(
       std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/llama_mha_tied", context);
   try {
-    Edited(model, [](spec::Op& op) {
+    const Edited edited(model, [](spec::Op& op) {
       if (auto* norm = std::get_if<spec::Norm>(&op.params)) norm->weight->shape = {3};
     });
     FAIL();

@@ -54,7 +54,7 @@ int main(int argc, char** argv) {
   if (argc != 3) return std::fputs("usage: dequantize MODEL OUT.safetensors\n", stderr), 2;
   try {
     dequantize(argv[1], argv[2]);
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     return std::fprintf(stderr, "%s\n", e.what()), 1;
   }
   return 0;

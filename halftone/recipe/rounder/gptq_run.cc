@@ -82,8 +82,8 @@ void round(Tile& tile, const GptqOptions& o) {
 }  // namespace
 
 Run gptq_run() {
-  return [](std::span<const Problem> problems, recipe::InputStatistics statistics, const Json& json,
-            const Context& context) {
+  return [](std::span<const Problem> problems, recipe::InputStatistics&& statistics,
+            const Json& json, const Context& context) {
     const auto o = read_options<GptqOptions>(json, "gptq");
     const Settings settings{.order = o.act_order         ? Order::act_order
                                      : o.act_group_aware ? Order::group_aware

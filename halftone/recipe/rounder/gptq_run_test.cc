@@ -253,7 +253,8 @@ TEST(Gptq, UncorrelatedInputsGiveNearestAndSaySo) {
   statistics.hessian = std::make_shared<Matrix<double>>(40, 40);
   for (int64_t k = 0; k < 40; ++k) statistics.hessian->at(k, k) = 1 + static_cast<double>(k);
   const Problem problem{.name = "a", .weight = &layer.w, .format = {.bits = 4, .group = 16}};
-  const auto q = gptq_run()(std::span(&problem, 1), statistics, Json::object(), Context{}).at(0);
+  const auto q =
+      gptq_run()(std::span(&problem, 1), std::move(statistics), Json::object(), Context{}).at(0);
   EXPECT_EQ(q.codes, format::quantize_nearest(layer.w, problem.format));
   EXPECT_TRUE(q.diagonal_hessian);
   EXPECT_EQ(q.ratio(), 1);
@@ -360,9 +361,8 @@ TEST(Gptq, RaisesDampingUntilTheHessianHasAFactor) {
   const auto layer = random_layer(10, 30, 18);
   const Problem problem{.name = "a", .weight = &layer.w, .format = row_format(3)};
   auto h = layer.hessian();
-  double mean = 0;
-  for (int64_t k = 0; k < 30; ++k) mean += h.at(k, k) / 30;
-  // A negative eigenvalue of about -0.5 mean: 0.01 and 0.1 do not lift it, 1 does.
+  // A negative eigenvalue of about half the mean of the diagonal: damping of 0.01 and of 0.1 do not
+  // lift it, 1 does.
   for (int64_t i = 0; i < 30; ++i)
     for (int64_t j = 0; j < 30; ++j) h.at(i, j) *= i == j ? 1 : 1.5;
   const auto q = gptq_run()(std::span(&problem, 1), given(h), Json::object(), Context{}).at(0);

@@ -86,8 +86,8 @@ void round(Tile& tile) {
 }  // namespace
 
 Run ldlq_run() {
-  return [](std::span<const Problem> problems, recipe::InputStatistics statistics, const Json& json,
-            const Context& context) {
+  return [](std::span<const Problem> problems, recipe::InputStatistics&& statistics,
+            const Json& json, const Context& context) {
     const auto o = read_options<LdlqOptions>(json, "ldlq");
     const Settings settings{.order = o.act_order ? Order::act_order
                                      : o.reverse ? Order::reverse

@@ -10,7 +10,7 @@ struct Options {};
 void fields(auto&, Options&) {}
 void validate(const Options&, const std::string&) {}
 
-std::vector<Result> run(std::span<const Problem> problems, recipe::InputStatistics, const Json&,
+std::vector<Result> run(std::span<const Problem> problems, recipe::InputStatistics&&, const Json&,
                         const Context& context) {
   Threads threads(context);
   std::vector<Result> results;

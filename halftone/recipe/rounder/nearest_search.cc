@@ -179,7 +179,7 @@ std::vector<float> importance_of(const recipe::InputStatistics& statistics, cons
   return diagonal;
 }
 
-std::vector<Result> run(std::span<const Problem> problems, recipe::InputStatistics statistics,
+std::vector<Result> run(std::span<const Problem> problems, recipe::InputStatistics&& statistics,
                         const Json& json, const Context& context) {
   const auto o = read_options<Options>(json, "nearest_search");
   const std::vector<float> importance = importance_of(statistics, o);

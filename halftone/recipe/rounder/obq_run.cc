@@ -97,8 +97,8 @@ void round_greedily(Tile& tile, const Matrix<double>& shared) {
 }  // namespace
 
 Run obq_run() {
-  return [](std::span<const Problem> problems, recipe::InputStatistics statistics, const Json& json,
-            const Context& context) {
+  return [](std::span<const Problem> problems, recipe::InputStatistics&& statistics,
+            const Json& json, const Context& context) {
     const auto o = read_options<ObqOptions>(json, "obq");
     for (const Problem& problem : problems)
       if (const std::string why = too_wide(o, problem.weight->cols); !why.empty())

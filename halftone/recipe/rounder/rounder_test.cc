@@ -11,8 +11,6 @@
 namespace halftone::rounder {
 namespace {
 
-using testing::HasSubstr;
-
 Matrix<float> random_matrix(int64_t rows, int64_t cols, uint64_t seed) {
   const CounterRng rng(seed);
   Matrix<float> w(rows, cols);

@@ -52,10 +52,11 @@ ModelSpec assemble(const Json& json, const std::string& path) {
   prologue.norm(e + ".LayerNorm", x, layer_norm_of(e + ".LayerNorm", width, eps));
   spec.prologue = prologue.take();
 
+  const int64_t head_dim = width / heads;
   Attention attention{.heads = heads,
                       .kv_heads = heads,
-                      .head_dim = width / heads,
-                      .scale = 1.0 / std::sqrt(static_cast<double>(width / heads)),
+                      .head_dim = head_dim,
+                      .scale = 1.0 / std::sqrt(static_cast<double>(head_dim)),
                       .causal = false};
   for (int64_t i = 0; i < layers; ++i) {
     const std::string block = "encoder.layer." + std::to_string(i);

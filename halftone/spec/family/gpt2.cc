@@ -24,8 +24,9 @@ ModelSpec assemble(const Json& json, const std::string& path) {
   const double eps = config.number("layer_norm_epsilon", 0, 1, 1e-5);
   const Activation::Kind act = activation_from(config, "activation_function");
   const bool by_layer = config.boolean("scale_attn_by_inverse_layer_idx", false);
+  const int64_t head_dim = width / heads;
   const double scale = config.boolean("scale_attn_weights", true)
-                           ? 1.0 / std::sqrt(static_cast<double>(width / heads))
+                           ? 1.0 / std::sqrt(static_cast<double>(head_dim))
                            : 1.0;
 
   ModelSpec spec;
@@ -46,8 +47,7 @@ ModelSpec assemble(const Json& json, const std::string& path) {
 
   for (int64_t i = 0; i < layers; ++i) {
     const std::string block = "transformer.h." + std::to_string(i);
-    Attention attention{
-        .heads = heads, .kv_heads = heads, .head_dim = width / heads, .scale = scale};
+    Attention attention{.heads = heads, .kv_heads = heads, .head_dim = head_dim, .scale = scale};
     if (by_layer) attention.scale /= static_cast<double>(i + 1);
     SegmentBuilder b(block);
     const int32_t n1 = b.norm(block + ".ln_1", 0, layer_norm_of(block + ".ln_1", width, eps));

@@ -68,7 +68,7 @@ Result round_case(const Run& run, const Json& c, const Json& options) {
   const Problem one{.name = c.at("name"), .weight = &w, .format = format_of(c)};
   Context context;
   context.threads = 2;
-  return run(std::span(&one, 1), statistics, options, context).at(0);
+  return run(std::span(&one, 1), std::move(statistics), options, context).at(0);
 }
 
 void expect_equals_case(const Result& result, const Json& c) {
@@ -185,7 +185,7 @@ TEST(Reference, GreedyObqAndGptqAgainstBruteForce) {
         statistics.hessian = std::make_shared<Matrix<double>>(k, k);
         std::copy(h.row(n).begin(), h.row(n).end(), statistics.hessian->data.begin());
         const Problem one{.name = name, .weight = &row, .format = format_of(c)};
-        return round(std::span(&one, 1), statistics, options, Context{}).at(0);
+        return round(std::span(&one, 1), std::move(statistics), options, Context{}).at(0);
       };
       const auto obq = run(obq_run(), {{"nearest_if_worse", false}});
       const auto gptq = run(gptq_run(), {{"nearest_if_worse", false}, {"damping", 0}});
