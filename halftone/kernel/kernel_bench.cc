@@ -1,5 +1,4 @@
-// kernel_bench [--isa avx2|avx512vnni] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only
-// TEXT]
+// kernel_bench [--isa avx2|avx512vnni] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only TEXT]
 //
 // Times the products against the machine's own limits in the same process: GEMV against reading
 // memory in 4 streams, GEMM against the peak loop of the same multiply-adds. Each kernel is checked
@@ -9,33 +8,27 @@
 // issue, but not what the peak loop needs), are put aside; "busy" marks rows where too few were
 // left and all had to serve. Threads are pinned. Memory-bound kernels walk through --cold-mib of
 // weights, more than the last-level cache.
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "benchmarks/limits/limits.h"
+#include "benchmarks/limits/sampling.h"
 #include "halftone/base/error.h"
 #include "halftone/base/rng.h"
 #include "halftone/base/threads.h"
 #include "halftone/kernel/isa.h"
-#include "halftone/kernel/limits_bench.h"
 #include "halftone/kernel/matmul.h"
 
 namespace halftone::kernel {
 namespace {
+
+using benchmark::Limits;
 
 struct Options {
   std::vector<Isa> isas;
@@ -44,99 +37,6 @@ struct Options {
   int64_t cold_mib = 1152;
   std::string only;
 };
-
-double now_s() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-long switches() {
-  rusage usage{};
-  getrusage(RUSAGE_THREAD, &usage);
-  return usage.ru_nivcsw;
-}
-
-double median(std::vector<double> v) {
-  if (v.empty()) return 0;
-  std::nth_element(v.begin(), v.begin() + static_cast<int64_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
-
-// A zero-filled mapping with large pages where the system gives them.
-struct Arena {
-  uint8_t* data = nullptr;
-  int64_t size;
-  explicit Arena(int64_t bytes) : size(bytes) {
-    void* p = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) throw std::bad_alloc();
-    madvise(p, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-    data = static_cast<uint8_t*>(p);
-  }
-  ~Arena() { munmap(data, static_cast<size_t>(size)); }
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-};
-
-// Tasks running or ready on the whole machine, this one included; 1 where the system does not say.
-int64_t running_tasks() {
-  static const int file = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
-  char text[128] = {};
-  if (file < 0 || pread(file, text, sizeof(text) - 1, 0) <= 0) return 1;
-  double load[3];
-  long running = 1;
-  return std::sscanf(text, "%lf %lf %lf %ld/", &load[0], &load[1], &load[2], &running) == 4
-             ? running
-             : 1;
-}
-
-// Alternates `work` and `limit` (each called on every thread with (sample, worker, workers)) and
-// gives the rates per second.
-struct Rates {
-  double median = 0, best = 0, limit_median = 0, limit_best = 0;
-  int64_t samples = 0, dropped = 0;
-  bool busy = false;
-};
-using Job = std::function<void(int64_t sample, int64_t worker, int64_t workers)>;
-
-Rates alternate(ThreadPool& pool, double seconds, const Job& work, double work_units,
-                const Job& limit, double limit_units) {
-  constexpr size_t kEnough = 20;
-  std::vector<double> quiet[2], all[2];
-  const auto once = [&](const Job& job, int64_t i, double units, int which) {
-    std::atomic<bool> disturbed{running_tasks() > pool.threads()};
-    const double start = now_s();
-    pool.run([&](int64_t worker, int64_t workers) {
-      const long before = switches();
-      job(i, worker, workers);
-      if (switches() != before) disturbed = true;
-    });
-    const double elapsed = now_s() - start;
-    all[which].push_back(units / elapsed);
-    if (!disturbed && running_tasks() <= pool.threads()) quiet[which].push_back(units / elapsed);
-  };
-  const double start = now_s();
-  for (int64_t i = 0;; ++i) {
-    const double elapsed = now_s() - start;
-    const bool enough = quiet[0].size() >= kEnough && quiet[1].size() >= kEnough;
-    if (elapsed > seconds && (enough || elapsed > 8 * seconds)) break;
-    once(work, i, work_units, 0);
-    once(limit, i, limit_units, 1);
-  }
-  Rates rates;
-  rates.busy = quiet[0].size() < kEnough / 2 || quiet[1].size() < kEnough / 2;
-  const auto& work_samples = rates.busy ? all[0] : quiet[0];
-  const auto& limit_samples = rates.busy ? all[1] : quiet[1];
-  const auto top = [](const std::vector<double>& v) {
-    return v.empty() ? 0.0 : *std::max_element(v.begin(), v.end());
-  };
-  rates.median = median(work_samples);
-  rates.best = top(work_samples);
-  rates.limit_median = median(limit_samples);
-  rates.limit_best = top(limit_samples);
-  rates.samples = static_cast<int64_t>(work_samples.size());
-  rates.dropped = static_cast<int64_t>(all[0].size() - work_samples.size());
-  return rates;
-}
 
 struct Case {
   const char* name;
@@ -209,45 +109,19 @@ void verify(const Kernels& kernels, const Case& c, const TiledWeights& w,
     throw std::runtime_error(std::string(c.name) + ": wrong results");
 }
 
-// Cores this process was given. Asked once: a pinned thread sees its own core only, and so do the
-// threads that it starts.
-const std::vector<int>& given_cores() {
-  static const std::vector<int> cores = [] {
-    std::vector<int> out;
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return out;
-    for (int i = 0; i < CPU_SETSIZE; ++i)
-      if (CPU_ISSET(i, &allowed)) out.push_back(i);
-    return out;
-  }();
-  return cores;
-}
-
-void pin(ThreadPool& pool) {
-  const std::vector<int>& cpus = given_cores();
-  pool.run([&](int64_t worker, int64_t workers) {
-    if (workers > static_cast<int64_t>(cpus.size())) return;
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cpus[static_cast<size_t>(worker)], &one);
-    sched_setaffinity(0, sizeof(one), &one);
-  });
-}
-
 class Bench {
  public:
   explicit Bench(const Options& options)
       : options_(options), arena_(options.cold_mib << 20), other_(options.cold_mib << 20) {
-    // Touch every page, with something that is not the zero page.
-    for (int64_t i = 0; i < arena_.size; i += 4096)
-      arena_.data[i] = other_.data[i] = static_cast<uint8_t>(i >> 12);
+    arena_.touch();
+    other_.touch();
   }
 
   void run(Isa isa, int64_t threads, const Case& c) {
     const Kernels& kernels = kernels_for(isa);
-    const Limits& limits = isa == Isa::avx512vnni ? limits_avx512() : limits_avx2();
+    const Limits& limits = benchmark::limits_for(isa);
     ThreadPool pool(threads);
-    pin(pool);
+    benchmark::pin(pool);
     const TiledWeights w = weights_for(c, pool);
     const ActivationPlan plan = c.int8 ? plan_int8(w.view(), 64) : plan_float(w.view());
     const CounterRng random(3);
@@ -268,15 +142,15 @@ class Bench {
   // the other arena.
   void memory_bound(const Kernels& kernels, const Limits& limits, ThreadPool& pool, const Case& c,
                     const TiledWeights& w, const Activations& a, std::vector<float>& y) {
-    const int64_t bytes = w.bytes(), copies = arena_.size / bytes;
+    const int64_t bytes = w.bytes(), copies = arena_.size() / bytes;
     pool.split(copies, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        std::memcpy(arena_.data + i * bytes, w.view().data, static_cast<size_t>(bytes));
+        std::memcpy(arena_.data() + i * bytes, w.view().data, static_cast<size_t>(bytes));
     });
     const ActivationPlan& p = a.plan();
     const auto work = [&](int64_t sample, int64_t worker, int64_t workers) {
       Tiles view = w.view();
-      view.data = arena_.data + sample % copies * bytes;
+      view.data = arena_.data() + sample % copies * bytes;
       const int64_t begin = w.tiles() * worker / workers, end = w.tiles() * (worker + 1) / workers;
       const int64_t per_group = view.groups == 1 ? p.units() : view.group / p.unit;
       if (p.int8)
@@ -288,13 +162,14 @@ class Bench {
     };
     const auto limit = [&](int64_t sample, int64_t worker, int64_t workers) {
       const int64_t part = bytes / workers / 4 / 256 * 256;
-      const uint8_t* from = other_.data + sample % copies * bytes + worker * 4 * part;
+      const uint8_t* from = other_.data() + sample % copies * bytes + worker * 4 * part;
       from += (64 - reinterpret_cast<uintptr_t>(from) % 64) % 64;  // a cache line begins there
       const uint8_t* streams[4] = {from, from + part, from + 2 * part, from + 3 * part};
       sink_ = sink_ + limits.read4(streams, part);
     };
     const double gb = static_cast<double>(bytes) * 1e-9;
-    report(kernels, pool, c, "GB/s", alternate(pool, options_.seconds, work, gb, limit, gb));
+    report(kernels, pool, c, "GB/s",
+           benchmark::alternate(pool, options_.seconds, {{work, gb}, {limit, gb}}));
   }
 
   // Weights and panel stay in cache as they would in prefill; a sample is a few tiles long.
@@ -309,33 +184,31 @@ class Bench {
       matmul(kernels, w, a, y.data(), c.n, begin, std::min(begin + slice, w.tiles()));
     };
     const bool wide = c.int8 && c.bits == 8;
-    const auto peak = !c.int8 ? limits.f32_peak : wide ? limits.wide_peak : limits.int8_peak;
-    const int64_t operations = !c.int8 ? limits.f32_operations
-                               : wide  ? limits.wide_operations
-                                       : limits.int8_operations;
-    const int64_t rounds = 100'000'000 / operations;
-    const auto limit = [&](int64_t, int64_t, int64_t) { peak(rounds); };
+    const Limits::Peak& peak = !c.int8 ? limits.f32 : wide ? limits.wide : limits.int8;
+    const int64_t rounds = 100'000'000 / peak.operations;
+    const auto limit = [&](int64_t, int64_t, int64_t) { peak.run(rounds); };
     const double gop =
         static_cast<double>(pool.threads() * slice * kTileRows * c.k * c.m * 2) * 1e-9;
-    const double limit_gop = static_cast<double>(pool.threads() * rounds * operations) * 1e-9;
+    const double limit_gop = static_cast<double>(pool.threads() * rounds * peak.operations) * 1e-9;
     report(kernels, pool, c, "GOP/s",
-           alternate(pool, options_.seconds, work, gop, limit, limit_gop));
+           benchmark::alternate(pool, options_.seconds, {{work, gop}, {limit, limit_gop}}));
   }
 
   void report(const Kernels& kernels, const ThreadPool& pool, const Case& c, const char* unit,
-              const Rates& r) {
+              const std::vector<benchmark::Rates>& rates) {
+    const benchmark::Rates &r = rates[0], &limit = rates[1];
     std::printf(
         "%-22s %-11s %ld  %5ld x %-5ld M %-4ld %8.1f %8.1f %-6s %8.1f %8.1f   %3.0f %%   %5ld "
         "%5ld%s\n",
         c.name, kernels.name, static_cast<long>(pool.threads()), static_cast<long>(c.n),
-        static_cast<long>(c.k), static_cast<long>(c.m), r.median, r.best, unit, r.limit_median,
-        r.limit_best, 100 * r.median / r.limit_median, static_cast<long>(r.samples),
+        static_cast<long>(c.k), static_cast<long>(c.m), r.median, r.best, unit, limit.median,
+        limit.best, 100 * r.median / limit.median, static_cast<long>(r.samples),
         static_cast<long>(r.dropped), r.busy ? "  busy" : "");
     std::fflush(stdout);
   }
 
   Options options_;
-  Arena arena_, other_;
+  benchmark::Arena arena_, other_;
   std::atomic<uint64_t> sink_{0};
 };
 

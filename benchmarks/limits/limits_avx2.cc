@@ -1,9 +1,25 @@
 #include <immintrin.h>
 
-#include "halftone/kernel/limits_bench.h"
+#include "benchmarks/limits/limits.h"
 
-namespace halftone::kernel {
+namespace halftone::benchmark {
 namespace {
+
+uint64_t fold(const __m256i* sum) noexcept {
+  const __m256i all =
+      _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
+  return static_cast<uint64_t>(_mm256_extract_epi64(all, 0) ^ _mm256_extract_epi64(all, 1) ^
+                               _mm256_extract_epi64(all, 2) ^ _mm256_extract_epi64(all, 3));
+}
+
+uint64_t read1(const uint8_t* stream, int64_t bytes) noexcept {
+  __m256i sum[4] = {};
+  for (int64_t i = 0; i < bytes; i += 128)
+    for (int64_t j = 0; j < 4; ++j)
+      sum[j] = _mm256_xor_si256(
+          sum[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(stream + i + 32 * j)));
+  return fold(sum);
+}
 
 uint64_t read4(const uint8_t* const* s, int64_t bytes) noexcept {
   __m256i sum[4] = {};
@@ -13,10 +29,7 @@ uint64_t read4(const uint8_t* const* s, int64_t bytes) noexcept {
       sum[j] = _mm256_xor_si256(sum[j],
                                 _mm256_xor_si256(_mm256_load_si256(p), _mm256_load_si256(p + 1)));
     }
-  const __m256i all =
-      _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
-  return static_cast<uint64_t>(_mm256_extract_epi64(all, 0) ^ _mm256_extract_epi64(all, 1) ^
-                               _mm256_extract_epi64(all, 2) ^ _mm256_extract_epi64(all, 3));
+  return fold(sum);
 }
 
 // 12 sums, a product each: vpmaddubsw + vpaddw, the inner loop of gemm_int for b <= 4.
@@ -64,14 +77,12 @@ void f32_peak(int64_t rounds) noexcept {
 }  // namespace
 
 const Limits& limits_avx2() {
-  static constexpr Limits limits = {.read4 = read4,
-                                    .int8_peak = int8_peak,
-                                    .int8_operations = 12 * 32 * 2,
-                                    .wide_peak = wide_peak,
-                                    .wide_operations = 12 * 16 * 2,
-                                    .f32_peak = f32_peak,
-                                    .f32_operations = 12 * 8 * 2};
+  static constexpr Limits limits = {.read1 = read1,
+                                    .read4 = read4,
+                                    .int8 = {int8_peak, 12 * 32 * 2},
+                                    .wide = {wide_peak, 12 * 16 * 2},
+                                    .f32 = {f32_peak, 12 * 8 * 2}};
   return limits;
 }
 
-}  // namespace halftone::kernel
+}  // namespace halftone::benchmark

@@ -1,17 +1,28 @@
 #include <immintrin.h>
 
-#include "halftone/kernel/limits_bench.h"
+#include "benchmarks/limits/limits.h"
 
-namespace halftone::kernel {
+namespace halftone::benchmark {
 namespace {
 
-uint64_t read4(const uint8_t* const* s, int64_t bytes) noexcept {
-  __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                    _mm512_setzero_si512()};
-  for (int64_t i = 0; i < bytes; i += 64)
-    for (int j = 0; j < 4; ++j) sum[j] = _mm512_xor_si512(sum[j], _mm512_load_si512(s[j] + i));
+uint64_t fold(const __m512i* sum) noexcept {
   return static_cast<uint64_t>(_mm512_reduce_or_epi64(
       _mm512_xor_si512(_mm512_xor_si512(sum[0], sum[1]), _mm512_xor_si512(sum[2], sum[3]))));
+}
+
+uint64_t read1(const uint8_t* stream, int64_t bytes) noexcept {
+  __m512i sum[4] = {};
+  for (int64_t i = 0; i < bytes; i += 256)
+    for (int64_t j = 0; j < 4; ++j)
+      sum[j] = _mm512_xor_si512(sum[j], _mm512_load_si512(stream + i + 64 * j));
+  return fold(sum);
+}
+
+uint64_t read4(const uint8_t* const* s, int64_t bytes) noexcept {
+  __m512i sum[4] = {};
+  for (int64_t i = 0; i < bytes; i += 64)
+    for (int j = 0; j < 4; ++j) sum[j] = _mm512_xor_si512(sum[j], _mm512_load_si512(s[j] + i));
+  return fold(sum);
 }
 
 void int8_peak(int64_t rounds) noexcept {
@@ -48,14 +59,12 @@ void f32_peak(int64_t rounds) noexcept {
 }  // namespace
 
 const Limits& limits_avx512() {
-  static constexpr Limits limits = {.read4 = read4,
-                                    .int8_peak = int8_peak,
-                                    .int8_operations = 24 * 64 * 2,
-                                    .wide_peak = int8_peak,
-                                    .wide_operations = 24 * 64 * 2,
-                                    .f32_peak = f32_peak,
-                                    .f32_operations = 24 * 16 * 2};
+  static constexpr Limits limits = {.read1 = read1,
+                                    .read4 = read4,
+                                    .int8 = {int8_peak, 24 * 64 * 2},
+                                    .wide = {int8_peak, 24 * 64 * 2},
+                                    .f32 = {f32_peak, 24 * 16 * 2}};
   return limits;
 }
 
-}  // namespace halftone::kernel
+}  // namespace halftone::benchmark

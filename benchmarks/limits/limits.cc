@@ -1,0 +1,9 @@
+#include "benchmarks/limits/limits.h"
+
+namespace halftone::benchmark {
+
+const Limits& limits_for(kernel::Isa isa) {
+  return isa == kernel::Isa::avx512vnni ? limits_avx512() : limits_avx2();
+}
+
+}  // namespace halftone::benchmark
