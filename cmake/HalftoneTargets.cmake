@@ -1,6 +1,5 @@
 # How every target of the project is declared: one place for flags, one for tests, one for entry tables.
 include(GNUInstallDirs)
-include(CheckCXXCompilerFlag)
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -17,7 +16,7 @@ add_library(halftone_flags INTERFACE)
 target_include_directories(halftone_flags INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
 target_compile_features(halftone_flags INTERFACE cxx_std_20)
 target_compile_options(halftone_flags INTERFACE
-  -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -ffp-contract=off -fno-math-errno
+  -Wall -Wextra -Wshadow -Wconversion -Wsign-conversion -Wno-missing-field-initializers -ffp-contract=off -fno-math-errno
   $<$<BOOL:${HALFTONE_WERROR}>:-Werror>)
 target_compile_definitions(halftone_flags INTERFACE HALFTONE_VERSION="${PROJECT_VERSION}" _GLIBCXX_ASSERTIONS)
 # Files from anywhere are read: what the compiler and the linker can make harder to exploit, they do.

@@ -188,7 +188,8 @@ std::string printable(std::string_view text, bool keep_lines) {
 std::string quote(std::string_view text, size_t max) {
   std::string out = "\"";
   const bool cut = text.size() > max;
-  for (unsigned char c : text.substr(0, max)) {
+  for (const char character : text.substr(0, max)) {
+    const auto c = static_cast<unsigned char>(character);
     if (c == '"' || c == '\\') {
       out += '\\';
       out += static_cast<char>(c);

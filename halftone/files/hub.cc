@@ -27,7 +27,8 @@ constexpr int kAttempts = 5;
 std::string escaped(std::string_view path) {  // keeps slashes
   static constexpr char kHex[] = "0123456789ABCDEF";
   std::string out;
-  for (const unsigned char c : path) {
+  for (const char character : path) {
+    const auto c = static_cast<unsigned char>(character);
     if (std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == '~' || c == '/') {
       out += static_cast<char>(c);
     } else {

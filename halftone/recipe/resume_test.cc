@@ -171,7 +171,7 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 TEST_F(Unfinished, EveryFlippedByteOfTheJournalIsFound) {
   const std::string journal = first_line(folder.read("out.work/journal"));
-  for (size_t i = 0; i < journal.size(); i += i < 40 || i + 40 > journal.size() ? 1 : 17) {
+  for (size_t i = 0; i < journal.size(); i += i < 40 || i + 40 > journal.size() ? size_t{1} : size_t{17}) {
     std::string flipped = journal;
     flipped[i] = static_cast<char>(flipped[i] ^ (1 << (i % 7)));
     folder.write("copy",

@@ -94,7 +94,7 @@ std::optional<std::string> regex_danger(std::string_view text, const Limits& lim
       groups.emplace_back();
       last = {};
       // Step over the head, so that its '?' is not taken for a quantifier.
-      i += head.starts_with("(?") ? 2 : 1;
+      i += head.starts_with("(?") ? size_t{2} : size_t{1};
     } else if (c == ')') {
       ++i;
       if (groups.size() == 1) return "closes a group that was never opened";
