@@ -56,9 +56,10 @@ bool fits_f16(const std::vector<float>& scales) {
 
 // Inputs that share a scale. A block holds its largest value exactly and costs the others precision
 // in proportion, so blocks are short where inputs have massive values beside small ones (what
-// mlp_down reads) and where the weights themselves lose next to nothing.
+// mlp_down reads), where the weights themselves lose next to nothing (8 bits), and where they have
+// lost so much that the model feels anything more (3 and 2 bits).
 int64_t activation_block(int64_t bits, spec::Role role) {
-  return bits > 4 || role == spec::Role::mlp_down ? 32 : 64;
+  return bits != 4 || role == spec::Role::mlp_down ? 32 : 64;
 }
 
 TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
