@@ -146,6 +146,25 @@ class PosixEnv : public Env {
     return FileInfo{S_ISDIR(st.st_mode), S_ISREG(st.st_mode), static_cast<uint64_t>(st.st_size),
                     static_cast<uint64_t>(st.st_dev), static_cast<uint64_t>(st.st_ino)};
   }
+  Place place(const std::string& path) override {
+    using Statx = struct statx;
+    Statx here = {}, above = {};
+    const auto look = [](const std::string& at, Statx& out) {
+      return ::statx(AT_FDCWD, at.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE | STATX_MNT_ID, &out) ==
+             0;
+    };
+    if (!look(path, here)) return Place::free;
+    if (S_ISLNK(here.stx_mode)) return Place::link;
+    // A folder bound onto another of the same file system has the same device, so the mount is asked
+    // for where the kernel tells it (5.8).
+    if (!S_ISDIR(here.stx_mode) || !look(join_path(path, ".."), above)) return Place::ordinary;
+    const bool told = (here.stx_mask & above.stx_mask & STATX_MNT_ID) != 0;
+    const bool same = told ? here.stx_mnt_id == above.stx_mnt_id
+                           : here.stx_dev_major == above.stx_dev_major &&
+                                 here.stx_dev_minor == above.stx_dev_minor;
+    const bool root = same && here.stx_ino == above.stx_ino;
+    return same && !root ? Place::ordinary : Place::mount_point;
+  }
   std::vector<std::string> list(const std::string& directory) override {
     std::error_code ec;
     std::vector<std::string> names;
@@ -261,6 +280,7 @@ class FaultEnv : public Env {
   std::optional<FileInfo> stat(const std::string& p) override {
     return gate_("stat", p), inner_.stat(p);
   }
+  Place place(const std::string& p) override { return gate_("stat", p), inner_.place(p); }
   std::vector<std::string> list(const std::string& p) override {
     return gate_("list", p), inner_.list(p);
   }

@@ -47,6 +47,10 @@ struct FileInfo {
   uint64_t size = 0, device = 0, inode = 0;
 };
 
+// What lies under a name itself, links not followed. Nothing can be renamed onto a link to a folder or
+// onto a mount point.
+enum class Place : uint8_t { free, ordinary, link, mount_point };
+
 // An exclusive lock on a path; released by the destructor.
 class FileLock {
  public:
@@ -61,6 +65,7 @@ class Env {
   virtual std::unique_ptr<WriteFile> create(const std::string& path, bool append = false) = 0;
   virtual std::optional<FileInfo> stat(
       const std::string& path) = 0;  // follows links; empty when absent
+  virtual Place place(const std::string& path) = 0;
   virtual std::vector<std::string> list(const std::string& directory) = 0;  // names, sorted
   virtual void rename(const std::string& from, const std::string& to) = 0;
   // Swaps two existing names in one step where the file system can (renameat2), else in three

@@ -57,7 +57,8 @@ struct Reader {
                       : std::is_same_v<T, double>  ? it->is_number()
                                                    : it->is_string();
     if (!fits)
-      throw InputError(subject, std::string(name) + " is " + quote(it->dump()) + ", wanted a " +
+      throw InputError(subject, std::string(name) + " is " + quote(it->dump()) + ", wanted " +
+                                    (std::is_same_v<T, bool> ? "" : "a ") +
                                     std::string(type_name<T>()));
     value = it->template get<T>();
   }

@@ -79,8 +79,11 @@ class PartFiles {
 
 }  // namespace
 
-ChosenLayout choose_layout(const LayoutChoice& wanted, const format::Plan& plan,
+ChosenLayout choose_layout(const LayoutChoice& wanted, const Assignment& assignment,
                            const spec::ModelSpec& spec) {
+  const format::Plan& plan = assignment.plan;
+  const bool scattered = std::any_of(assignment.choices.begin(), assignment.choices.end(),
+                                     [](const Choice& choice) { return choice.scattered; });
   ChosenLayout out;
   if (wanted.layout == Layout::gptq) {
     out.layout = Layout::gptq;
@@ -90,6 +93,10 @@ ChosenLayout choose_layout(const LayoutChoice& wanted, const format::Plan& plan,
     out.name = "gptq v" + std::to_string(out.gptq_version);
   } else {
     out.why = pack::compressed_tensors_clash(plan, spec);
+    if (out.why.empty() && scattered)
+      out.why =
+          "compressed-tensors holds no columns out of the order of their groups (act_order; "
+          "static_groups: true keeps it)";
     out.layout = out.why.empty() ? Layout::compressed_tensors : Layout::halftone;
     out.name = out.why.empty() ? "compressed-tensors" : "halftone";
   }
@@ -108,12 +115,13 @@ std::vector<spec::TensorRef> dense_tensors(const spec::ModelSpec& spec,
   return out;
 }
 
-uint64_t packed_bytes(const Format& f, int64_t n, int64_t k, Layout layout) {
+uint64_t packed_bytes(const Format& f, int64_t n, int64_t k, Layout layout, bool scattered_groups) {
   const int64_t grids = f.granularity == Granularity::tensor ? 1 : n * f.groups(k);
   int64_t bytes = grids * dtype_bytes(f.scale_dtype);
   if (layout == Layout::gptq)
     return static_cast<uint64_t>(bytes + (k * n + f.groups(k) * n) * f.bits / 8 + 4 * k);
   bytes += n * pack::packed_words(k, f.bits) * 4 + 16;
+  if (scattered_groups) bytes += 4 * k;
   if (!f.symmetric)
     bytes +=
         f.granularity == Granularity::tensor ? 1 : pack::packed_words(n, f.bits) * f.groups(k) * 4;
@@ -163,17 +171,20 @@ pack::DecoratedLinear PartReader::read(const files::TensorSource& part,
   return out;
 }
 
+Recipe without_folders(Recipe recipe) {
+  if (recipe.calibration) recipe.calibration->data = file_name(recipe.calibration->data);
+  return recipe;
+}
+
 Json receipt(const QuantizeRequest& request, const std::string& fingerprint,
              const std::string& weights_hash, const std::optional<CalibrationReport>& calibration,
              const std::vector<LayerReport>& layers, const ChosenLayout& layout) {
-  Recipe recipe = request.recipe;
-  if (recipe.calibration) recipe.calibration->data = file_name(recipe.calibration->data);
   Json out = {{"schema", pack::kReceiptSchema},
               {"program", {{"name", "halftone"}, {"version", HALFTONE_VERSION}}},
               {"fingerprint", fingerprint},
               {"source", {{"family", request.checkpoint.spec.family}, {"weights", weights_hash}}},
               {"layout", layout.name},
-              {"recipe", to_json(recipe)}};
+              {"recipe", to_json(without_folders(request.recipe))}};
   if (calibration) out["calibration"] = to_json(*calibration);
   out["layers"] = Json::array();
   for (const LayerReport& layer : layers) out["layers"].push_back(to_json(layer));

@@ -21,7 +21,7 @@ struct ChosenLayout {
   std::string name;  // "compressed-tensors", "halftone", "gptq v1"
   std::string why;   // why halftone and not compressed-tensors, else empty
 };
-ChosenLayout choose_layout(const LayoutChoice& wanted, const format::Plan& plan,
+ChosenLayout choose_layout(const LayoutChoice& wanted, const Assignment& assignment,
                            const spec::ModelSpec& spec);
 
 // Names of the spec's tensors that are copied, not quantized, in the spec's order.
@@ -29,7 +29,8 @@ std::vector<spec::TensorRef> dense_tensors(const spec::ModelSpec& spec,
                                            const Assignment& assignment);
 
 // Bytes of the tensors that an [n, k] linear becomes.
-uint64_t packed_bytes(const format::Format& format, int64_t n, int64_t k, pack::Layout layout);
+uint64_t packed_bytes(const format::Format& format, int64_t n, int64_t k, pack::Layout layout,
+                      bool scattered_groups = false);
 // True bits of one of its weights: format::bits_per_weight, and in the GPTQ layout also the zeros of
 // symmetric formats and the group of every column, which are stored there whatever the format.
 double stored_bits(const format::Format& format, int64_t n, int64_t k, pack::Layout layout,
@@ -52,8 +53,11 @@ class PartReader {
   pack::QuantizationConfig config_;
 };
 
-// Recipe and report in halftone.json: no time, host or path (a calibration file is named without
-// its folder).
+// The recipe with its calibration file named without the folder: where a file lies changes no byte of
+// the output.
+Recipe without_folders(Recipe recipe);
+
+// Recipe and report in halftone.json: no time, host or path.
 Json receipt(const QuantizeRequest& request, const std::string& fingerprint,
              const std::string& weights_hash, const std::optional<CalibrationReport>& calibration,
              const std::vector<LayerReport>& layers, const ChosenLayout& layout);

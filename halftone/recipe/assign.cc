@@ -114,6 +114,8 @@ Assignment assign(const Recipe& recipe, const spec::ModelSpec& spec, const Parts
     for (const Override& rule : recipe.overrides)
       if (rule.rounder && matches(rule, ref)) choice.rounder = *rule.rounder;
     const rounder::Entry& entry = parts.rounders.at(choice.rounder.name);
+    choice.scattered = choice.format.granularity == format::Granularity::group &&
+                       entry.scatters_groups && entry.scatters_groups(choice.rounder.options);
     if (const std::string why =
             entry.clash ? entry.clash(choice.format, choice.rounder.options) : "";
         !why.empty())

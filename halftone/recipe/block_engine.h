@@ -36,8 +36,6 @@ struct InputStatistics {
   std::vector<float> square;        // [K], mean of x^2
 };
 
-using LinearWeights = std::map<std::string, Matrix<float>>;  // op name -> W [out, in]
-
 class BlockEngine {
  public:
   virtual ~BlockEngine() = default;
@@ -49,8 +47,8 @@ class BlockEngine {
   // Replaces the weight of a linear of the current segment (after rounding).
   virtual void set_weight(const std::string& op, const Matrix<float>& w) = 0;
   virtual Matrix<float> weight(const std::string& op) = 0;
-  // Runs the current segment on each sample. `observe`: op names -> statistics wanted. The hidden
-  // states are replaced by the outputs when `advance`.
+  // Runs the current segment on each sample that `read` gives and hands its output to `write`.
+  // `observe`: op names -> statistics wanted.
   virtual std::map<std::string, InputStatistics> run_block(
       int64_t samples, const std::function<Matrix<float>(int64_t)>& read,
       const std::function<void(int64_t, Matrix<float>)>& write,

@@ -320,9 +320,9 @@ class Maker {
     r.tokens_repeated = request_.samples * body_ - r.tokens_used;
     r.documents = static_cast<int64_t>(windows.size());
     if (r.documents < request_.samples)
-      r.scarce = corpus.label + " has few documents longer than " + std::to_string(body_) +
-                 " tokens: " + counted(request_.samples, "window") + " come from " +
-                 counted(r.documents, "document");
+      r.scarce = corpus.label + ": " + counted(request_.samples, "window") + " of " +
+                 std::to_string(body_) + " tokens come from " + counted(r.documents, "document") +
+                 ", because documents are drawn again";
   }
 
   const Request& request_;

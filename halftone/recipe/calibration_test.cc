@@ -95,7 +95,7 @@ TEST_F(Calibration, WindowsOfDocumentsPickTheDocumentFirst) {
   for (const auto& ids : set.samples) starts.push_back(ids[0]);
   EXPECT_THAT(starts, ElementsAre('b' * 100 + 0, 'c' * 100 + 4, 'c' * 100 + 4));
   EXPECT_EQ(set.report.documents, 2);
-  EXPECT_THAT(set.report.scarce, HasSubstr("3 windows come from 2 documents"));
+  EXPECT_THAT(set.report.scarce, HasSubstr("3 windows of 4 tokens come from 2 documents"));
 }
 
 TEST_F(Calibration, BosStandsWhereTheTokenizerPutsIt) {

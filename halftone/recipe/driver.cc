@@ -13,6 +13,8 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/hash.h"
+#include "halftone/base/numbers.h"
+#include "halftone/pack/packed_model.h"
 #include "halftone/recipe/assemble.h"
 #include "halftone/recipe/block_run.h"
 #include "halftone/recipe/estimate.h"
@@ -30,10 +32,8 @@ std::string trimmed(std::string path) {
 
 std::string hash_of(std::string_view text) { return Hasher().add(text).hex(); }
 
-std::string gib(uint64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof(text), "%.2f GiB", static_cast<double>(bytes) / (1 << 30));
-  return text;
+std::string gigabytes(uint64_t bytes) {
+  return significant(static_cast<double>(bytes) * 1e-9, 3) + " GB";
 }
 
 // A tokenizer leaves hundreds of MB of small pieces behind, which the allocator would keep for
@@ -58,7 +58,7 @@ Prepared prepare(const QuantizeRequest& request, const Capabilities& can) {
                            "start from the full-precision model");
   Prepared out;
   out.assignment = assign(request.recipe, checkpoint.spec, *can.parts);
-  out.layout = choose_layout(request.recipe.layout, out.assignment.plan, checkpoint.spec);
+  out.layout = choose_layout(request.recipe.layout, out.assignment, checkpoint.spec);
   out.schedule =
       make_schedule(checkpoint.spec, out.assignment, *can.parts, request.recipe.sequential);
   if (!request.recipe.transforms.empty() || !request.recipe.correctors.empty() ||
@@ -93,10 +93,10 @@ void check_capable(const QuantizeRequest& request, const Capabilities& can,
 
 void check_memory(const QuantizeRequest& request, const PlanReport& plan) {
   if (request.memory_limit == 0 || plan.peak_memory <= request.memory_limit) return;
-  throw Error(
-      Code::budget, "memory",
-      "about " + gib(plan.peak_memory) + " are needed, the limit is " + gib(request.memory_limit),
-      "lower the spill budget, use a shorter --length, or fewer threads");
+  throw Error(Code::budget, "memory",
+              "about " + gigabytes(plan.peak_memory) + " are needed, the limit is " +
+                  gigabytes(request.memory_limit),
+              "lower the spill budget, use a shorter --length, or fewer threads");
 }
 
 class Run {
@@ -201,7 +201,7 @@ class Run {
     for (const auto& [name, text] : tokenizer_files_) tokenizer[name] = hash_of(text);
     return {{"program", HALFTONE_VERSION},
             {"numeric_path", can_.numeric_path},
-            {"recipe", to_json(request_.recipe)},
+            {"recipe", to_json(without_folders(request_.recipe))},
             {"seed", static_cast<int64_t>(context_.seed)},
             {"config", hash_of(canonical(request_.checkpoint.config))},
             {"tokenizer", tokenizer},
@@ -228,6 +228,7 @@ class Run {
     const Json receipt = parse_json(env_.read_text(path, context_.limits.json_file_bytes), path);
     if (!receipt.contains("layers") || !receipt["layers"].is_array())
       throw FileError(Code::value, path, "has no list of layers", {}, "--force starts over");
+    check_output();
     result_.layers.clear();
     try {
       for (const Json& layer : receipt["layers"])
@@ -245,6 +246,37 @@ class Run {
     }
     context_.info(request_.output + " is complete already");
     work_->remove();
+  }
+
+  // A finished output is what it was written as: every tensor is compared with halftone.json, the files
+  // beside it with those that this run would copy.
+  void check_output() const {
+    const auto damaged = [&](const std::string& name) {
+      return FileError(Code::mismatch, join_path(request_.output, name),
+                       "is missing or not what this run wrote", {}, "--force starts over");
+    };
+    Context quiet = context_;
+    quiet.log = [](Level, std::string_view) {};
+    try {
+      const auto model = pack::open_model(request_.output, quiet);
+      const files::TensorSource& tensors = *model->checkpoint().tensors;
+      for (const auto& info : tensors.tensors()) {
+        context_.throw_if_stopped();
+        tensors.mapped(info.name);  // compares the whole tensor, mapped or not
+      }
+    } catch (Error& e) {
+      if (e.code() == Code::interrupted) throw;
+      throw FileError(e.code(), e.subject(), e.fact(), {}, "--force starts over");
+    }
+    const auto compare = [&](const std::string& name, const std::string& hash) {
+      const std::string path = join_path(request_.output, name);
+      if (!env_.stat(path) ||
+          hash_of(env_.read_text(path, context_.limits.json_file_bytes)) != hash)
+        throw damaged(name);
+    };
+    for (const auto& [name, path] : side_files(request_.checkpoint, env_))
+      compare(name, hash_of(env_.read_text(path, context_.limits.json_file_bytes)));
+    for (const auto& [name, text] : tokenizer_files_) compare(name, hash_of(text));
   }
 
   int64_t finished_blocks() const {
@@ -287,15 +319,8 @@ class Run {
     std::set<std::string> scattered;
     for (const LayerReport& layer : result_.layers)
       if (layer.scattered) scattered.insert(layer.op);
-    if (!scattered.empty() && prepared_.layout.layout == pack::Layout::compressed_tensors) {
-      prepared_.layout = {pack::Layout::halftone, 2, "halftone",
-                          "columns are not in the order of their groups"};
-      context_.warn(
-          "compressed-tensors holds no columns out of the order of their groups (act_order): the "
-          "output has the halftone layout; "
-          "static_groups: true keeps compressed-tensors");
-    }
-    result_.plan.layout = prepared_.layout.name;
+    check(scattered.empty() || prepared_.layout.layout != pack::Layout::compressed_tensors,
+          "a rounder scattered groups without having said so");
     const auto summary = assemble(request_, prepared_.assignment, prepared_.layout, *work_,
                                   receipt(request_, result_.fingerprint, weights_,
                                           result_.calibration, result_.layers, prepared_.layout),

@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include "halftone/recipe/test_driver.h"
 
 namespace halftone::recipe {
@@ -142,8 +144,11 @@ TEST_F(Driver, ScatteredGroupsAreNotShownToOtherLoaders) {
   const std::string scattering =
       "{format: int4_g16, rounder: {name: feedback, list_groups: true}, calibration: {samples: 5, "
       "length: 12}";
-  EXPECT_EQ(run({.recipe = scattering + "}"}).plan.layout, "halftone");
-  EXPECT_THAT(folder.log, HasSubstr("static_groups: true keeps compressed-tensors"));
+  const QuantizeResult result = run({.recipe = scattering + "}"});
+  EXPECT_EQ(result.plan.layout, "halftone");
+  EXPECT_EQ(result.plan.output_bytes,  // the group of each column counted
+            pack::open_model(folder.in("out"), folder.context)->weight_bytes());
+  EXPECT_THAT(folder.log, HasSubstr("static_groups: true keeps it"));
   const Json config =
       parse_json(folder.read("out/config.json"), "config.json")["quantization_config"];
   EXPECT_EQ(config["quant_method"], "halftone");
@@ -179,6 +184,59 @@ TEST_F(Driver, ExistingOutputNeedsForce) {
   run({.recipe = "{format: int8}", .force = true});
   EXPECT_NE(hashes("out"), first);
   EXPECT_FALSE(exists("out.work"));
+}
+
+TEST_F(Driver, ForceReplacesOnlyWhatIsOurs) {
+  folder.env().make_directories(folder.in("home"));
+  folder.write("home/thesis.txt", "years of work");
+  EXPECT_THAT(refusal({.output = "home", .force = true}),
+              HasSubstr("holds no halftone.json: it is no result of halftone"));
+  EXPECT_EQ(folder.read("home/thesis.txt"), "years of work");
+  EXPECT_FALSE(exists("home.work"));
+  folder.env().remove(folder.in("home/thesis.txt"));
+  run({.output = "home", .force = true});
+  EXPECT_TRUE(exists("home/halftone.json"));
+}
+
+TEST_F(Driver, AnOutputThatNoFolderCanBeRenamedOntoIsSaidBeforeAnyWork) {
+  folder.env().make_directories(folder.in("there"));
+  for (const char* target : {"there", "nowhere"}) {
+    const std::string link = folder.in(std::string("to_") + target);
+    ASSERT_EQ(::symlink(target, link.c_str()), 0);
+    EXPECT_THAT(refusal({.output = std::string("to_") + target}),
+                HasSubstr("is a symbolic link, which cannot be replaced"));
+  }
+  EXPECT_THAT(refusal({.output = "there/."}), HasSubstr("give the output a name of its own"));
+  EXPECT_EQ(posix_env()->place("/proc"), Place::mount_point);
+}
+
+TEST_F(Driver, AFinishedOutputThatWasDamagedIsNotCalledComplete) {
+  run({});
+  const std::string good = folder.read("out/model.safetensors");
+  EXPECT_EQ(refusal({.resume = true}), "no error");
+  std::string bad = good;
+  bad[bad.size() / 2] = static_cast<char>(bad[bad.size() / 2] ^ 1);
+  folder.write("out/model.safetensors", bad);
+  EXPECT_THAT(refusal({.resume = true}),
+              testing::AllOf(HasSubstr("is not what halftone.json says was written"),
+                             HasSubstr("--force starts over")));
+  folder.write("out/model.safetensors", good);
+  folder.env().remove(folder.in("out/tokenizer.json"));
+  EXPECT_THAT(refusal({.resume = true}), HasSubstr("out/tokenizer.json: is missing"));
+  folder.env().remove(folder.in("out/model.safetensors"));
+  EXPECT_THAT(refusal({.resume = true}), HasSubstr("--force starts over"));
+  run({.force = true});
+  EXPECT_EQ(folder.read("out/model.safetensors"), good);
+}
+
+TEST_F(Driver, WhereTheCalibrationFileLiesChangesNoByte) {
+  const auto with = [&](const std::string& path, const std::string& output) {
+    run({.recipe = "{format: int4_g16, rounder: feedback, calibration: {data: " + path +
+                   ", samples: 5, length: 12}}",
+         .output = output});
+    return hashes(output);
+  };
+  EXPECT_EQ(with("here/text.jsonl", "a"), with("/elsewhere/text.jsonl", "b"));
 }
 
 TEST_F(Driver, BadInputIsSaidBeforeAnyWork) {

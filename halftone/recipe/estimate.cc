@@ -59,7 +59,7 @@ uint64_t peak_memory(const QuantizeRequest& request, const Assignment& assignmen
       uint64_t group_bytes = 0;
       for (const Choice* c : group.linears) {
         group_bytes += matrix_bytes(c->out, c->in, 4 + 3);  // codes: nearest's, first, second try
-        packed += packed_bytes(c->format, c->out, c->in, pack::Layout::halftone);
+        packed += packed_bytes(c->format, c->out, c->in, pack::Layout::halftone, c->scattered);
       }
       linears = std::max(linears, group_bytes + matrix_bytes(group.linears.back()->out,
                                                              group.linears.back()->in, 4));
@@ -143,10 +143,10 @@ PlanReport estimate(const QuantizeRequest& request, const Capabilities& can,
     row.format = c.format.label();
     row.linears += 1;
     row.parameters += c.out * c.in;
-    row.bytes += packed_bytes(c.format, c.out, c.in, layout.layout);
-    part_bytes += packed_bytes(c.format, c.out, c.in, pack::Layout::halftone);
+    row.bytes += packed_bytes(c.format, c.out, c.in, layout.layout, c.scattered);
+    part_bytes += packed_bytes(c.format, c.out, c.in, pack::Layout::halftone, c.scattered);
     out.quantized_parameters += c.out * c.in;
-    true_bits += stored_bits(c.format, c.out, c.in, layout.layout) * count;
+    true_bits += stored_bits(c.format, c.out, c.in, layout.layout, c.scattered) * count;
     nominal += static_cast<double>(c.format.bits) * count;
   }
   for (auto& [label, row] : rows) {

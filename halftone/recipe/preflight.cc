@@ -109,11 +109,29 @@ void check_output_is_not_input(Env& env, const std::string& output, const std::s
 }
 
 void check_output_is_free(Env& env, const QuantizeRequest& request) {
+  const std::string name = file_name(request.output);
+  if (name.empty() || name == "." || name == "..")
+    throw InputError(
+        request.output, "is the folder itself, which cannot be replaced",
+        "give the output a name of its own, as in -o " + join_path(request.output, "model"));
+  // What only the last rename would find out.
+  const Place place = env.place(request.output);
+  if (place == Place::link)
+    throw InputError(request.output, "is a symbolic link, which cannot be replaced",
+                     "give the folder itself, or another -o");
+  if (place == Place::mount_point)
+    throw InputError(request.output, "is a mount point, which cannot be replaced",
+                     "give a folder in it, as in -o " + join_path(request.output, "model"));
   const auto info = env.stat(request.output);
   if (!info) return;
   if (!info->is_directory)
     throw InputError(request.output, "exists and is not a folder", "give another -o");
-  if (request.force || request.resume || env.list(request.output).empty()) return;
+  if (request.resume || env.list(request.output).empty()) return;
+  if (request.force && env.stat(join_path(request.output, "halftone.json"))) return;
+  if (request.force)
+    throw InputError(request.output,
+                     "holds no halftone.json: it is no result of halftone, so it is not replaced",
+                     "remove it by hand, or give another -o");
   throw InputError(request.output, "exists already",
                    "--force replaces it; --resume checks that it is this run's result");
 }

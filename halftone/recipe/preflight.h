@@ -30,7 +30,8 @@ std::string nearest_folder(Env& env, const std::string& path);
 // The output may not be the input, nor hold it: it would be replaced.
 void check_output_is_not_input(Env& env, const std::string& output, const std::string& input);
 
-// An output that exists is refused unless --force or --resume; so is one that is no folder.
+// An output that exists is refused unless --resume, or --force and it is a result of ours (or empty).
+// So is what no folder can be renamed onto: a file, a link, a mount point, "." itself.
 void check_output_is_free(Env& env, const QuantizeRequest& request);
 
 // Creates and removes a file where the output will be.

@@ -24,7 +24,7 @@ class MapReader {
   std::string text(std::string_view key, std::string absent) {
     const Json* v = find(key);
     if (!v) return absent;
-    if (!v->is_string()) wrong(key, *v, "text");
+    if (!v->is_string()) wrong(key, *v, "a text");
     return v->get<std::string>();
   }
   int64_t whole(std::string_view key, int64_t absent, int64_t low, int64_t high) {
@@ -35,7 +35,7 @@ class MapReader {
             ? v->get<uint64_t>() <= static_cast<uint64_t>(high) && v->get<int64_t>() >= low
             : v->is_number_integer() && v->get<int64_t>() >= low && v->get<int64_t>() <= high;
     if (!fits)
-      wrong(key, *v, "whole number from " + std::to_string(low) + " to " + std::to_string(high));
+      wrong(key, *v, "a whole number from " + std::to_string(low) + " to " + std::to_string(high));
     return v->get<int64_t>();
   }
   bool boolean(std::string_view key, bool absent) {
@@ -49,10 +49,10 @@ class MapReader {
     const Json* v = find(key);
     if (!v) return {};
     if (v->is_string()) return {v->get<std::string>()};
-    if (!v->is_array()) wrong(key, *v, "list of names");
+    if (!v->is_array()) wrong(key, *v, "a list of names");
     std::vector<std::string> out;
     for (const Json& item : *v) {
-      if (!item.is_string()) wrong(key, item, "name");
+      if (!item.is_string()) wrong(key, item, "a name");
       out.push_back(item.get<std::string>());
     }
     return out;
@@ -68,13 +68,14 @@ class MapReader {
       names.emplace_back(name);
     }
     const std::string all = "it is one of: " + listed(names);
-    throw InputError(subject_, std::string(key) + " is " + quote(v->dump()),
+    const std::string said = v->is_string() ? v->get<std::string>() : v->dump();
+    throw InputError(subject_, std::string(key) + " is " + quote(said),
                      v->is_string() ? did_you_mean(v->get<std::string>(), names, all) : all);
   }
   [[noreturn]] void wrong(std::string_view key, const Json& value,
                           const std::string& wanted) const {
     throw InputError(subject_,
-                     std::string(key) + " is " + quote(value.dump()) + ", wanted a " + wanted);
+                     std::string(key) + " is " + quote(value.dump()) + ", wanted " + wanted);
   }
   void finish() const {
     for (const auto& [key, value] : json_.items()) {
@@ -148,8 +149,8 @@ CalibrationRequest calibration_from(const Json& json, const std::string& subject
   out.data = in.text("data", out.data);
   if (out.data.empty())
     throw InputError(subject, "data is empty", "name a set (wikitext2, c4, ptb, self) or a file");
-  out.samples = in.whole("samples", out.samples, 1, 1'000'000);
-  out.length = in.whole("length", out.length, 2, 1'048'576);
+  out.samples = in.whole("samples", out.samples, 1, kMostSamples);
+  out.length = in.whole("length", out.length, 2, kLongestSample);
   out.seed = static_cast<uint64_t>(in.whole("seed", 0, 0, std::numeric_limits<int64_t>::max()));
   out.windows = in.choice("windows", out.windows, kWindows);
   out.bos = in.choice("bos", out.bos, kBos);
@@ -180,7 +181,7 @@ Override override_from(const Json& json, const std::string& subject) {
   }
   if (const Json* layers = in.find("layers")) {
     if (!layers->is_string() && !layers->is_number_integer())
-      in.wrong("layers", *layers, "range of layers such as 0-3,7");
+      in.wrong("layers", *layers, "a range of layers such as 0-3,7");
     out.layers = parse_layers(
         layers->is_string() ? layers->get<std::string>() : std::to_string(layers->get<int64_t>()),
         subject);
@@ -188,7 +189,7 @@ Override override_from(const Json& json, const std::string& subject) {
   out.ops = in.texts("ops");
   if (const Json* format = in.find("format")) {
     if (!format->is_string() && !format->is_object())
-      in.wrong("format", *format, "label such as int8, or a map");
+      in.wrong("format", *format, "a label such as int8, or a map");
     out.format = *format;
   }
   if (const Json* rounder = in.find("rounder"))
@@ -296,7 +297,7 @@ Recipe recipe_from_json(const Json& json, const std::string& name, const std::st
   out.sequential = in.boolean("sequential", out.sequential);
   if (in.find("keep")) out.keep = in.texts("keep");
   if (const Json* overrides = in.find("overrides")) {
-    if (!overrides->is_array()) in.wrong("overrides", *overrides, "list of maps");
+    if (!overrides->is_array()) in.wrong("overrides", *overrides, "a list of maps");
     for (size_t i = 0; i < overrides->size(); ++i)
       out.overrides.push_back(
           override_from((*overrides)[i], subject + ": override " + std::to_string(i + 1)));

@@ -36,6 +36,8 @@
 namespace halftone::recipe {
 
 // What calibration text is and how samples are cut out of it (recipe/calibration.h).
+constexpr int64_t kMostSamples = 1'000'000, kLongestSample = 1'048'576;  // tokens
+
 struct CalibrationRequest {
   std::string data = "auto";  // auto, wikitext2, c4, ptb, self, or a path: .txt .jsonl .parquet
   int64_t samples = 32, length = 512;
@@ -46,7 +48,7 @@ struct CalibrationRequest {
   // auto: where the tokenizer itself would put it (document: before each document, gptq: once
   // before the whole text).
   enum class Bos : uint8_t { auto_, never, each_sample } bos = Bos::auto_;
-  bool chat_template = false;  // render records that hold `messages` with the model's chat template
+  bool chat_template = false;  // each document is a user's turn in the model's chat template
   bool operator==(const CalibrationRequest&) const = default;
 };
 
@@ -124,6 +126,7 @@ struct Choice {
   int64_t out = 0, in = 0;
   format::Format format;
   Part rounder;
+  bool scattered = false;  // its rounder forms groups out of the order of the columns
 };
 struct Assignment {
   format::Plan plan;

@@ -85,7 +85,7 @@ TEST(Recipe, UnknownKeysAreRefusedWithTheNearest) {
       refusal("overrides: [{roles: [mlp_down]}]"),
       "error[E_USAGE] r.yaml: override 1: changes nothing; give it a format, a rounder or keep");
   EXPECT_EQ(refusal("layout: halftoon"),
-            "error[E_USAGE] r.yaml: layout is \"\\\"halftoon\\\"\"; did you mean halftone?");
+            "error[E_USAGE] r.yaml: layout is \"halftoon\"; did you mean halftone?");
   EXPECT_EQ(refusal("schema: 2"),
             "error[E_USAGE] r.yaml: recipe schema 2 is newer than this program; this version reads "
             "schema 1");
@@ -94,7 +94,7 @@ TEST(Recipe, UnknownKeysAreRefusedWithTheNearest) {
             "int4_g64, int8 or int3_g128_asym");
   EXPECT_THAT(refusal("calibration: {samples: 0}"),
               HasSubstr("samples is \"0\", wanted a whole number from 1"));
-  EXPECT_THAT(refusal("sequential: 1"), HasSubstr("wanted a true or false"));
+  EXPECT_THAT(refusal("sequential: 1"), HasSubstr("wanted true or false"));
   EXPECT_THAT(refusal("[1]"), HasSubstr("wanted a map of keys"));
   EXPECT_THAT(refusal("transforms: [smooth]"), HasSubstr("unknown transform \"smooth\""));
 }

@@ -65,6 +65,9 @@ struct Entry {
   std::function<std::string(const format::Format& format, const Json& options)> clash;
   // Why it will not round an [n, k] linear, with the remedy; empty when it will, or always.
   std::function<std::string(int64_t n, int64_t k, const Json& options)> too_large;
+  // Whether groups are formed in another order than the columns' (act_order), so that a packed model
+  // holds the group of each column; empty when never.
+  std::function<bool(const Json& options)> scatters_groups;
   // of one [n, k] linear, without the shared factorisation; for time estimates
   std::function<double(int64_t n, int64_t k)> flops;
   Run run;  // set here for lean rounders; else from entries_run()

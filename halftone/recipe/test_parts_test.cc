@@ -83,6 +83,9 @@ rounder::Entry feedback() {
   entry.clash = [](const format::Format& format, const Json&) {
     return format.symmetric ? std::string() : std::string("it keeps one zero for all columns");
   };
+  entry.scatters_groups = [](const Json& json) {
+    return read_fields<Options>(json, "rounder feedback").list_groups;
+  };
   entry.run = round;
   return entry;
 }

@@ -56,7 +56,6 @@ void print_result(Terminal& t, const Options& options, const recipe::QuantizeRes
   for (const auto& layer : result.layers) {
     table.rows.push_back({layer.op, layer.format.label(), significant(layer.error),
                           significant(layer.ratio(), 3), significant(layer.damping)});
-    if (!layer.fallback.empty()) t.warn(layer.op + ": " + layer.fallback);
     if (layer.refitted) refitted += (refitted.empty() ? "" : ", ") + layer.op;
   }
   t.out(table.text());
@@ -65,7 +64,9 @@ void print_result(Terminal& t, const Options& options, const recipe::QuantizeRes
         significant(result.plan.model_bits_per_weight) + " bits per weight (quantized linears " +
         significant(result.bits_per_weight, 4) + "), layout " + result.plan.layout + ", " +
         std::to_string(result.fallbacks) + " fall-backs, " + duration(result.seconds));
-  if (result.reused_blocks > 0)
+  if (result.already_complete)
+    t.out("it was complete already; every tensor is what halftone.json says");
+  else if (result.reused_blocks > 0)
     t.out("reused " + std::to_string(result.reused_blocks) + " of " +
           std::to_string(result.blocks) + " blocks of the interrupted run");
   if (result.calibration) {
@@ -74,7 +75,6 @@ void print_result(Terminal& t, const Options& options, const recipe::QuantizeRes
           " tokens of " + c.data + ": " + count_text(static_cast<double>(c.tokens_used)) +
           " distinct tokens used, " + count_text(static_cast<double>(c.tokens_dropped)) +
           " dropped; " + c.windows + "; BOS: " + c.bos + "; template: " + c.chat_template);
-    if (!c.scarce.empty()) t.warn(c.scarce);
   }
 }
 
@@ -220,9 +220,9 @@ Command quantize() {
             "--calibration", options->calibration,
             "calibration text: auto, wikitext2, c4, ptb, self, or a .txt .jsonl .parquet file");
         app.add_option("--samples", options->samples, "calibration samples")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+            ->check(CLI::Range(int64_t{1}, recipe::kMostSamples));
         app.add_option("--length", options->length, "tokens of each sample")
-            ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
+            ->check(CLI::Range(int64_t{2}, recipe::kLongestSample));
         app.add_option("--seed", options->seed,
                        "of calibration windows and sampling (default: the recipe's)")
             ->check(CLI::Range(uint64_t{0}, uint64_t{std::numeric_limits<int64_t>::max()}));
@@ -234,8 +234,8 @@ Command quantize() {
                        "activations kept in memory before they go to disk (default 1)")
             ->check(CLI::Range(0.0, 1e6));
         app.add_option("--memory-gb", options->memory_gb,
-                       "refuse to start when the estimate is above this")
-            ->check(CLI::Range(0.0, 1e6));
+                       "refuse to start when the estimate is above this (default: no limit)")
+            ->check(CLI::Range(0.001, 1e6));
         app.add_flag("--plan", options->plan,
                      "print size, true bits, peak memory and time, and stop");
         app.add_flag("--resume", options->resume,

@@ -10,6 +10,10 @@ Entry gptq() {
   entry.summary = "column-wise rounding with error feedback";
   entry.paper = "arXiv:2210.17323";
   entry.needs = {recipe::Need::input_hessian};
+  entry.scatters_groups = [](const Json& json) {
+    const auto o = read_fields<GptqOptions>(json, "gptq");
+    return o.act_order && !o.static_groups;
+  };
   // The loop, and the error of its result and of nearest.
   entry.flops = [](int64_t n, int64_t k) {
     return 3.0 * static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(k);

@@ -11,6 +11,10 @@ Entry ldlq() {
       "rounding with linear feedback (QuIP's, without incoherence); equals gptq by another road";
   entry.paper = "arXiv:2307.13304";
   entry.needs = {recipe::Need::input_hessian};
+  entry.scatters_groups = [](const Json& json) {
+    const auto o = read_fields<LdlqOptions>(json, "ldlq");
+    return o.act_order && !o.static_groups;
+  };
   entry.flops = [](int64_t n, int64_t k) {
     return 3.0 * static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(k);
   };

@@ -62,7 +62,7 @@ TEST(Rounders, OptionsRefuseWhatMakesNoSense) {
   EXPECT_EQ(line("obq", R"({"order": "random"})"),
             "error[E_USAGE] rounder obq: order is \"random\"; known: greedy, natural, act_order");
   EXPECT_EQ(line("ldlq", R"({"reverse": 1})"),
-            "error[E_USAGE] rounder ldlq: reverse is \"1\", wanted a true or false");
+            "error[E_USAGE] rounder ldlq: reverse is \"1\", wanted true or false");
   EXPECT_EQ(line("nearest", R"({"block": 1})"),
             "error[E_USAGE] rounder nearest: unknown key \"block\"; it takes no options");
 }
