@@ -38,7 +38,13 @@ TEST(Cli, EveryCommandHasHelpWithExamples) {
 
 TEST(Cli, MistakesOfUseAreOneLineAndExitTwo) {
   expect_refused(halftone({}), 2, "A subcommand is required");
-  expect_refused(halftone({"quantise", "x"}), 2, "did you mean halftone quantize?");
+  expect_refused(halftone({"train", "x"}), 2,
+                 "there is no command \"train\"; commands: bench, chat");
+  for (const char* seed : {"-1", "99999999999999999999999"})
+    expect_refused(halftone({"run", "m", "-p", "x", "--seed", seed}), 2, "--seed");
+  expect_refused(halftone({"eval", "m", "--tasks", "wikitext2", "--stride", "1"}), 2, "--stride");
+  expect_refused(halftone({"quantise", "x"}), 2,
+                 "there is no command \"quantise\"; did you mean quantize?");
   expect_refused(halftone({"run", "smollm2"}), 2, "--prompt is required");
   expect_refused(halftone({"quantize", "m", "--recipe", "gtpq_int4_g64", "-o", "o"}), 2,
                  "did you mean gptq");
@@ -127,7 +133,7 @@ TEST(Cli, ARunWithoutTemplateGoesOnWhereThePromptEnds) {
               StartsWith(" upon a"));
   EXPECT_THAT(halftone(words).out, StartsWith(" upon a"));
   for (const char* flag : {"--temperature", "--top-p", "--min-p"})
-    expect_refused(halftone({"run", model, "-p", "x", flag, "nan"}), 2, "is not a number");
+    expect_refused(halftone({"run", model, "-p", "x", flag, "nan"}), 2, "is not a finite number");
 }
 
 TEST(Cli, MeasurementsOfOneWindowAndWithoutSpeedSayWhatTheyLack) {
@@ -167,8 +173,54 @@ TEST(Cli, MeasurementsOfOneWindowAndWithoutSpeedSayWhatTheyLack) {
       EXPECT_TRUE(row[key].is_null()) << key;
     }
   EXPECT_EQ(result["models"][1]["kl_ci95"], Json::array({0, 0}));
+
+  // What is read is never written over.
+  const std::string read = scratch.path("wikitext2/test.txt"),
+                    before = env->read_text(read, 1 << 20);
+  expect_refused(eval({"--log-samples", read}), 2, "is read by this command");
+  expect_refused(halftone({"compare", model, model, "--text", read, "--report", read}), 2,
+                 "is read by this command");
+  EXPECT_EQ(env->read_text(read, 1 << 20), before);
   EXPECT_THAT(env->read_text(scratch.path("page.html"), 1 << 20),
               AllOf(HasSubstr("one window: no interval"), testing::Not(HasSubstr("95 % ["))));
+}
+
+// Two vocabularies of one size are not one vocabulary: LLaMA 2 and Mistral both have 32,000 tokens.
+TEST(Cli, CompareRefusesModelsThatReadOtherTokens) {
+  if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+  const std::string model = join_path(data_dir(), "models/stories260k");
+  const Scratch scratch;
+  const auto env = posix_env();
+  const std::string other = scratch.path("other");
+  env->make_directories(other);
+  for (const std::string& name : env->list(model))
+    if (name != "tokenizer.model")
+      write_atomically(*env, join_path(other, name),
+                       env->read_text(join_path(model, name), uint64_t{1} << 30));
+  const std::string path = join_path(other, "tokenizer.json");
+  Json tokenizer = parse_json(env->read_text(path, 1 << 24), path);
+  Json& vocabulary = tokenizer["model"]["vocab"];
+  std::swap(vocabulary["e"], vocabulary["t"]);
+  write_atomically(*env, path, tokenizer.dump());
+  write_atomically(*env, scratch.path("text.txt"), "the tree and the bee\n");
+  const std::vector<std::string> words = {
+      "compare",  model, other,       "--text", scratch.path("text.txt"),
+      "--window", "4",   "--windows", "1",      "--no-speed"};
+  expect_refused(halftone(words), 2, "cuts the text into other tokens than");
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"})
+    env->remove(join_path(other, name));
+  const Outcome without = halftone(words);
+  EXPECT_EQ(without.exit, 0) << without.err;
+  EXPECT_THAT(without.err, HasSubstr("has no tokenizer: it is given the tokens of"));
+}
+
+// Causal masks and a tied head's copy lie in the file and are not read.
+TEST(Cli, BitsPerWeightCountWhatIsRead) {
+  for (const char* name : {"models/gpt2_tiny", "models/gpt2_tiny_bare", "models/gpt2_tiny_bin"})
+    EXPECT_EQ(
+        parse_json(halftone({"inspect", fixture(name), "--json"}).out, "out")["bits_per_weight"],
+        32.0)
+        << name;
 }
 
 TEST(Cli, MoreThreadsThanCoresRunAsAskedWithOneWarning) {

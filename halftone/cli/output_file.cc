@@ -12,7 +12,7 @@ bool same(const std::optional<FileInfo>& a, const std::optional<FileInfo>& b) {
 }  // namespace
 
 OutputFile::OutputFile(Env& env, std::string path, std::string_view flag,
-                       const std::vector<std::string>& models)
+                       const std::vector<std::string>& inputs)
     : env_(env), path_(std::move(path)) {
   const std::string subject(flag);
   const auto there = env_.stat(path_);
@@ -20,10 +20,12 @@ OutputFile::OutputFile(Env& env, std::string path, std::string_view flag,
     throw InputError(subject, path_ + " is a folder", "name a file in it");
   if (there && there->is_regular) {
     const auto folder = env_.stat(parent_path(path_));
-    for (const std::string& model : models) {
-      const auto info = env_.stat(model);
-      if (same(there, info) || same(folder, info))
-        throw InputError(subject, path_ + " is a file of the model " + model, "give another name");
+    for (const std::string& input : inputs) {
+      const auto info = env_.stat(input);
+      if (same(there, info))
+        throw InputError(subject, path_ + " is read by this command", "give another name");
+      if (same(folder, info))
+        throw InputError(subject, path_ + " is a file of the model " + input, "give another name");
     }
   }
   const bool device = there && !there->is_regular;

@@ -17,10 +17,10 @@ namespace halftone::cli {
 
 class OutputFile {
  public:
-  // `flag` names the option in errors. `models`: folders or files that are read; a file of theirs
-  // is never replaced. InputError for a folder or a model's file, IoError when the system refuses.
+  // `flag` names the option in errors. `inputs`: files, and folders with their files, that the command
+  // reads: never replaced. InputError for a folder or an input, IoError when the system refuses.
   OutputFile(Env& env, std::string path, std::string_view flag,
-             const std::vector<std::string>& models);
+             const std::vector<std::string>& inputs);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
 

@@ -13,7 +13,7 @@ runtime::SamplerOptions SamplingOptions::resolve() const {
                                     {"--top-p", out.top_p},
                                     {"--min-p", out.min_p},
                                     {"--repetition-penalty", out.repetition_penalty}})
-    if (std::isnan(value)) throw InputError(flag, "is not a number");
+    if (!std::isfinite(value)) throw InputError(flag, "is not a finite number");
   out.seed = seed ? *seed : std::random_device{}();
   if (greedy) out.temperature = 0;
   runtime::validate(out);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <limits>
 #include <optional>
 
 #include "halftone/runtime/sampler.h"
@@ -24,7 +25,8 @@ struct SamplingOptions {
                    "drop tokens below this share of the best one (default 0.05)");
     app.add_option("--repetition-penalty", sampler.repetition_penalty, "1 = off (default)");
     app.add_option("--seed", seed,
-                   "the same seed gives the same text (default: a new one, printed)");
+                   "the same seed gives the same text (default: a new one, printed)")
+        ->check(CLI::Range(uint64_t{0}, uint64_t{std::numeric_limits<int64_t>::max()}));
   }
   // The options with the seed settled.
   runtime::SamplerOptions resolve() const;

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -186,20 +187,22 @@ int main_program(int argc, char** argv, const TorchParts* torch) {
       std::string remedy = "see halftone --help";
       if (argc > 1 && argv[1][0] != '-') {
         const auto near = nearest_name(argv[1], names);
-        if (near && *near != argv[1])
-          remedy = "did you mean halftone " + *near + "?";
-        else if (near)
-          remedy = "see halftone " + *near + " --help";
+        if (near && *near == argv[1]) remedy = "see halftone " + *near + " --help";
       }
+      if (argc > 1 && argv[1][0] != '-' &&
+          std::find(names.begin(), names.end(), argv[1]) == names.end())
+        throw InputError("halftone", "there is no command " + quote(argv[1]),
+                         did_you_mean(argv[1], names, "commands: " + listed(names)));
       throw InputError("halftone", e.what(), remedy);
     }
     return action();
   } catch (const Error& e) {
     return report(session.terminal, e);
   } catch (const std::bad_alloc&) {
-    return report(session.terminal,
-                  Error(Code::budget, {}, "out of memory",
-                        "use a smaller --length, fewer --samples or fewer threads"));
+    return report(
+        session.terminal,
+        Error(Code::budget, {}, "out of memory",
+              "use fewer threads, shorter text or windows, or a machine with more memory"));
   } catch (const std::exception& e) {
     return report(session.terminal,
                   Error(Code::internal, {}, e.what(), "this is a bug in halftone"));

@@ -10,10 +10,10 @@
 
 namespace halftone::eval {
 
-double nll(std::span<const float> row, int32_t target, int64_t position) {
+double nll(std::span<const float> row, int32_t target, int64_t position, std::string_view label) {
   const RowSum sum = log_sum_exp(row);
   if (!std::isfinite(sum.log_sum))
-    throw NumericError("logits",
+    throw NumericError(std::string(label),
                        "position " + std::to_string(position) + " has a logit that is not finite");
   return sum.log_sum - static_cast<double>(row[static_cast<size_t>(target)]);
 }
@@ -47,7 +47,8 @@ Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const P
         losses[static_cast<size_t>(i)] =
             nll(std::span<const float>(rows).subspan(static_cast<size_t>(i * vocabulary),
                                                      static_cast<size_t>(vocabulary)),
-                tokens[static_cast<size_t>(position + i + 1)], window.begin + position + i);
+                tokens[static_cast<size_t>(position + i + 1)], window.begin + position + i,
+                source.label());
       });
       for (int64_t i = 0; i < scored; ++i) sum += losses[static_cast<size_t>(i)];
       position += n;

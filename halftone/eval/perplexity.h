@@ -22,9 +22,10 @@ struct Perplexity {
   std::vector<double> window_nll;  // mean nll of each window
 };
 
-// -log softmax(row)[target], in f32 rows, f64 sums. NumericError (with the position) when a logit
-// is not finite.
-double nll(std::span<const float> row, int32_t target, int64_t position);
+// -log softmax(row)[target], in f32 rows, f64 sums. NumericError (of `label`, with the position) when a
+// logit is not finite.
+double nll(std::span<const float> row, int32_t target, int64_t position,
+           std::string_view label = "logits");
 
 // Runs every window. Reports progress as stage "perplexity" in tokens; stops between windows.
 Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const Protocol& protocol,

@@ -51,8 +51,8 @@ struct Task {
 };
 std::span<const Named<Task>> entries();  // generated from eval/task/*.cc
 
-// Throws FileError{missing} with the remedy when a text set of the task is on no place.
-void check_data(const Task& task, const files::DataPlaces& places, Env& env);
+// The files of the task's text sets. Throws FileError{missing} with the remedy when one is on no place.
+std::vector<std::string> check_data(const Task& task, const files::DataPlaces& places, Env& env);
 
 // Perplexity of a named text set; what the perplexity tasks share. FileError{missing} with the
 // remedy when the set is not here.

@@ -20,9 +20,14 @@ namespace {
 
 }  // namespace
 
-void check_data(const Task& task, const files::DataPlaces& places, Env& env) {
-  for (const auto& [set, split] : task.data)
-    if (!files::text_set_path(env, set, split, places)) absent(set, split, places);
+std::vector<std::string> check_data(const Task& task, const files::DataPlaces& places, Env& env) {
+  std::vector<std::string> paths;
+  for (const auto& [set, split] : task.data) {
+    const auto path = files::text_set_path(env, set, split, places);
+    if (!path) absent(set, split, places);
+    paths.push_back(*path);
+  }
+  return paths;
 }
 
 ScoredText scored_text(const std::string& set, files::Split split, const files::DataPlaces& places,

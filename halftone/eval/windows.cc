@@ -10,7 +10,7 @@ Protocol gptq_windows(int64_t tokens, int64_t length, int64_t limit) {
   check(length >= 2, "a window needs two tokens");
   int64_t count = tokens / length;
   if (limit > 0) count = std::min(count, limit);
-  Protocol protocol{"gptq-" + std::to_string(length), {}, tokens - tokens / length * length};
+  Protocol protocol{"gptq-" + std::to_string(length), {}};
   for (int64_t i = 0; i < count; ++i)
     protocol.windows.push_back({i * length, (i + 1) * length, i * length + 1, 1.0});
   return protocol;
@@ -25,9 +25,9 @@ void check_stride(int64_t stride, int64_t window) {
 }
 
 Protocol strided_windows(int64_t tokens, int64_t length, int64_t stride, int64_t limit) {
-  check(length >= 2 && stride >= 1, "a stride needs at least one token");
+  check(length >= 2 && stride >= 2, "a window that scores one new token has no weight");
   check_stride(stride, length);
-  Protocol protocol{"strided-" + std::to_string(length) + "-" + std::to_string(stride), {}, 0};
+  Protocol protocol{"strided-" + std::to_string(length) + "-" + std::to_string(stride), {}};
   int64_t scored_to = 0;
   for (int64_t begin = 0; begin < tokens; begin += stride) {
     const int64_t end = std::min(begin + length, tokens);

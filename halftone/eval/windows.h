@@ -18,7 +18,6 @@ struct Window {
 struct Protocol {
   std::string name;  // "gptq-2048", "strided-2048-512"
   std::vector<Window> windows;
-  int64_t dropped = 0;  // tokens at the end that no window holds
 };
 
 // floor(T / length) disjoint windows, every position but the first of each is scored; windows weigh

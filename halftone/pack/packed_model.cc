@@ -17,8 +17,8 @@ class OpenModel final : public PackedModel {
  public:
   OpenModel(spec::Checkpoint checkpoint, const Context& context)
       : checkpoint_(std::move(checkpoint)) {
-    for (const auto& t : checkpoint_.tensors->tensors()) weight_bytes_ += t.stored_bytes;
     if (checkpoint_.quantized) read_config(context);
+    weight_bytes_ = bytes_read();
     if (!checkpoint_.gguf)
       checkpoint_.tensors = verified(
           checkpoint_.tensors,
@@ -49,6 +49,18 @@ class OpenModel final : public PackedModel {
   }
 
  private:
+  // Of the tensors that the spec reads and of what stands for its quantized linears: files also hold
+  // causal masks, and copies of a tied head.
+  uint64_t bytes_read() const {
+    std::set<std::string> dense;
+    for (const spec::TensorRef& ref : spec::tensors(checkpoint_.spec)) dense.insert(ref.name);
+    uint64_t bytes = 0;
+    for (const auto& t : checkpoint_.tensors->tensors())
+      if (dense.contains(t.name) || schemes_.contains(t.name.substr(0, t.name.rfind('.'))))
+        bytes += t.stored_bytes;
+    return bytes;
+  }
+
   // Every linear's headers are checked here, before any work; values are checked when they are
   // read.
   void read_config(const Context& context) {

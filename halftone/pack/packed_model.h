@@ -28,7 +28,7 @@ class PackedModel {
   virtual DecoratedLinear linear(const spec::Op& op) const = 0;
   // Any other tensor of the spec (embeddings, norms), in its stored dtype.
   virtual HostTensor tensor(const spec::TensorRef& ref) const = 0;
-  virtual uint64_t weight_bytes() const = 0;   // bytes of all tensors on disk
+  virtual uint64_t weight_bytes() const = 0;   // bytes on disk of the tensors it reads
   virtual double bits_per_weight() const = 0;  // weight_bytes * 8 / parameters
 };
 

@@ -32,9 +32,9 @@ std::string one_in(double share) {
   return "1 token in " + std::to_string(std::max<int64_t>(1, std::lround(1 / share)));
 }
 
-// One window has no interval: both ends are the mean.
-std::string interval(const Json& ci, double factor, int digits) {
-  if (ci[0] == ci[1]) return "one window: no interval";
+// One window has no interval.
+std::string interval(const Json& ci, int64_t windows, double factor, int digits) {
+  if (windows == 1) return "one window: no interval";
   const auto text = [&](size_t end) {
     const double value = factor * ci[end].get<double>();
     return digits < 0 ? significant(value) : fixed(value, digits);
@@ -207,6 +207,8 @@ std::string comparison_page(const Json& result, const Json& facts) {
   const Json& best = best_of(models);
   const std::string name = escape_html(reference["name"].get<std::string>());
   const bool simulated = result.value("simulated", false);
+  const bool timed = has(models[0], "decode_tok_s");
+  const auto windows = result["windows"].get<int64_t>();
   const std::string quality =
       simulated ? "simulated by torch" : "mode " + result["mode"].get<std::string>();
   std::string page =
@@ -226,10 +228,10 @@ std::string comparison_page(const Json& result, const Json& facts) {
           : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2),
                    "before " + fixed(number(reference, "bits_per_weight"), 2));
   page += figure("KL (" + quality + ")", significant(number(best, "kl_mean")),
-                 "nats per token, " + interval(best["kl_ci95"], 1, -1));
+                 "nats per token, " + interval(best["kl_ci95"], windows, 1, -1));
   page += figure("same first choice (" + quality + ")",
                  fixed(100 * number(best, "top1_agreement"), 1) + " %",
-                 interval(best["top1_ci95"], 100, 1));
+                 interval(best["top1_ci95"], windows, 100, 1));
   page += "</div>";
   if (models.size() > 2) {
     page += "<h2>Each candidate in a sentence</h2>";
@@ -240,7 +242,8 @@ std::string comparison_page(const Json& result, const Json& facts) {
   page += "<h2>Size against loss</h2>" + frontier(models);
   page += "<h2>All figures</h2>" + table_of(models) +
           "<p class=\"quiet\">* best candidate. KL, first choice and perplexity: " + quality +
-          "; speed and memory: mode int8. Intervals: 95 %, bootstrap over windows.</p>";
+          (timed ? "; speed and memory: mode int8" : "") +
+          ". Intervals: 95 %, bootstrap over windows.</p>";
   page += "<h2>Method</h2><dl>";
   const auto fact = [&](const std::string& key, const std::string& value) {
     page += "<dt>" + escape_html(key) + "</dt><dd>" + escape_html(value) + "</dd>";
@@ -250,8 +253,9 @@ std::string comparison_page(const Json& result, const Json& facts) {
                    " positions");
   fact("quality", simulated ? "simulated in float by libtorch (--engine torch)"
                             : "numeric " + quality + ", real kernels (nothing simulated)");
-  fact("speed", "numeric mode int8, " + result["threads"].dump() + " threads, " +
-                    result["isa"].get<std::string>());
+  if (timed)
+    fact("speed", "numeric mode int8, " + result["threads"].dump() + " threads, " +
+                      result["isa"].get<std::string>());
   for (const auto& [key, value] : facts.items())
     fact(key, value.is_string() ? value.get<std::string>() : value.dump());
   page += "</dl></main></body></html>\n";

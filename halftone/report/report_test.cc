@@ -44,6 +44,20 @@ TEST(Report, SaysTheVerdictOfTheClosestCandidateInWords) {
   EXPECT_EQ(page, comparison_page(comparison("rtn"), {{"command", "halftone compare"}}));
 }
 
+TEST(Report, SaysNothingOfSpeedThatWasNotMeasuredNorOfWindowsThatThereWere) {
+  Json result = comparison("rtn");
+  for (Json& row : result["models"]) {
+    row["kl_ci95"] = {0, 0};
+    for (const char* key : {"decode_tok_s", "prefill_tok_s", "peak_rss_bytes"}) row[key] = nullptr;
+  }
+  const std::string page = comparison_page(result, {{"command", "halftone compare"}});
+  EXPECT_THAT(page, testing::HasSubstr("95 % [0, 0]"));
+  EXPECT_THAT(page, testing::Not(testing::HasSubstr("one window")));
+  EXPECT_THAT(page, testing::Not(testing::HasSubstr("mode int8")));
+  result["windows"] = 1;
+  EXPECT_THAT(comparison_page(result, {}), testing::HasSubstr("one window: no interval"));
+}
+
 TEST(Report, TextFromModelsIsNeverMarkup) {
   const std::string page =
       comparison_page(comparison("<script>alert(1)</script>"), {{"command", "a\"<b>"}});

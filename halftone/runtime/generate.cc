@@ -32,7 +32,14 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
   out.prefill_s = seconds_since(start);
   auto first = start;
   for (int64_t i = 0; i < options.max_new_tokens; ++i) {
-    const int32_t id = sampler.pick(logits, seen, static_cast<uint64_t>(i));
+    const int32_t id = [&] {
+      try {
+        return sampler.pick(logits, seen, static_cast<uint64_t>(i));
+      } catch (const NumericError& e) {
+        throw NumericError(session.model().label(), e.fact(),
+                           "its weights are damaged or overflow: --mode exact tells which");
+      }
+    }();
     if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end()) {
       out.reason = Stop::stop_id;
       break;

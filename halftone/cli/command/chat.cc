@@ -92,7 +92,13 @@ int chat_with(Session& session, const Options& options) {
                result.tokens.begin() +
                    static_cast<std::ptrdiff_t>(std::min(cached, result.tokens.size())));
     ++generation.sampler.seed;
-    session.terminal.note("[" + significant(result.decode_tok_s()) + " tok/s]");
+    std::string note = significant(result.decode_tok_s()) + " tok/s";
+    if (result.reason == runtime::Stop::full)
+      note += ", cut: the context of " + std::to_string(sequence.max_tokens()) +
+              " tokens is full; /reset to go on";
+    if (result.reason == runtime::Stop::length)
+      note += ", cut after " + std::to_string(options.tokens) + " tokens; -n allows more";
+    session.terminal.note("[" + note + "]");
   }
   return 0;
 }

@@ -127,6 +127,24 @@ void print_table(Terminal& t, const Json& result) {
         result["threads"].dump() + " threads, " + result["isa"].get<std::string>());
 }
 
+// A KL between models that read other tokens means nothing. A model without a tokenizer takes the
+// reference's, as those of a GPTQ script often do.
+void check_same_tokens(const std::string& name, const spec::Checkpoint& checkpoint,
+                       const std::string& reference, std::string_view text,
+                       const std::vector<int32_t>& ids, const Context& context) {
+  std::optional<ModelText> own;
+  try {
+    own = open_text(checkpoint, context);
+  } catch (const Error& e) {
+    if (e.code() != Code::missing) throw;
+    context.warn(name + " has no tokenizer: it is given the tokens of " + reference);
+    return;
+  }
+  if (own->tokenizer.encode(text) != ids)
+    throw InputError(name, "cuts the text into other tokens than " + reference,
+                     "compare models with one tokenizer");
+}
+
 int compare_models(Session& session, const Options& options) {
   options.logits.settle(session);
   Context& context = session.start();
@@ -138,14 +156,17 @@ int compare_models(Session& session, const Options& options) {
   // is not there.
   std::vector<std::string> paths;
   for (const std::string& name : names) paths.push_back(spec::resolve_model(name, context));
+  std::optional<files::TextSet> own;
+  if (!options.text.empty()) {
+    own = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
+    paths.push_back(options.text);
+  } else {
+    const Table<eval::Task> tasks("task", eval::entries());
+    for (std::string& path : eval::check_data(tasks.at("wikitext2"), session.places, *session.env))
+      paths.push_back(std::move(path));
+  }
   std::optional<OutputFile> page;
   if (!options.report.empty()) page.emplace(*session.env, options.report, "--report", paths);
-  std::optional<files::TextSet> own;
-  if (!options.text.empty())
-    own = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
-  else
-    eval::check_data(Table<eval::Task>("task", eval::entries()).at("wikitext2"), session.places,
-                     *session.env);
   std::vector<LogitModel> models;
   int64_t shortest_context = std::numeric_limits<int64_t>::max();
   for (const std::string& name : names) {
@@ -153,8 +174,14 @@ int compare_models(Session& session, const Options& options) {
     shortest_context = std::min(shortest_context, models.back().source->context());
   }
   int64_t window = window_length(options.window, shortest_context, context);
-  const ModelText text = open_text(models[0].packed->checkpoint(), context);
-  const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
+  const auto encode = [&](std::string_view s) {
+    std::vector<int32_t> ids =
+        open_text(models[0].packed->checkpoint(), context).tokenizer.encode(s);
+    for (size_t i = 1; i < models.size(); ++i)
+      check_same_tokens(names[i], models[i].packed->checkpoint(), options.reference, s, ids,
+                        context);
+    return ids;
+  };
   eval::ScoredText scored;
   if (own)
     scored = {own->label, encode(own->joined())};
@@ -232,7 +259,7 @@ Command compare() {
                        "tokens a window (default 2048, or the model's context)")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_option("--stride", options->stride, "strided windows")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_option(
             "--text", options->text,
             "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");

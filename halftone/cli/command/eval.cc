@@ -33,15 +33,16 @@ int evaluate(Session& session, Options& options) {
   const Table<eval::Task> table("task", eval::entries());
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
   if (!options.data.empty()) session.places.data_dir = options.data;
-  for (const std::string& task : options.tasks)
-    eval::check_data(table.at(task), session.places, *session.env);  // mistakes before any work
+  std::vector<std::string> inputs;
+  for (const std::string& task : options.tasks)  // mistakes before any work
+    for (std::string& path : eval::check_data(table.at(task), session.places, *session.env))
+      inputs.push_back(std::move(path));
   options.logits.settle(session);
   const Context& context = session.start();
-  const std::string path = spec::resolve_model(options.model, context);
+  inputs.push_back(spec::resolve_model(options.model, context));
   std::optional<OutputFile> samples;
   if (!options.log_samples.empty())
-    samples.emplace(*session.env, options.log_samples, "--log-samples",
-                    std::vector<std::string>{path});
+    samples.emplace(*session.env, options.log_samples, "--log-samples", inputs);
   const auto [packed, source] = load_logits(options.model, options.logits, session);
   const int64_t window = window_length(options.window, source->context(), context);
   const ModelText text = open_text(packed->checkpoint(), context);
@@ -61,10 +62,10 @@ int evaluate(Session& session, Options& options) {
     results[task] = result.json;
     lines.push_back("  " + task + "  " + text_of(result));
   }
-  if (samples) samples->finish();
   session.print({{"model", options.model}, {"engine", source->label()}, {"results", results}}, [&] {
     for (const std::string& line : lines) session.terminal.out(line);
   });
+  if (samples) samples->finish();  // last: a full disk takes the samples, not the result
   return 0;
 }
 
@@ -89,7 +90,7 @@ Command eval() {
         app.add_option("--stride", options->stride,
                        "strided perplexity: windows advance by N tokens (512 is usual); default: "
                        "GPTQ's disjoint windows")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_option("--window", options->window,
                        "tokens a window (default 2048, or the model's context)")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));

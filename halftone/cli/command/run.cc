@@ -67,16 +67,17 @@ int run_model(Session& session, const Options& options) {
       });
   show(stream.finish());
   if (!session.json) session.terminal.piece("\n");
-  const Json json = {{"text", answer},
-                     {"prompt_tokens", result.prompt_tokens},
-                     {"tokens", result.tokens.size()},
-                     {"ids", result.tokens},
-                     {"stop", reason(result.reason)},
-                     {"seed", generation.sampler.seed},
-                     {"load_ms", loaded.load_ms},
-                     {"prefill_tok_s", result.prefill_tok_s()},
-                     {"decode_tok_s", result.decode_tok_s()},
-                     {"peak_rss_bytes", peak_rss_bytes()}};
+  const Json json = {
+      {"text", answer},
+      {"prompt_tokens", result.prompt_tokens},
+      {"tokens", result.tokens.size()},
+      {"ids", result.tokens},
+      {"stop", reason(result.reason)},
+      {"seed", generation.sampler.temperature > 0 ? Json(generation.sampler.seed) : Json()},
+      {"load_ms", loaded.load_ms},
+      {"prefill_tok_s", result.prefill_tok_s()},
+      {"decode_tok_s", result.decode_tok_s()},
+      {"peak_rss_bytes", peak_rss_bytes()}};
   if (session.json) {
     session.print(json, [] {});
   } else {
