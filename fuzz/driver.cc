@@ -19,6 +19,7 @@
 #include "fuzz/fuzz.h"
 #include "halftone/base/rng.h"
 
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the sanitizers' own name
 extern "C" void __sanitizer_set_death_callback(void (*callback)()) __attribute__((weak));
 
 namespace {

@@ -73,8 +73,8 @@ std::vector<Row> measure(kernel::Isa isa, int64_t threads, double seconds, const
     jobs.push_back({std::move(job), work * 1e-9});
   };
   const auto part = [&](int64_t bytes, int64_t streams) {
-    return static_cast<double>(std::min(kSampleBytes, bytes) / threads / streams / 256 * 256 *
-                               streams * threads);
+    const int64_t each = std::min(kSampleBytes, bytes) / threads / streams / 256 * 256;
+    return static_cast<double>(each * streams * threads);
   };
   add("memory, 1 stream", "GB/s", reader(limits, arena, arena.size(), 1, sink),
       part(arena.size(), 1));
@@ -84,7 +84,7 @@ std::vector<Row> measure(kernel::Isa isa, int64_t threads, double seconds, const
       {"int8", &limits.int8}, {"8-bit codes", &limits.wide}, {"f32", &limits.f32}};
   for (const auto& [name, peak] : peaks)
     add(
-        name, "GOP/s", [peak = peak](int64_t, int64_t, int64_t) { peak->run(kRounds); },
+        name, "GOP/s", [loop = peak](int64_t, int64_t, int64_t) { loop->run(kRounds); },
         static_cast<double>(kRounds * peak->operations * threads));
   std::vector<Row> rows;
   const std::vector<Rates> rates = alternate(pool, seconds, jobs);

@@ -173,12 +173,11 @@ std::string printable(std::string_view text, bool keep_lines) {
     const auto c = static_cast<unsigned char>(text[i]);
     // U+0080 to U+009F are control characters too; in UTF-8 they begin with C2.
     const bool c1 = utf8 && c == 0xc2 && static_cast<unsigned char>(text[i + 1]) < 0xa0;
-    if (keep_lines && (c == '\n' || c == '\t'))
-      out += static_cast<char>(c);
-    else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8))
-      escape(out, c);
-    else if (c1)
+    const bool line = keep_lines && (c == '\n' || c == '\t');
+    if (c1)
       escape(out, c), escape(out, static_cast<unsigned char>(text[++i]));
+    else if (!line && (c < 0x20 || c == 0x7f || (c >= 0x80 && !utf8)))
+      escape(out, c);
     else
       out += static_cast<char>(c);
   }
