@@ -133,7 +133,7 @@ TEST(Cli, ARunWithoutTemplateGoesOnWhereThePromptEnds) {
               StartsWith(" upon a"));
   EXPECT_THAT(halftone(words).out, StartsWith(" upon a"));
   for (const char* flag : {"--temperature", "--top-p", "--min-p"})
-    expect_refused(halftone({"run", model, "-p", "x", flag, "nan"}), 2, "is not a finite number");
+    expect_refused(halftone({"run", model, "-p", "x", flag, "nan"}), 2, "is nan, wanted");
 }
 
 TEST(Cli, MeasurementsOfOneWindowAndWithoutSpeedSayWhatTheyLack) {

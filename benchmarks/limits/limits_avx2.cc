@@ -5,74 +5,37 @@
 namespace halftone::benchmark {
 namespace {
 
-uint64_t fold(const __m256i* sum) noexcept {
-  const __m256i all =
-      _mm256_xor_si256(_mm256_xor_si256(sum[0], sum[1]), _mm256_xor_si256(sum[2], sum[3]));
-  return static_cast<uint64_t>(_mm256_extract_epi64(all, 0) ^ _mm256_extract_epi64(all, 1) ^
-                               _mm256_extract_epi64(all, 2) ^ _mm256_extract_epi64(all, 3));
-}
+struct Lanes {
+  using Register = __m256i;
+  static constexpr int64_t kBytes = 32;
+  static Register load(const uint8_t* p) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static Register combine(Register a, Register b) { return _mm256_xor_si256(a, b); }
+  static uint64_t fold(Register a) {
+    return static_cast<uint64_t>(_mm256_extract_epi64(a, 0) ^ _mm256_extract_epi64(a, 1) ^
+                                 _mm256_extract_epi64(a, 2) ^ _mm256_extract_epi64(a, 3));
+  }
+};
 
-uint64_t read1(const uint8_t* stream, int64_t bytes) noexcept {
-  __m256i sum[4] = {};
-  for (int64_t i = 0; i < bytes; i += 128)
-    for (int64_t j = 0; j < 4; ++j)
-      sum[j] = _mm256_xor_si256(
-          sum[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(stream + i + 32 * j)));
-  return fold(sum);
-}
+#include "benchmarks/limits/limits_body.h"
 
-uint64_t read4(const uint8_t* const* s, int64_t bytes) noexcept {
-  __m256i sum[4] = {};
-  for (int64_t i = 0; i < bytes; i += 64)
-    for (int j = 0; j < 4; ++j) {
-      const auto* p = reinterpret_cast<const __m256i*>(s[j] + i);
-      sum[j] = _mm256_xor_si256(sum[j],
-                                _mm256_xor_si256(_mm256_load_si256(p), _mm256_load_si256(p + 1)));
-    }
-  return fold(sum);
-}
+#define SUMS "0,1,2,3,4,5,6,7,8,9,10,11"
+#define CLOBBERED                                                                          \
+  "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9", "ymm10", \
+      "ymm11", "ymm14", "ymm15"
 
-// 12 sums, a product each: vpmaddubsw + vpaddw, the inner loop of gemm_int for b <= 4.
-void int8_peak(int64_t rounds) noexcept {
-  asm volatile(
-      "1:\n"
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11\n"
-      "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n vpaddw %%ymm15, %%ymm\\i, %%ymm\\i\n"
-      ".endr\n"
-      "dec %[rounds]\n jnz 1b\n"
-      : [rounds] "+r"(rounds)
-      :
-      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9",
-        "ymm10", "ymm11", "ymm15");
-}
-
-void wide_peak(int64_t rounds) noexcept {
-  asm volatile(
-      "1:\n"
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11\n"
-      "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n vpaddd %%ymm15, %%ymm\\i, %%ymm\\i\n"
-      ".endr\n"
-      "dec %[rounds]\n jnz 1b\n"
-      : [rounds] "+r"(rounds)
-      :
-      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9",
-        "ymm10", "ymm11", "ymm15");
-}
-
-void f32_peak(int64_t rounds) noexcept {
-  asm volatile(
-      "vxorps %%ymm14, %%ymm14, %%ymm14\n"
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11\n vxorps %%ymm\\i, %%ymm\\i, %%ymm\\i\n .endr\n"
-      "1:\n"
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11\n"
-      "vfmadd231ps %%ymm14, %%ymm14, %%ymm\\i\n"
-      ".endr\n"
-      "dec %[rounds]\n jnz 1b\n"
-      : [rounds] "+r"(rounds)
-      :
-      : "cc", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9",
-        "ymm10", "ymm11", "ymm14");
-}
+// vpmaddubsw + vpaddw, the inner loop of gemm_int for b <= 4.
+HALFTONE_PEAK(int8_peak, "", SUMS,
+              "vpmaddubsw %%ymm14, %%ymm12, %%ymm15\n vpaddw %%ymm15, %%ymm\\i, %%ymm\\i",
+              CLOBBERED)
+HALFTONE_PEAK(wide_peak, "", SUMS,
+              "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n vpaddd %%ymm15, %%ymm\\i, %%ymm\\i", CLOBBERED)
+// From zeros: what the registers held may be denormal, which is slow.
+HALFTONE_PEAK(f32_peak,
+              "vxorps %%ymm14, %%ymm14, %%ymm14\n"
+              ".irp i," SUMS "\n vxorps %%ymm\\i, %%ymm\\i, %%ymm\\i\n .endr\n",
+              SUMS, "vfmadd231ps %%ymm14, %%ymm14, %%ymm\\i", CLOBBERED)
 
 }  // namespace
 

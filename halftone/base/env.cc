@@ -162,8 +162,7 @@ class PosixEnv : public Env {
     const bool same = told ? here.stx_mnt_id == above.stx_mnt_id
                            : here.stx_dev_major == above.stx_dev_major &&
                                  here.stx_dev_minor == above.stx_dev_minor;
-    const bool root = same && here.stx_ino == above.stx_ino;
-    return same && !root ? Place::ordinary : Place::mount_point;
+    return same ? Place::ordinary : Place::mount_point;
   }
   std::vector<std::string> list(const std::string& directory) override {
     std::error_code ec;

@@ -184,16 +184,12 @@ int main_program(int argc, char** argv, const TorchParts* torch) {
     } catch (const CLI::ParseError& e) {
       std::vector<std::string> names;
       for (const auto& row : entries()) names.push_back(row.name);
-      std::string remedy = "see halftone --help";
-      if (argc > 1 && argv[1][0] != '-') {
-        const auto near = nearest_name(argv[1], names);
-        if (near && *near == argv[1]) remedy = "see halftone " + *near + " --help";
-      }
-      if (argc > 1 && argv[1][0] != '-' &&
-          std::find(names.begin(), names.end(), argv[1]) == names.end())
-        throw InputError("halftone", "there is no command " + quote(argv[1]),
-                         did_you_mean(argv[1], names, "commands: " + listed(names)));
-      throw InputError("halftone", e.what(), remedy);
+      const std::string command = argc > 1 && argv[1][0] != '-' ? argv[1] : "";
+      if (command.empty()) throw InputError("halftone", e.what(), "see halftone --help");
+      if (std::find(names.begin(), names.end(), command) == names.end())
+        throw InputError("halftone", "there is no command " + quote(command),
+                         did_you_mean(command, names, "commands: " + listed(names)));
+      throw InputError("halftone", e.what(), "see halftone " + command + " --help");
     }
     return action();
   } catch (const Error& e) {

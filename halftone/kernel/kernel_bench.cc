@@ -8,10 +8,10 @@
 // issue, but not what the peak loop needs), are put aside; "busy" marks rows where too few were
 // left and all had to serve. Threads are pinned. Memory-bound kernels walk through --cold-mib of
 // weights, more than the last-level cache.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -31,7 +31,7 @@ namespace {
 using benchmark::Limits;
 
 struct Options {
-  std::vector<Isa> isas;
+  std::string isa;  // empty: all that this CPU has, but scalar
   std::vector<int64_t> threads = {1, 2};
   double seconds = 1;
   int64_t cold_mib = 1152;
@@ -246,37 +246,10 @@ const std::vector<Case> kCases = {
     {"gemm bf16", Store::bf16, 0, 0, false, false, 2048, 2048, 512},
 };
 
-Options parse(int argc, char** argv) {
-  Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string flag = argv[i];
-    if (i + 1 >= argc) throw InputError(flag, "needs a value");
-    const std::string value = argv[++i];
-    if (flag == "--isa") {
-      options.isas = {choose_isa(value.c_str())};
-    } else if (flag == "--threads") {
-      options.threads.clear();
-      for (size_t at = 0; at < value.size();
-           at = std::min(value.find(',', at), value.size() - 1) + 1)
-        options.threads.push_back(std::strtol(value.c_str() + at, nullptr, 10));
-    } else if (flag == "--seconds") {
-      options.seconds = std::strtod(value.c_str(), nullptr);
-    } else if (flag == "--cold-mib") {
-      options.cold_mib = std::strtol(value.c_str(), nullptr, 10);
-    } else if (flag == "--only") {
-      options.only = value;
-    } else {
-      throw InputError(flag, "unknown flag", "flags: --isa --threads --seconds --cold-mib --only");
-    }
-  }
-  if (options.isas.empty())
-    for (const Isa isa : usable_isas())
-      if (isa != Isa::scalar) options.isas.push_back(isa);
-  return options;
-}
-
-int bench(int argc, char** argv) {
-  const Options options = parse(argc, argv);
+void bench(const Options& options) {
+  std::vector<Isa> isas = usable_isas();
+  std::erase(isas, Isa::scalar);
+  if (!options.isa.empty()) isas = {choose_isa(options.isa.c_str())};
   std::printf(
       "cpu: %s, %ld cores usable\nflags: %s\ncompiler: %s\nlast-level cache is passed by walking "
       "%ld MiB\n\n",
@@ -287,21 +260,32 @@ int bench(int argc, char** argv) {
       "samples dropped\n",
       "kernel", "isa");
   Bench bench(options);
-  for (const Isa isa : options.isas)
+  for (const Isa isa : isas)
     for (const Case& c : kCases)
       for (const int64_t threads : options.threads)
         if (std::string(c.name).find(options.only) != std::string::npos) bench.run(isa, threads, c);
-  return 0;
 }
 
 }  // namespace
 }  // namespace halftone::kernel
 
 int main(int argc, char** argv) {
+  CLI::App app("Times the products against the limits of this machine.", "kernel_bench");
+  halftone::kernel::Options options;
+  app.add_option("--isa", options.isa, "avx2 or avx512vnni (default: all that this CPU has)");
+  app.add_option("--threads", options.threads, "numbers of threads (default 1,2)")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{1024}));
+  app.add_option("--seconds", options.seconds, "for each kernel (default 1)");
+  app.add_option("--cold-mib", options.cold_mib, "weights that memory-bound kernels walk through")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  app.add_option("--only", options.only, "kernels whose name holds this");
+  CLI11_PARSE(app, argc, argv);
   try {
-    return halftone::kernel::bench(argc, argv);
+    halftone::kernel::bench(options);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "kernel_bench: %s\n", e.what());
     return 1;
   }
+  return 0;
 }

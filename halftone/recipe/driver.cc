@@ -251,10 +251,6 @@ class Run {
   // A finished output is what it was written as: every tensor is compared with halftone.json, the files
   // beside it with those that this run would copy.
   void check_output() const {
-    const auto damaged = [&](const std::string& name) {
-      return FileError(Code::mismatch, join_path(request_.output, name),
-                       "is missing or not what this run wrote", {}, "--force starts over");
-    };
     Context quiet = context_;
     quiet.log = [](Level, std::string_view) {};
     try {
@@ -272,7 +268,8 @@ class Run {
       const std::string path = join_path(request_.output, name);
       if (!env_.stat(path) ||
           hash_of(env_.read_text(path, context_.limits.json_file_bytes)) != hash)
-        throw damaged(name);
+        throw FileError(Code::mismatch, path, "is missing or not what this run wrote", {},
+                        "--force starts over");
     };
     for (const auto& [name, path] : side_files(request_.checkpoint, env_))
       compare(name, hash_of(env_.read_text(path, context_.limits.json_file_bytes)));

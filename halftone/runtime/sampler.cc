@@ -13,7 +13,9 @@ namespace halftone::runtime {
 namespace {
 
 void refuse(bool bad, const char* name, double value, const char* wanted) {
-  if (bad) throw InputError(name, "is " + Json(value).dump() + ", wanted " + wanted);
+  if (!bad) return;
+  const std::string said = std::isfinite(value) ? Json(value).dump() : std::to_string(value);
+  throw InputError(name, "is " + said + ", wanted " + wanted);
 }
 
 // More probable first, equal ones by id.
