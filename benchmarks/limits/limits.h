@@ -22,7 +22,7 @@ struct Limits {
     int64_t operations;
   };
   Peak int8;
-  Peak wide;  // what 8-bit codes run on: int16 pairs on AVX2, the same as int8 on VNNI
+  Peak wide;  // what 8-bit codes run on: int16 pairs on AVX2, the same as int8 on VNNI and AMX
   Peak f32;
 };
 
@@ -31,5 +31,6 @@ const Limits& limits_for(kernel::Isa isa);
 
 const Limits& limits_avx2();
 const Limits& limits_avx512();
+const Limits& limits_amx();  // reads and f32 of AVX-512
 
 }  // namespace halftone::benchmark

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "benchmarks/limits/limits.h"
+#include "halftone/kernel/amx_tiles.h"
 
 namespace halftone::benchmark {
 namespace {
@@ -28,6 +29,24 @@ HALFTONE_PEAK(f32_peak,
               ".irp i," SUMS "\n vpxord %%zmm\\i, %%zmm\\i, %%zmm\\i\n .endr\n",
               SUMS, "vfmadd231ps %%zmm31, %%zmm31, %%zmm\\i", CLOBBERED)
 
+// Four sums of 16 x 16, each 16 x 16 x 64 multiply-adds a step.
+void tile_peak(int64_t rounds) noexcept {
+  namespace amx = kernel::amx;
+  amx::TileConfig config;
+  for (int t = 0; t < 8; ++t) {
+    config.rows[t] = 16;
+    config.row_bytes[t] = 64;
+  }
+  amx::configure(config);
+  for (; rounds > 0; --rounds) {
+    amx::multiply_add<0, 4, 6, true>();
+    amx::multiply_add<1, 4, 7, true>();
+    amx::multiply_add<2, 5, 6, true>();
+    amx::multiply_add<3, 5, 7, true>();
+  }
+  amx::release();
+}
+
 }  // namespace
 
 const Limits& limits_avx512() {
@@ -36,6 +55,15 @@ const Limits& limits_avx512() {
                                     .int8 = {int8_peak, 24 * 64 * 2},
                                     .wide = {int8_peak, 24 * 64 * 2},
                                     .f32 = {f32_peak, 24 * 16 * 2}};
+  return limits;
+}
+
+const Limits& limits_amx() {
+  static const Limits limits = [] {
+    Limits l = limits_avx512();
+    l.int8 = l.wide = {tile_peak, int64_t{4} * 16 * 16 * 64 * 2};
+    return l;
+  }();
   return limits;
 }
 

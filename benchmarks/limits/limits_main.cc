@@ -139,21 +139,21 @@ void run(const Options& options) {
 }  // namespace halftone::benchmark
 
 int main(int argc, char** argv) {
-  CLI::App app("What this machine can do at most: reading memory and cache, multiply-adds.",
-               "limits");
-  halftone::benchmark::Options options;
-  app.add_option("--threads", options.threads, "numbers of threads (default 1,2)")
-      ->delimiter(',')
-      ->check(CLI::Range(int64_t{1}, int64_t{1024}));
-  app.add_option("--seconds", options.seconds, "for each group of figures (default 1)")
-      ->check(CLI::Range(0.01, 1e4));
-  app.add_flag("--json", options.json, "print the result as JSON");
-  CLI11_PARSE(app, argc, argv);
   try {
+    CLI::App app("What this machine can do at most: reading memory and cache, multiply-adds.",
+                 "limits");
+    halftone::benchmark::Options options;
+    app.add_option("--threads", options.threads, "numbers of threads (default 1,2)")
+        ->delimiter(',')
+        ->check(CLI::Range(int64_t{1}, int64_t{1024}));
+    app.add_option("--seconds", options.seconds, "for each group of figures (default 1)")
+        ->check(CLI::Range(0.01, 1e4));
+    app.add_flag("--json", options.json, "print the result as JSON");
+    CLI11_PARSE(app, argc, argv);
     halftone::benchmark::run(options);
+    return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "limits: %s\n", e.what());
     return 1;
   }
-  return 0;
 }

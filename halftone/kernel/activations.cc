@@ -107,6 +107,9 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
   out.plan_ = plan;
   out.m_ = m;
   out.rows_per_panel_ = R;
+  out.depth_ = kernels.int_depth < kTileCols                       ? 4
+               : plan.unit % 64 == 0 && plan.padded_cols % 64 == 0 ? 64
+                                                                   : 32;
   std::function<void(int64_t, int64_t)> range;
   if (plan.int8) {
     out.values_.grow(rows * plan.padded_cols);
@@ -122,6 +125,7 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
                         .units = units,
                         .block = plan.block,
                         .rows_per_panel = R,
+                        .depth = out.depth_,
                         .codes = reinterpret_cast<int8_t*>(out.values_.data),
                         .a = reinterpret_cast<float*>(out.scales_.data),
                         .sums = reinterpret_cast<int32_t*>(out.sums_.data),
@@ -152,8 +156,8 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
 }
 
 int Activations::code(int64_t m, int64_t k) const {
-  const int64_t R = rows_per_panel_, panel = m / R * R * plan_.padded_cols;
-  return codes()[panel + (R == 1 ? k : k / 4 * 4 * R + m % R * 4 + k % 4)];
+  const int64_t R = rows_per_panel_, panel = m / R * R * plan_.padded_cols, d = depth_;
+  return codes()[panel + (R == 1 ? k : k / d * d * R + m % R * d + k % d)];
 }
 
 float Activations::scale(int64_t m, int64_t unit) const {

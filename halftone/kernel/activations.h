@@ -48,6 +48,7 @@ class Activations {
   const ActivationPlan& plan() const { return plan_; }
   int64_t rows() const { return m_; }
   int64_t rows_per_panel() const { return rows_per_panel_; }  // 1: plain rows
+  int64_t depth() const { return depth_; }  // int8 panels: k of a row that lie together
 
   const int8_t* codes() const { return reinterpret_cast<const int8_t*>(values_.data); }
   const float* values() const { return reinterpret_cast<const float*>(values_.data); }
@@ -73,7 +74,7 @@ class Activations {
   friend void prepare(Activations&, const Kernels&, const ActivationPlan&, const float*, int64_t,
                       int64_t, ThreadPool*);
   ActivationPlan plan_;
-  int64_t m_ = 0, rows_per_panel_ = 1;
+  int64_t m_ = 0, rows_per_panel_ = 1, depth_ = 4;
   Buffer values_, scales_, sums_;
 };
 

@@ -41,4 +41,10 @@ void gemm_float(const FloatMatmul&) noexcept;
 extern const VectorOps vector_ops;
 }  // namespace avx512
 
+// AVX-512 for all but gemm_int.
+namespace amx {
+inline constexpr int64_t kPanelRows = 16;
+void gemm_int(const IntMatmul&) noexcept;
+}  // namespace amx
+
 }  // namespace halftone::kernel

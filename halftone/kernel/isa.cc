@@ -8,6 +8,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "halftone/base/error.h"
 #include "halftone/kernel/kernels.h"
@@ -66,12 +70,23 @@ Features detect() {
 Features detect() { return {}; }
 #endif
 
+// Linux gives a process the tile registers only when it asks, for all its threads.
+bool tiles_allowed() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  static const bool allowed = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return allowed;
+#else
+  return false;
+#endif
+}
+
 const Features& features() {
   static const Features found = detect();
   return found;
 }
 
-constexpr std::array kAll = {Isa::scalar, Isa::avx2, Isa::avx512vnni};
+constexpr std::array kAll = {Isa::scalar, Isa::avx2, Isa::avx512vnni, Isa::amx};
 
 }  // namespace
 
@@ -83,6 +98,8 @@ std::string_view isa_name(Isa isa) {
       return "avx2";
     case Isa::avx512vnni:
       return "avx512vnni";
+    case Isa::amx:
+      return "amx";
   }
   return "unknown";
 }
@@ -93,7 +110,10 @@ std::vector<Isa> usable_isas() {
   const Features& f = features();
   if (f.avx2 && f.fma && f.f16c) {
     usable.push_back(Isa::avx2);
-    if (f.avx512_vnni) usable.push_back(Isa::avx512vnni);
+    if (f.avx512_vnni) {
+      usable.push_back(Isa::avx512vnni);
+      if (f.amx_int8 && tiles_allowed()) usable.push_back(Isa::amx);
+    }
   }
 #endif
   return usable;
@@ -114,6 +134,7 @@ Isa choose_isa(const char* forced) {
 
 const Kernels& kernels_for(Isa isa) {
 #if defined(__x86_64__)
+  if (isa == Isa::amx) return kernels_amx();
   if (isa == Isa::avx512vnni) return kernels_avx512();
   if (isa == Isa::avx2) return kernels_avx2();
 #endif

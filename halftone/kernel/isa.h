@@ -1,5 +1,5 @@
 // Which instruction set the kernels use: found once by CPUID and XCR0 (the operating system must
-// save the registers too), or forced by HALFTONE_ISA=scalar|avx2|avx512vnni.
+// save the registers too), or forced by HALFTONE_ISA=scalar|avx2|avx512vnni|amx.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,11 @@ namespace halftone::kernel {
 
 struct Kernels;  // kernels.h
 
-enum class Isa : uint8_t { scalar, avx2, avx512vnni };
+enum class Isa : uint8_t { scalar, avx2, avx512vnni, amx };
 std::string_view isa_name(Isa isa);
 
 // What this CPU and this build can run, slowest first. `scalar` is always there. avx2 means AVX2 +
-// FMA + F16C, avx512vnni means AVX-512 F, BW, DQ, VL and VNNI.
+// FMA + F16C, avx512vnni means AVX-512 F, BW, DQ, VL and VNNI, amx means those and AMX-INT8.
 std::vector<Isa> usable_isas();
 
 // The fastest usable one, or the one named by `forced` ("" or null: none is). InputError naming the

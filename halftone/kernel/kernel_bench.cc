@@ -1,4 +1,4 @@
-// kernel_bench [--isa avx2|avx512vnni] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only TEXT]
+// kernel_bench [--isa avx2|avx512vnni|amx] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only TEXT]
 //
 // Times the products against the machine's own limits in the same process: GEMV against reading
 // memory in 4 streams, GEMM against the peak loop of the same multiply-adds. Each kernel is checked
@@ -155,7 +155,7 @@ class Bench {
       const int64_t per_group = view.groups == 1 ? p.units() : view.group / p.unit;
       if (p.int8)
         kernels.gemv_int({view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group,
-                          y.data(), c.n, begin, end});
+                          a.depth(), y.data(), c.n, begin, end});
       else
         kernels.gemv_float(
             {view, a.values(), c.m, p.unit, p.units(), per_group, y.data(), c.n, begin, end});
@@ -270,22 +270,23 @@ void bench(const Options& options) {
 }  // namespace halftone::kernel
 
 int main(int argc, char** argv) {
-  CLI::App app("Times the products against the limits of this machine.", "kernel_bench");
-  halftone::kernel::Options options;
-  app.add_option("--isa", options.isa, "avx2 or avx512vnni (default: all that this CPU has)");
-  app.add_option("--threads", options.threads, "numbers of threads (default 1,2)")
-      ->delimiter(',')
-      ->check(CLI::Range(int64_t{1}, int64_t{1024}));
-  app.add_option("--seconds", options.seconds, "for each kernel (default 1)");
-  app.add_option("--cold-mib", options.cold_mib, "weights that memory-bound kernels walk through")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  app.add_option("--only", options.only, "kernels whose name holds this");
-  CLI11_PARSE(app, argc, argv);
   try {
+    CLI::App app("Times the products against the limits of this machine.", "kernel_bench");
+    halftone::kernel::Options options;
+    app.add_option("--isa", options.isa,
+                   "avx2, avx512vnni or amx (default: all that this CPU has)");
+    app.add_option("--threads", options.threads, "numbers of threads (default 1,2)")
+        ->delimiter(',')
+        ->check(CLI::Range(int64_t{1}, int64_t{1024}));
+    app.add_option("--seconds", options.seconds, "for each kernel (default 1)");
+    app.add_option("--cold-mib", options.cold_mib, "weights that memory-bound kernels walk through")
+        ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+    app.add_option("--only", options.only, "kernels whose name holds this");
+    CLI11_PARSE(app, argc, argv);
     halftone::kernel::bench(options);
+    return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "kernel_bench: %s\n", e.what());
     return 1;
   }
-  return 0;
 }

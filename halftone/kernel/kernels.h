@@ -39,7 +39,8 @@ struct Tiles {
 };
 
 // y[m][n] for the rows of tiles [tile_begin, tile_end), with R = int_rows of the table.
-//   x           m <= kRowsLimit: [M][padded_cols]; above: [ceil(M / R)][padded_cols / 4][R][4]
+//   x           m <= kRowsLimit: [M][padded_cols]; above, with D = depth:
+//               [ceil(M / R)][padded_cols / D][R][D]
 //   a, sums     per unit: [M][units], or [ceil(M / R)][units][R]; padding rows are zero
 struct IntMatmul {
   Tiles w;
@@ -47,7 +48,8 @@ struct IntMatmul {
   const float* a;       // activation scale of a unit
   const int32_t* sums;  // sum of x over a unit
   int64_t m, unit, units, units_per_group;
-  float* y;  // row-major, row stride ldy, no padding columns touched
+  int64_t depth;  // 4, or for tile registers 64, 32 where unit or padded_cols is no multiple of 64
+  float* y;       // row-major, row stride ldy, no padding columns touched
   int64_t ldy;
   int64_t tile_begin, tile_end;
 };
@@ -71,7 +73,7 @@ struct Quantize {
   const float* x;
   int64_t ldx, m, cols, padded_cols;
   int64_t unit, units, block;
-  int64_t rows_per_panel;
+  int64_t rows_per_panel, depth;
   int8_t* codes;
   float* a;
   int32_t* sums;
@@ -102,6 +104,7 @@ struct VectorOps {
 struct Kernels {
   const char* name;
   int64_t int_rows, float_rows;  // R of the two panel layouts
+  int64_t int_depth;             // the largest depth of IntMatmul
 
   void (*quantize)(const Quantize&) noexcept;
   void (*gemv_int)(const IntMatmul&) noexcept;      // m <= kRowsLimit
@@ -115,8 +118,10 @@ struct Kernels {
 const Kernels& kernels_scalar();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
-// The AVX-512 sources compiled through SIMDe for machines without AVX-512; linked into test
+const Kernels& kernels_amx();
+// The AVX-512 and AMX sources compiled through SIMDe for machines without them; linked into test
 // programs only.
 const Kernels& kernels_avx512_emulated();
+const Kernels& kernels_amx_emulated();
 
 }  // namespace halftone::kernel

@@ -20,6 +20,7 @@ inline std::vector<const Kernels*> tables_here() {
   for (const Isa isa : usable_isas()) tables.push_back(&kernels_for(isa));
 #if defined(HALFTONE_EMULATED_AVX512)
   tables.push_back(&kernels_avx512_emulated());
+  tables.push_back(&kernels_amx_emulated());
 #endif
   return tables;
 }
