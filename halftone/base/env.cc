@@ -67,6 +67,13 @@ class PosixReadFile : public ReadFile {
     });
     return map_;
   }
+  void forget(std::span<const std::byte> mapped) const override {
+    // Whole pages only: neighbours may be in use.
+    static const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = (reinterpret_cast<uintptr_t>(mapped.data()) + page - 1) / page * page,
+               end = (reinterpret_cast<uintptr_t>(mapped.data()) + mapped.size()) / page * page;
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
 
  private:
   Descriptor fd_;

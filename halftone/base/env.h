@@ -29,6 +29,9 @@ class ReadFile {
   // The whole file mapped, or an empty span where mapping is not possible; lives as long as the
   // file.
   virtual std::span<const std::byte> map() const = 0;
+  // These bytes of the mapping will not be read soon: their pages may leave this process's memory,
+  // and come back from the file when they are touched.
+  virtual void forget(std::span<const std::byte> /*mapped*/) const {}
 };
 
 // A file open for writing, append only. Close checks; the destructor closes without checking.

@@ -15,14 +15,22 @@ void ModelOptions::declare(CLI::App& app, const std::string& default_mode) {
                          "in 8 bits, faster (default " +
                              default_mode + ")")
               ->check(CLI::IsMember({"exact", "int8"}));
+  asked_head = app.add_option("--head-bits", head_bits,
+                              "8 or 4: round a head stored in floats as it is loaded, less to read "
+                              "for every token (default: as stored)")
+                   ->check(CLI::IsMember({4, 8}));
 }
 
-LoadedModel load_model(const std::string& name, const std::string& mode, const Context& context) {
+runtime::LoadOptions ModelOptions::options() const {
+  return {.numerics = runtime::numerics_from(mode), .head_bits = head_bits};
+}
+
+LoadedModel load_model(const std::string& name, const ModelOptions& options,
+                       const Context& context) {
   const auto start = std::chrono::steady_clock::now();
   LoadedModel loaded;
   loaded.packed = pack::open_model(name, context);
-  loaded.model =
-      runtime::Model::load(loaded.packed, {.numerics = runtime::numerics_from(mode)}, context);
+  loaded.model = runtime::Model::load(loaded.packed, options.options(), context);
   loaded.load_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   return loaded;
@@ -41,6 +49,9 @@ void LogitOptions::settle(Session& session) const {
     if (load.mode != "exact" && load.asked->count() > 0)
       throw InputError("--mode " + load.mode, "the torch engine simulates in floats",
                        "leave out --mode, or use --engine runtime");
+    if (load.asked_head->count() > 0)
+      throw InputError("--head-bits", "the torch engine computes the head as it is stored",
+                       "leave it out, or use --engine runtime");
   } else if (session.device != "cpu") {
     throw InputError("--device " + session.device, "the runtime computes on the CPU",
                      "add --engine torch, or leave out --device");
@@ -61,7 +72,7 @@ LogitModel load_logits(const std::string& name, const LogitOptions& options,
     auto source = session.torch->logit_source(packed, session.device, session.context);
     return {std::move(packed), std::move(source)};
   }
-  const LoadedModel loaded = load_model(name, options.load.mode, session.context);
+  const LoadedModel loaded = load_model(name, options.load, session.context);
   return {loaded.packed, std::make_unique<runtime::RuntimeLogits>(
                              loaded.model, runtime::SessionOptions{}, session.context)};
 }

@@ -10,8 +10,11 @@
 namespace halftone::cli {
 
 struct ModelOptions {
-  std::string mode = "int8";           // exact | int8
+  std::string mode = "int8";  // exact | int8
+  int64_t head_bits = 0;
   const CLI::Option* asked = nullptr;  // --mode
+  const CLI::Option* asked_head = nullptr;
+  runtime::LoadOptions options() const;
   void declare(CLI::App& app, const std::string& default_mode);
 };
 
@@ -20,7 +23,8 @@ struct LoadedModel {
   std::shared_ptr<const runtime::Model> model;
   double load_ms = 0;
 };
-LoadedModel load_model(const std::string& name, const std::string& mode, const Context& context);
+LoadedModel load_model(const std::string& name, const ModelOptions& options,
+                       const Context& context);
 
 // Where logits come from: the runtime's real kernels, or torch, which simulates.
 struct LogitOptions {

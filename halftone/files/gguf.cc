@@ -155,6 +155,9 @@ class GgufSource : public TensorSource {
     const auto all = file_->parts[tensor.part]->map();
     return all.empty() ? all : all.subspan(tensor.offset, tensor.bytes);
   }
+  void forget(const std::string& name) const override {
+    file_->parts[at(name).part]->forget(mapped(name));
+  }
 
  private:
   const GgufTensor& at(const std::string& name) const {

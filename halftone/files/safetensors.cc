@@ -257,6 +257,7 @@ class OneFile : public SafetensorsSource {
     if (all.empty()) return {};
     return all.subspan(table_.extra(i).offset, table_.info(i).stored_bytes);
   }
+  void forget(const std::string& name) const override { file_->forget(mapped(name)); }
 
  private:
   struct Place {

@@ -106,6 +106,7 @@ class Sharded : public TensorSource {
   std::span<const std::byte> mapped(const std::string& name) const override {
     return shard(name).mapped(name);
   }
+  void forget(const std::string& name) const override { shard(name).forget(name); }
 
  private:
   const TensorSource& shard(const std::string& name) const {

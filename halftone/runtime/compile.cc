@@ -285,7 +285,9 @@ class Compiler {
       const auto head = heads_.find(op.name);
       if (head == heads_.end() || std::get<spec::Linear>(op.params).weight.name != ref.name)
         continue;
-      if (head->second.weights->dense()) return table_of(head->second.weights);
+      // Rounded at load, it stands for the table too: one copy in memory, no pages of the file.
+      if (head->second.weights->dense() || options_.head_bits != 0)
+        return table_of(head->second.weights);
     }
     const auto& source = packed_.checkpoint().tensors;
     const files::TensorInfo* info = source->find(ref.name);

@@ -24,6 +24,9 @@ std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel
   if (block != 0 && (block < 32 || block > 256 || block % 32 != 0))
     throw InputError("activation_block",
                      "is " + std::to_string(block) + ", wanted a multiple of 32 from 32 to 256");
+  if (const int64_t bits = options.head_bits; bits != 0 && bits != 4 && bits != 8)
+    throw InputError("head_bits",
+                     "is " + std::to_string(bits) + ", wanted 8, 4, or 0 for as stored");
   std::shared_ptr<Model> model(new Model());
   model->packed_ = std::move(packed);
   model->options_ = options;

@@ -40,6 +40,10 @@ struct LoadOptions {
   KvType kv = KvType::by_numerics;
   // int8: inputs sharing a scale, 32 to 256; 0: 64, and 32 for mlp_down and weights above 4 bits.
   int64_t activation_block = 0;
+  // 8 or 4: a head stored in floats, and with it an embedding tied to it, is rounded to that many
+  // bits, 32 weights to a scale, as it is loaded: in a small model it is most of what a token reads.
+  // 0: as stored.
+  int64_t head_bits = 0;
 };
 
 struct MemoryUse {

@@ -7,6 +7,7 @@
 
 #include "halftone/base/rng.h"
 #include "halftone/kernel/isa.h"
+#include "halftone/runtime/program.h"
 #include "halftone/runtime/test_quantized.h"
 #include "halftone/runtime/test_support.h"
 
@@ -156,6 +157,36 @@ TEST(Quantized, PackedFoldersRunAsTheirDequantizedWeights) {
         << name;
   }
   bench.env->remove_tree(temp);
+}
+
+TEST(Quantized, AHeadRoundedAtLoadIsTheNearestOneAndStandsForATiedEmbedding) {
+  Bench bench;
+  for (const char* name : {"llama_gqa_untied", "llama_mha_tied"}) {
+    const auto dense = pack::open_model(fixture(std::string("models/") + name), bench.context);
+    const auto& spec = dense->checkpoint().spec;
+    const auto& head = spec.epilogue.ops.back();
+    const Matrix<float> w = pack::effective_weight(dense->linear(head));
+    for (const int64_t bits : {4, 8}) {
+      const LoadOptions options{.head_bits = bits};
+      const Matrix<float> nearest = format::quantize_nearest(w, made(bits, 32)).dequantize();
+      const TiledLinear tiled = tile_linear(*dense, head, options, bench.context);
+      Matrix<float> got(w.rows, w.cols);
+      for (int64_t n = 0; n < w.rows; ++n) tiled.weights->row(n, got.row(n));
+      EXPECT_EQ(got, nearest) << name << " " << bits;
+      const auto model = Model::load(dense, options, bench.context);
+      const auto& table =
+          *std::get<EmbedOp>(
+               std::get<RowStep>(model->program().prologue.steps.front().what).ops.front().op)
+               .table;
+      const bool tied = std::get<spec::Embed>(spec.prologue.ops.front().params).table.name ==
+                        std::get<spec::Linear>(head.params).weight.name;
+      std::vector<float> row(static_cast<size_t>(w.cols));
+      table.read(3, row);
+      EXPECT_EQ(std::ranges::equal(row, nearest.row(3)), tied) << name << " " << bits;
+    }
+  }
+  const auto dense = pack::open_model(fixture("models/llama_mha_tied"), bench.context);
+  EXPECT_THROW(Model::load(dense, {.head_bits = 5}, bench.context), InputError);
 }
 
 TEST(Quantized, EveryInstructionSetAndThreadCountGivesTheSameBits) {

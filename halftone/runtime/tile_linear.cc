@@ -1,5 +1,6 @@
 // One decorated linear -> tiled weights, and how its input is prepared.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "halftone/base/error.h"
@@ -16,6 +17,17 @@ kernel::Store store_of(DType dtype) {
   return dtype == DType::f16    ? kernel::Store::f16
          : dtype == DType::bf16 ? kernel::Store::bf16
                                 : kernel::Store::f32;
+}
+
+float float_at(DType dtype, const std::byte* values, size_t i) {
+  if (dtype == DType::f32) {
+    float value = 0;
+    std::memcpy(&value, values + 4 * i, 4);
+    return value;
+  }
+  uint16_t bits = 0;
+  std::memcpy(&bits, values + 2 * i, 2);
+  return dtype == DType::f16 ? f16_to_f32(bits) : bf16_to_f32(bits);
 }
 
 // Kernels want groups that are runs of a multiple of 32 columns. Where groups are scattered
@@ -62,6 +74,14 @@ int64_t activation_block(int64_t bits, spec::Role role) {
   return bits != 4 || role == spec::Role::mlp_down ? 32 : 64;
 }
 
+kernel::ActivationPlan plan_for(const kernel::Tiles& view, int64_t bits, spec::Role role,
+                                const LoadOptions& options) {
+  if (options.numerics == Numerics::exact) return kernel::plan_float(view);
+  const int64_t block =
+      options.activation_block != 0 ? options.activation_block : activation_block(bits, role);
+  return kernel::plan_int8(view, block);
+}
+
 TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
                        const LoadOptions& options, const Context& context) {
   const format::Codes& c = linear.codes();
@@ -92,15 +112,46 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
   };
   TiledLinear out;
   out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, context.pool));
-  const kernel::Tiles& view = out.weights->view();
-  if (options.numerics == Numerics::int8) {
-    const int64_t block = options.activation_block != 0 ? options.activation_block
-                                                        : activation_block(c.format.bits, role);
-    out.preparation.plan = kernel::plan_int8(view, block);
-  } else {
-    out.preparation.plan = kernel::plan_float(view);
-  }
+  out.preparation.plan = plan_for(out.weights->view(), c.format.bits, role, options);
   out.preparation.transform.gather = columns;
+  return out;
+}
+
+// Dense rows -> nearest codes in groups of 32, row by row, so that no whole copy in floats exists.
+TiledLinear tile_rounded(const std::string& name, const spec::Linear& linear, DType dtype,
+                         const kernel::DenseRowReader& read, const LoadOptions& options,
+                         const Context& context) {
+  const format::Format rounded{.bits = options.head_bits, .group = kTileCols};
+  const format::Kind& kind = format::kind_of(rounded);
+  const kernel::TileSpec spec{.rows = linear.out,
+                              .cols = linear.in,
+                              .bits = static_cast<int>(rounded.bits),
+                              .group = rounded.group,
+                              .zero = 1 << (rounded.bits - 1)};
+  const auto fill = [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales,
+                        std::span<uint8_t>) {
+    thread_local std::vector<std::byte> bytes;
+    thread_local std::vector<double> row;
+    bytes.resize(static_cast<size_t>(linear.in * dtype_bytes(dtype)));
+    row.resize(static_cast<size_t>(linear.in));
+    read(n, bytes);
+    for (size_t k = 0; k < row.size(); ++k) {
+      row[k] = static_cast<double>(float_at(dtype, bytes.data(), k));
+      if (!std::isfinite(row[k]))
+        throw InputError(name, "has a value in row " + std::to_string(n) + " that is not finite",
+                         "leave the head as stored");
+    }
+    for (size_t g = 0, k = 0; k < row.size(); ++g, k += kTileCols) {
+      const auto run =
+          std::span<const double>(row).subspan(k, std::min(row.size() - k, size_t{kTileCols}));
+      const format::Grid grid = kind.fit(run, rounded);
+      scales[g] = grid.scale;
+      format::quantize_run(run, grid, codes.data() + k);
+    }
+  };
+  TiledLinear out;
+  out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, context.pool));
+  out.preparation.plan = plan_for(out.weights->view(), rounded.bits, linear.role, options);
   return out;
 }
 
@@ -153,9 +204,14 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
       std::memcpy(row.data(), values.bytes().data(), static_cast<size_t>(row_bytes));
     }
   };
-  out.weights = std::make_shared<TiledWeights>(
-      TiledWeights::from_dense(params.out, params.in, store_of(info->dtype), fill, context.pool));
-  out.preparation.plan = kernel::plan_float(out.weights->view());
+  if (params.role == spec::Role::head && options.head_bits != 0) {
+    out = tile_rounded(name, params, info->dtype, fill, options, context);
+  } else {
+    out.weights = std::make_shared<TiledWeights>(
+        TiledWeights::from_dense(params.out, params.in, store_of(info->dtype), fill, context.pool));
+    out.preparation.plan = kernel::plan_float(out.weights->view());
+  }
+  if (!mapped.empty()) tensors->forget(name);
   if (params.bias) {
     const HostTensor bias = to_f32(packed.tensor(*params.bias));
     const auto values = bias.as<float>();

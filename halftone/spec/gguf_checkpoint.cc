@@ -69,6 +69,7 @@ class GgufAsHf : public files::TensorSource {
     if (place.undo != GgufTensor::Undo::none) return {};
     return inner_->mapped(place.name);
   }
+  void forget(const std::string& name) const override { inner_->forget(place_of(name).name); }
 
  private:
   int64_t index(const std::string& name) const {

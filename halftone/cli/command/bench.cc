@@ -29,7 +29,7 @@ double median(std::vector<double> x) {
 
 int bench_model(Session& session, const Options& options) {
   const Context& context = session.start();
-  const LoadedModel loaded = load_model(options.model, options.load.mode, context);
+  const LoadedModel loaded = load_model(options.model, options.load, context);
   const int64_t vocabulary = loaded.model->vocabulary();
   const int64_t longest = loaded.model->context_length();
   const int64_t prefill = std::min(options.prefill, longest),

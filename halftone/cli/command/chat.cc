@@ -25,7 +25,7 @@ int chat_with(Session& session, const Options& options) {
   const Context& context = session.start();
   runtime::GenerateOptions generation{.max_new_tokens = options.tokens,
                                       .sampler = options.sampling.resolve()};
-  const LoadedModel loaded = load_model(options.model, options.load.mode, context);
+  const LoadedModel loaded = load_model(options.model, options.load, context);
   const ModelText text = open_text(loaded.packed->checkpoint(), context);
   if (!text.chat)
     throw UnsupportedError(options.model, "has no chat template",
