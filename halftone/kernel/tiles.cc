@@ -66,31 +66,35 @@ Tiles dense_layout(int64_t rows, int64_t cols, Store store) {
   return t;
 }
 
-// Bits of `code` at (lane row r, column k) or-ed into the code lines; its inverse is get_code.
-void put_code(uint8_t* lines, int bits, int64_t r, int64_t k, unsigned code) {
-  const int64_t lane = r * 4 + k % 4, quad = k / 4;
-  const auto put = [&](int64_t line, unsigned value) {
-    lines[line * 64 + lane] = static_cast<uint8_t>(lines[line * 64 + lane] | value);
-  };
-  switch (bits) {
-    case 8:
-      put(quad, code);
-      break;
-    case 4:
-      put(quad / 2, code << (4 * (quad % 2)));
-      break;
-    case 2:
-      put(quad / 4, code << (2 * (quad % 4)));
-      break;
-    default: {  // 3
-      const int64_t first = k / 32 * 3, q = quad % 8;
-      if (q < 6) {
-        put(first + q / 2, code << (3 * (q % 2)));
-        break;
+// Rows of a tile, a byte per code, [16][padded_cols] -> lines of codes; its inverse is get_code. A
+// quad of a row is 4 bytes and fills a lane, so that all of it is shifts of 32-bit words.
+void put_codes(const uint8_t* rows, int64_t padded_cols, int bits, uint8_t* lines) {
+  for (int64_t k = 0; k < padded_cols; k += kTileCols) {
+    for (int64_t r = 0; r < kTileRows; ++r) {
+      uint32_t q[8];
+      std::memcpy(q, rows + r * padded_cols + k, sizeof(q));
+      const auto put = [&](int64_t line, uint32_t lane) {
+        std::memcpy(lines + line * 64 + r * 4, &lane, 4);
+      };
+      switch (bits) {
+        case 8:
+          for (int64_t i = 0; i < 8; ++i) put(i, q[i]);
+          break;
+        case 4:
+          for (int64_t i = 0; i < 4; ++i) put(i, q[2 * i] | (q[2 * i + 1] << 4));
+          break;
+        case 2:
+          for (int64_t i = 0; i < 2; ++i)
+            put(i, q[4 * i] | (q[4 * i + 1] << 2) | (q[4 * i + 2] << 4) | (q[4 * i + 3] << 6));
+          break;
+        default: {  // 3: six bits of the last two quads, two in each line
+          const uint32_t t = q[6] | (q[7] << 3);
+          for (int64_t i = 0; i < 3; ++i)
+            put(i, q[2 * i] | (q[2 * i + 1] << 3) | (((t >> (2 * i)) & 0x03030303u) << 6));
+        }
       }
-      const unsigned t = q == 6 ? code : code << 3;  // six bits, two in each line
-      for (int64_t i = 0; i < 3; ++i) put(first + i, ((t >> (2 * i)) & 3u) << 6);
     }
+    lines += 64 * bits;
   }
 }
 
@@ -112,6 +116,23 @@ int get_code(const uint8_t* lines, int bits, int64_t r, int64_t k) {
       return q == 6 ? t & 7 : t >> 3;
     }
   }
+}
+
+// The scale of row n, group g, into the tile that begins at `base`.
+void put_scale(const Tiles& t, uint8_t* base, int64_t g, int64_t n, float s) {
+  const auto where = [&] {
+    return "the scale of row " + std::to_string(n) + ", group " + std::to_string(g);
+  };
+  if (!std::isfinite(s)) throw NumericError("tiles", where() + " is not finite");
+  const int64_t at = g * kTileRows + n % kTileRows;
+  if (t.scales_f32) {
+    std::memcpy(base + at * 4, &s, 4);
+    return;
+  }
+  const uint16_t half = f32_to_f16(s);
+  if (f16_to_f32(half) != s)
+    throw NumericError("tiles", where() + " does not fit f16", "keep f32 scales");
+  std::memcpy(base + at * 2, &half, 2);
 }
 
 void for_tiles(ThreadPool* pool, int64_t tiles,
@@ -153,45 +174,36 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
   w.view_ = layout(spec);
   w.allocate();
   const Tiles& t = w.view_;
-  const unsigned top = (1u << spec.bits) - 1;
+  const auto top = static_cast<uint8_t>((1u << spec.bits) - 1);
   for_tiles(pool, w.tiles(), [&](int64_t begin, int64_t end) {
-    std::vector<uint8_t> codes(static_cast<size_t>(t.cols)),
+    std::vector<uint8_t> rows(static_cast<size_t>(kTileRows * t.padded_cols)),
         zeros(static_cast<size_t>(spec.zeros ? t.groups : 0));
     std::vector<float> scales(static_cast<size_t>(t.groups));
     for (int64_t tile = begin; tile < end; ++tile) {
       auto* base = reinterpret_cast<uint8_t*>(w.data_.get()) + tile * t.tile_bytes;
-      std::memset(base, 0, static_cast<size_t>(t.tile_bytes));
-      for (int64_t r = 0; r < std::min(kTileRows, t.rows - tile * kTileRows); ++r) {
+      const int64_t held = std::min(kTileRows, t.rows - tile * kTileRows);
+      std::memset(base, 0, static_cast<size_t>(t.codes_offset));
+      if (held < kTileRows) std::fill(rows.begin(), rows.end(), uint8_t{0});
+      for (int64_t r = 0; r < held; ++r) {
         const int64_t n = tile * kTileRows + r;
+        const auto codes = std::span(rows).subspan(static_cast<size_t>(r * t.padded_cols),
+                                                   static_cast<size_t>(t.cols));
         row(n, codes, scales, zeros);
-        for (int64_t g = 0; g < t.groups; ++g) {
-          const float s = scales[static_cast<size_t>(g)];
-          if (!std::isfinite(s))
-            throw NumericError("tiles", "the scale of row " + std::to_string(n) + ", group " +
-                                            std::to_string(g) + " is not finite");
-          if (t.scales_f32) {
-            std::memcpy(base + (g * kTileRows + r) * 4, &s, 4);
-          } else {
-            const uint16_t half = f32_to_f16(s);
-            if (f16_to_f32(half) != s)
-              throw NumericError("tiles",
-                                 "the scale of row " + std::to_string(n) + ", group " +
-                                     std::to_string(g) + " does not fit f16",
-                                 "keep f32 scales");
-            std::memcpy(base + (g * kTileRows + r) * 2, &half, 2);
-          }
-          if (spec.zeros) base[t.zeros_offset + g * kTileRows + r] = zeros[static_cast<size_t>(g)];
-        }
-        uint8_t* lines = base + t.codes_offset;
-        for (int64_t k = 0; k < t.cols; ++k) {
-          const unsigned code = codes[static_cast<size_t>(k)];
-          if (code > top)
-            throw InputError("tiles", "code " + std::to_string(code) + " of row " +
+        if (spec.bits < 8) {
+          const uint8_t most = *std::max_element(codes.begin(), codes.end());
+          if (most > top)
+            throw InputError("tiles", "code " + std::to_string(most) + " of row " +
                                           std::to_string(n) + " does not fit " +
                                           std::to_string(spec.bits) + " bits");
-          put_code(lines, t.bits, r, k, code);
         }
+        for (int64_t g = 0; g < t.groups; ++g)
+          put_scale(t, base, g, n, scales[static_cast<size_t>(g)]);
+        for (int64_t g = 0; g < std::ssize(zeros); ++g)
+          base[t.zeros_offset + g * kTileRows + r] = zeros[static_cast<size_t>(g)];
       }
+      put_codes(rows.data(), t.padded_cols, t.bits, base + t.codes_offset);
+      const int64_t used = t.codes_offset + t.padded_cols * kTileRows * t.bits / 8;
+      std::memset(base + used, 0, static_cast<size_t>(t.tile_bytes - used));
     }
   });
   return w;

@@ -1,11 +1,15 @@
 #include "halftone/pack/bits.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 
 #include "halftone/base/error.h"
 
 namespace halftone::pack {
 namespace {
+
+static_assert(std::endian::native == std::endian::little, "bytes of words are read in order");
 
 // Where code i lies: word, shift, and how many of its bits spill into the next word.
 struct Place {
@@ -34,7 +38,34 @@ int64_t packed_words(int64_t count, int64_t bits, Packing packing) {
 
 void unpack_codes(std::span<const uint32_t> words, int64_t bits, Packing packing,
                   std::span<uint8_t> codes) {
-  unpack_codes_down(words, 1, bits, packing, static_cast<int64_t>(codes.size()), codes);
+  const auto count = static_cast<int64_t>(codes.size());
+  if (packing == Packing::padded) return unpack_codes_down(words, 1, bits, packing, count, codes);
+  check(static_cast<int64_t>(words.size()) == packed_words(count, bits),
+        "packed words and codes do not fit together");
+  // Eight codes are `bits` bytes. Halves move apart: 4 + 4 codes into 32 bits each, 2 + 2 into 16, 1
+  // + 1 into 8.
+  const auto low = [](int64_t n) { return (uint64_t{1} << n) - 1; };
+  const uint64_t four = low(4 * bits), two = low(2 * bits) * 0x0000000100000001u,
+                 one = low(bits) * 0x0001000100010001u;
+  const auto bytes = std::as_bytes(words);
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const auto at = static_cast<size_t>(i / 8 * bits);
+    uint64_t x = 0;
+    std::memcpy(&x, bytes.data() + at, std::min(bytes.size() - at, size_t{8}));
+    x = (x & four) | (((x >> (4 * bits)) & four) << 32);
+    x = (x & two) | ((x & (two << (2 * bits))) << (16 - 2 * bits));
+    x = (x & one) | ((x & (one << bits)) << (8 - bits));
+    std::memcpy(codes.data() + i, &x, 8);
+  }
+  const uint32_t mask = (1u << bits) - 1;
+  for (; i < count; ++i) {
+    const Place p = place_of(i, bits, packing);
+    const auto w = static_cast<size_t>(p.word);
+    uint32_t code = words[w] >> p.shift;
+    if (p.spill > 0) code |= words[w + 1] << (32 - p.shift);
+    codes[static_cast<size_t>(i)] = static_cast<uint8_t>(code & mask);
+  }
 }
 
 void pack_codes(std::span<const uint8_t> codes, int64_t bits, std::span<uint32_t> words) {
