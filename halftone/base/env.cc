@@ -150,8 +150,12 @@ class PosixEnv : public Env {
       if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
       throw IoError(path, "stat", errno);
     }
-    return FileInfo{S_ISDIR(st.st_mode), S_ISREG(st.st_mode), static_cast<uint64_t>(st.st_size),
-                    static_cast<uint64_t>(st.st_dev), static_cast<uint64_t>(st.st_ino)};
+    return FileInfo{S_ISDIR(st.st_mode),
+                    S_ISREG(st.st_mode),
+                    static_cast<uint64_t>(st.st_size),
+                    static_cast<uint64_t>(st.st_dev),
+                    static_cast<uint64_t>(st.st_ino),
+                    int64_t{st.st_mtim.tv_sec} * 1000000000 + st.st_mtim.tv_nsec};
   }
   Place place(const std::string& path) override {
     using Statx = struct statx;

@@ -48,6 +48,7 @@ class WriteFile {
 struct FileInfo {
   bool is_directory = false, is_regular = false;
   uint64_t size = 0, device = 0, inode = 0;
+  int64_t modified_ns = 0;  // since 1970
 };
 
 // What lies under a name itself, links not followed. Nothing can be renamed onto a link to a folder or

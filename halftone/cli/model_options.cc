@@ -19,10 +19,14 @@ void ModelOptions::declare(CLI::App& app, const std::string& default_mode) {
                               "8 or 4: round a head stored in floats as it is loaded, less to read "
                               "for every token (default: as stored)")
                    ->check(CLI::IsMember({4, 8}));
+  asked_cache = app.add_option("--tile-cache", tile_cache,
+                               "folder that keeps the weights as the kernels read them, mapped at "
+                               "the next start (default: none)");
 }
 
 runtime::LoadOptions ModelOptions::options() const {
-  return {.numerics = runtime::numerics_from(mode), .head_bits = head_bits};
+  return {
+      .numerics = runtime::numerics_from(mode), .head_bits = head_bits, .tile_cache = tile_cache};
 }
 
 LoadedModel load_model(const std::string& name, const ModelOptions& options,
@@ -51,6 +55,9 @@ void LogitOptions::settle(Session& session) const {
                        "leave out --mode, or use --engine runtime");
     if (load.asked_head->count() > 0)
       throw InputError("--head-bits", "the torch engine computes the head as it is stored",
+                       "leave it out, or use --engine runtime");
+    if (load.asked_cache->count() > 0)
+      throw InputError("--tile-cache", "the torch engine has no tiles",
                        "leave it out, or use --engine runtime");
   } else if (session.device != "cpu") {
     throw InputError("--device " + session.device, "the runtime computes on the CPU",

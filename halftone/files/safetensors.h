@@ -61,13 +61,14 @@ struct TensorDecl {
 };
 
 // Writes upstream's canonical layout: sorted by (dtype, wide first; name), header padded to 8
-// bytes. Data comes in that order, each tensor whole or in pieces, and nothing is kept in memory.
+// bytes, or so that the data begins at a multiple of `alignment` in the file. Data comes in that order, each tensor whole or in pieces, and nothing is kept in memory.
 // The file is not renamed into place: callers that need that write into a temporary folder. Errors:
 // IoError of the disk; everything else is a bug of the caller.
 class SafetensorsWriter {
  public:
   SafetensorsWriter(Env& env, const std::string& path, std::vector<TensorDecl> tensors,
-                    const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+                    const std::map<std::string, std::string>& metadata = {{"format", "pt"}},
+                    uint64_t alignment = 8);
   ~SafetensorsWriter();
   const std::vector<TensorDecl>& order() const { return order_; }
   uint64_t file_size() const { return file_size_; }  // once finished

@@ -10,7 +10,8 @@ namespace halftone::files {
 
 SafetensorsWriter::SafetensorsWriter(Env& env, const std::string& path,
                                      std::vector<TensorDecl> tensors,
-                                     const std::map<std::string, std::string>& metadata)
+                                     const std::map<std::string, std::string>& metadata,
+                                     uint64_t alignment)
     : order_(std::move(tensors)) {
   std::sort(order_.begin(), order_.end(), [](const TensorDecl& a, const TensorDecl& b) {
     const size_t ra = safetensors_dtype_rank(a.dtype), rb = safetensors_dtype_rank(b.dtype);
@@ -38,7 +39,7 @@ SafetensorsWriter::SafetensorsWriter(Env& env, const std::string& path,
   check(std::adjacent_find(names.begin(), names.end()) == names.end(),
         "a tensor name was declared twice");
   std::string header = root.dump();
-  header.resize((header.size() + 7) / 8 * 8, ' ');
+  header.resize((8 + header.size() + alignment - 1) / alignment * alignment - 8, ' ');
   file_size_ = 8 + header.size() + offset;
   const uint64_t length = header.size();
   std::string start(8, '\0');

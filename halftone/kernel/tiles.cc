@@ -264,6 +264,32 @@ TiledWeights TiledWeights::from_f32(int64_t rows, int64_t cols, std::span<const 
       pool);
 }
 
+TiledWeights TiledWeights::mapped(const Tiles& like, std::span<const std::byte> tiles,
+                                  std::shared_ptr<const void> owner) {
+  TiledWeights w;
+  w.view_ = like.store != Store::codes
+                ? dense_layout(like.rows, like.cols, like.store)
+                : layout({.rows = like.rows,
+                          .cols = like.cols,
+                          .bits = like.bits,
+                          .group = like.groups == 1 ? 0 : like.group,
+                          .scales = like.scales_f32 != 0 ? ScaleType::f32 : ScaleType::f16,
+                          .zeros = like.zeros_offset >= 0,
+                          .zero = like.zero});
+  const auto* data = reinterpret_cast<const uint8_t*>(tiles.data());
+  if (std::ssize(tiles) != w.bytes() || reinterpret_cast<uintptr_t>(data) % 64 != 0)
+    throw InputError("tiles", std::to_string(tiles.size()) + " bytes are not the tiles of [" +
+                                  std::to_string(like.rows) + ", " + std::to_string(like.cols) +
+                                  "]");
+  w.view_.data = data;
+  w.owner_ = std::move(owner);
+  return w;
+}
+
+std::span<const std::byte> TiledWeights::tile_data() const {
+  return {reinterpret_cast<const std::byte*>(view_.data), static_cast<size_t>(bytes())};
+}
+
 int TiledWeights::code(int64_t row, int64_t col) const {
   const uint8_t* base = view_.data + row / kTileRows * view_.tile_bytes;
   return get_code(base + view_.codes_offset, view_.bits, row % kTileRows, col);

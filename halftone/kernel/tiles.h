@@ -40,6 +40,9 @@ class ThreadPool;
 
 namespace halftone::kernel {
 
+// Of the layout above: whoever keeps tiles in a file keeps this beside them.
+inline constexpr int64_t kTileLayout = 1;
+
 enum class ScaleType : uint8_t { f16, f32 };
 
 struct TileSpec {
@@ -75,6 +78,12 @@ class TiledWeights {
                                  ThreadPool* pool = nullptr);
   static TiledWeights from_dense(int64_t rows, int64_t cols, Store store, const DenseRowReader& row,
                                  ThreadPool* pool = nullptr);
+  // Tiles that exist already, bytes() of them, in memory that `owner` keeps: a file that
+  // tile_data() went to. `like` names the layout; its pointer is not used. InputError when the
+  // layout is not one that this version makes.
+  static TiledWeights mapped(const Tiles& like, std::span<const std::byte> tiles,
+                             std::shared_ptr<const void> owner);
+  std::span<const std::byte> tile_data() const;
   static TiledWeights from_f32(int64_t rows, int64_t cols, std::span<const float> values,
                                ThreadPool* pool = nullptr);
 
@@ -99,6 +108,7 @@ class TiledWeights {
   void allocate();
   Tiles view_{};
   std::unique_ptr<std::byte[], Free> data_;
+  std::shared_ptr<const void> owner_;  // of mapped tiles
 };
 
 // The largest number of k that one integer sum covers: a multiple of 32, at most 256 and at most

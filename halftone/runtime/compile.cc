@@ -5,6 +5,7 @@
 
 #include "halftone/base/error.h"
 #include "halftone/runtime/program.h"
+#include "halftone/runtime/tile_cache.h"
 
 namespace halftone::runtime {
 namespace {
@@ -20,7 +21,9 @@ class Compiler {
         spec_(packed.checkpoint().spec),
         options_(options),
         context_(context),
-        memory_(memory) {}
+        memory_(memory) {
+    if (!options.tile_cache.empty()) cache_.emplace(options.tile_cache, packed, options, context);
+  }
 
   std::unique_ptr<Program> run() {
     program_ = std::make_unique<Program>();
@@ -36,6 +39,7 @@ class Compiler {
       context_.throw_if_stopped();
     }
     program_->epilogue = segment(spec_.epilogue, stream, false);
+    if (cache_) cache_->finish();
     return std::move(program_);
   }
 
@@ -47,9 +51,22 @@ class Compiler {
     bool pooled = false, live = false;
   };
 
+  TiledLinear tiled(const Op& op) {
+    if (cache_) {
+      if (auto kept = cache_->find(op.name)) {
+        kept->preparation.plan =
+            plan_for(kept->weights->view(), std::get<spec::Linear>(op.params).role, options_);
+        return std::move(*kept);
+      }
+    }
+    TiledLinear t = tile_linear(packed_, op, options_, context_);
+    if (cache_) cache_->add(op.name, t);
+    return t;
+  }
+
   TiledLinear load(const Op& op) {
     try {
-      TiledLinear t = tile_linear(packed_, op, options_, context_);
+      TiledLinear t = tiled(op);
       memory_.weights += static_cast<uint64_t>(t.weights->bytes()) + t.bias.size() * sizeof(float);
       return t;
     } catch (Error& e) {
@@ -306,6 +323,7 @@ class Compiler {
   const LoadOptions& options_;
   const Context& context_;
   MemoryUse& memory_;
+  std::optional<TileCache> cache_;
   std::unique_ptr<Program> program_;
   std::map<std::string, TiledLinear> heads_;
   std::vector<Value> values_;

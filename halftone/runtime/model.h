@@ -44,6 +44,8 @@ struct LoadOptions {
   // bits, 32 weights to a scale, as it is loaded: in a small model it is most of what a token reads.
   // 0: as stored.
   int64_t head_bits = 0;
+  // A folder that keeps the tiled weights, mapped at the next load (tile_cache.h); empty: none.
+  std::string tile_cache;
 };
 
 struct MemoryUse {

@@ -135,5 +135,8 @@ struct TiledLinear {
 };
 TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
                         const LoadOptions& options, const Context& context);
+// How activations meet these weights.
+kernel::ActivationPlan plan_for(const kernel::Tiles& view, spec::Role role,
+                                const LoadOptions& options);
 
 }  // namespace halftone::runtime

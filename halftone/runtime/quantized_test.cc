@@ -189,6 +189,91 @@ TEST(Quantized, AHeadRoundedAtLoadIsTheNearestOneAndStandsForATiedEmbedding) {
   EXPECT_THROW(Model::load(dense, {.head_bits = 5}, bench.context), InputError);
 }
 
+std::vector<std::string> cache_files(Bench& bench, const std::string& folder) {
+  std::vector<std::string> names;
+  for (const std::string& name : bench.env->list(folder))
+    if (name.ends_with(".safetensors")) names.push_back(join_path(folder, name));
+  return names;
+}
+
+TEST(TileCache, TheNextLoadMapsWhatTheFirstOneTiled) {
+  Bench bench;
+  const std::string folder = ::testing::TempDir() + "/halftone_tiles";
+  for (const char* name : {"packed/gptq_v1_b4_asym_g16_act", "packed/ct_int3_asym_channel",
+                           "models/llama_biases", "models/gpt2_tiny"}) {
+    bench.env->remove_tree(folder);
+    const auto packed = pack::open_model(fixture(name), bench.context);
+    std::vector<int32_t> ids = some_ids(20);
+    for (int32_t& id : ids) id %= 64;
+    for (const Numerics numerics : {Numerics::exact, Numerics::int8}) {
+      LoadOptions options{.numerics = numerics};
+      const auto logits = [&] {
+        Session session(Model::load(packed, options, bench.context), {}, bench.context);
+        return all_logits(session, ids);
+      };
+      const Matrix<float> plain = logits();
+      options.tile_cache = folder;
+      EXPECT_EQ(logits(), plain) << name;  // writes, or maps what the other mode wrote
+      const auto files = cache_files(bench, folder);
+      ASSERT_EQ(files.size(), 1u);
+      const auto before = bench.env->stat(files[0]);
+      EXPECT_EQ(logits(), plain) << name;  // maps
+      EXPECT_EQ(bench.env->stat(files[0])->modified_ns, before->modified_ns);
+    }
+  }
+  // Other options have a file of their own.
+  const auto packed = pack::open_model(fixture("models/llama_biases"), bench.context);
+  Model::load(packed, {.head_bits = 8, .tile_cache = folder}, bench.context);
+  EXPECT_EQ(cache_files(bench, folder).size(), 2u);
+  bench.env->remove_tree(folder);
+}
+
+TEST(TileCache, WhatDoesNotFitTheModelIsWrittenAnewAndSaid) {
+  Bench bench;
+  std::string said;
+  bench.context.log = [&](Level, std::string_view text) { said += std::string(text) + "\n"; };
+  const std::string folder = ::testing::TempDir() + "/halftone_tiles2";
+  bench.env->remove_tree(folder);
+  const auto packed = pack::open_model(fixture("packed/ct_int4_sym_g16"), bench.context);
+  std::vector<int32_t> ids = some_ids(20);
+  for (int32_t& id : ids) id %= 64;
+  const auto logits = [&](const std::string& cache) {
+    said.clear();
+    Session session(Model::load(packed, {.tile_cache = cache}, bench.context), {}, bench.context);
+    return all_logits(session, ids);
+  };
+  const Matrix<float> plain = logits("");
+  logits(folder);
+  const std::string file = cache_files(bench, folder).at(0);
+  const std::string good = bench.env->read_text(file, 1 << 26);
+  const auto with = [&](std::string text) {
+    write_atomically(*bench.env, file, text);
+    EXPECT_EQ(logits(folder), plain);
+    EXPECT_EQ(bench.env->read_text(file, 1 << 26), good);
+  };
+  const auto changed = [&](std::string_view from, std::string_view to) {
+    std::string text = good;
+    const size_t at = text.find(from);
+    EXPECT_NE(at, std::string::npos);
+    EXPECT_EQ(from.size(), to.size());
+    return text.replace(at, to.size(), to);
+  };
+  with(changed("\\\"layout\\\":1", "\\\"layout\\\":9"));
+  EXPECT_THAT(said, ::testing::HasSubstr("holds tiles of layout 9, this version's is 1"));
+  with(changed("model.safetensors", "other.safetensors"));
+  EXPECT_THAT(said, ::testing::HasSubstr("is older than the model"));
+  with(good.substr(0, good.size() / 2));
+  EXPECT_THAT(said, ::testing::HasSubstr("cannot be used and is written anew"));
+  with("{}");
+  EXPECT_THAT(said, ::testing::HasSubstr("cannot be used and is written anew"));
+  with(good);
+  EXPECT_EQ(said, "");
+  // A folder that cannot be made costs the cache, not the run.
+  EXPECT_EQ(logits(file + "/folder"), plain);
+  EXPECT_THAT(said, ::testing::HasSubstr("was not written"));
+  bench.env->remove_tree(folder);
+}
+
 TEST(Quantized, EveryInstructionSetAndThreadCountGivesTheSameBits) {
   for (const Numerics numerics : {Numerics::exact, Numerics::int8}) {
     std::vector<Matrix<float>> results;

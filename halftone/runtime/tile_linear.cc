@@ -74,14 +74,6 @@ int64_t activation_block(int64_t bits, spec::Role role) {
   return bits != 4 || role == spec::Role::mlp_down ? 32 : 64;
 }
 
-kernel::ActivationPlan plan_for(const kernel::Tiles& view, int64_t bits, spec::Role role,
-                                const LoadOptions& options) {
-  if (options.numerics == Numerics::exact) return kernel::plan_float(view);
-  const int64_t block =
-      options.activation_block != 0 ? options.activation_block : activation_block(bits, role);
-  return kernel::plan_int8(view, block);
-}
-
 TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
                        const LoadOptions& options, const Context& context) {
   const format::Codes& c = linear.codes();
@@ -112,7 +104,7 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
   };
   TiledLinear out;
   out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, context.pool));
-  out.preparation.plan = plan_for(out.weights->view(), c.format.bits, role, options);
+  out.preparation.plan = plan_for(out.weights->view(), role, options);
   out.preparation.transform.gather = columns;
   return out;
 }
@@ -151,7 +143,7 @@ TiledLinear tile_rounded(const std::string& name, const spec::Linear& linear, DT
   };
   TiledLinear out;
   out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, context.pool));
-  out.preparation.plan = plan_for(out.weights->view(), rounded.bits, linear.role, options);
+  out.preparation.plan = plan_for(out.weights->view(), linear.role, options);
   return out;
 }
 
@@ -168,7 +160,7 @@ TiledLinear tile_linear(const pack::DecoratedLinear& linear, spec::Role role,
     };
     out.weights = std::make_shared<TiledWeights>(
         TiledWeights::from_dense(linear.out, linear.in, store_of(w.dtype()), fill, context.pool));
-    out.preparation.plan = kernel::plan_float(out.weights->view());
+    out.preparation.plan = plan_for(out.weights->view(), role, options);
   }
   out.preparation.transform.scale = linear.input_scale;
   out.bias = linear.bias;
@@ -176,6 +168,15 @@ TiledLinear tile_linear(const pack::DecoratedLinear& linear, spec::Role role,
 }
 
 }  // namespace
+
+kernel::ActivationPlan plan_for(const kernel::Tiles& view, spec::Role role,
+                                const LoadOptions& options) {
+  if (view.store != kernel::Store::codes || options.numerics == Numerics::exact)
+    return kernel::plan_float(view);
+  const int64_t block =
+      options.activation_block != 0 ? options.activation_block : activation_block(view.bits, role);
+  return kernel::plan_int8(view, block);
+}
 
 TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
                         const LoadOptions& options, const Context& context) {
@@ -209,7 +210,7 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
   } else {
     out.weights = std::make_shared<TiledWeights>(
         TiledWeights::from_dense(params.out, params.in, store_of(info->dtype), fill, context.pool));
-    out.preparation.plan = kernel::plan_float(out.weights->view());
+    out.preparation.plan = plan_for(out.weights->view(), params.role, options);
   }
   if (!mapped.empty()) tensors->forget(name);
   if (params.bias) {
