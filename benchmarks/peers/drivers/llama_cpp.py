@@ -1,0 +1,100 @@
+"""llama.cpp, built with native flags from the source package of llama-cpp-python; its own llama-bench and llama-perplexity measure."""
+import json
+import pathlib
+import re
+import tarfile
+
+from .peer import Peer, Sample, Source, Unavailable, Variant, folder_or_file
+
+PACKAGE = "llama-cpp-python==0.3.36"
+TARGETS = ("llama-bench", "llama-quantize", "llama-perplexity")
+CONFIGURE = ("-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF",
+             "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF")
+TYPES = ("F16", "Q8_0", "Q4_0")
+K_TYPES = ("Q4_K", "Q3_K", "Q2_K")      # only for rows of 256: elsewhere llama-quantize silently takes another type
+
+
+class LlamaCpp(Peer):
+    name = "llama.cpp"
+    needs_torch = True
+    measures = ("speed", "first-token", "perplexity")
+
+    @property
+    def source_folder(self) -> pathlib.Path:
+        found = sorted(self.root.glob("llama_cpp_python-*/vendor/llama.cpp"))
+        return found[0] if found else self.root / "llama_cpp_python" / "vendor" / "llama.cpp"
+
+    @property
+    def bin(self) -> pathlib.Path:
+        return self.source_folder / "build" / "bin"
+
+    def install(self) -> str:
+        if not all((self.bin / t).exists() for t in TARGETS):
+            self.fetch()
+            self.configure()
+            self.log("building; this takes about ten minutes of two cores")
+            self.run(["cmake", "--build", self.source_folder / "build", "--target", *TARGETS])
+        text = self.run([self.bin / "llama-bench", "--help"])
+        return f"{PACKAGE.replace('==', ' ')}" if text else PACKAGE
+
+    def fetch(self) -> None:
+        if self.source_folder.exists():
+            return
+        sdist = self.root / "sdist"
+        if not list(sdist.glob("*.tar.gz")):
+            self.make_venv()
+            self.run([self.python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", PACKAGE, "-d", sdist])
+        with tarfile.open(next(sdist.glob("*.tar.gz"))) as tar:
+            tar.extractall(self.root, filter="data")
+
+    def configure(self) -> None:
+        self.run(["cmake", "-S", self.source_folder, "-B", self.source_folder / "build", *CONFIGURE])
+
+    def converter(self) -> str:
+        """An interpreter with what convert_hf_to_gguf.py imports: the given one, or an environment made for it."""
+        if self.options.python:
+            return self.options.python
+        self.pip_install(("transformers", "sentencepiece", "protobuf", "numpy"))
+        return str(self.python)
+
+    def variants(self, source: Source) -> list[Variant]:
+        folder = self.root / "models"
+        dense = folder / f"{source.path.name}-F16.gguf"
+        if not dense.exists():
+            self.log(f"converting {source.path.name} to GGUF")
+            folder_or_file(dense, lambda out: self.run([self.converter(), self.source_folder / "convert_hf_to_gguf.py", source.path, "--outtype", "f16",
+                                                        "--outfile", out], cwd=self.source_folder))
+        names = TYPES + (K_TYPES if all(n % 256 == 0 for n in source.row_lengths) else ())
+        found = []
+        for name in names:
+            file = folder / f"{source.path.name}-{name}.gguf"
+            folder_or_file(file, lambda out: self.run([self.bin / "llama-quantize", dense, out, name]))
+            found.append(self.variant(name, file, source))
+        return found
+
+    def bench(self, variant: Variant, threads: int, *arguments) -> tuple[list[dict], "Sample"]:
+        out, usage = self.measured([self.bin / "llama-bench", "-m", variant.path, "-t", threads, "-r", 1, "-o", "json", *arguments], threads)
+        return json.loads(out), usage
+
+    def speed(self, variant, source, threads, prefill, decode) -> Sample:
+        rows, usage = self.bench(variant, threads, "-p", prefill, "-n", decode)
+        rate = {("prefill" if row["n_prompt"] else "decode"): row["avg_ts"] for row in rows}
+        return Sample(rate, usage)
+
+    def first_token(self, variant, source, threads, prompt) -> Sample:
+        """The whole life of llama-bench with one prompt and no warm-up: load, the prompt, end."""
+        _, usage = self.bench(variant, threads, "-p", prompt, "-n", 0, "--no-warmup")
+        return Sample({"first_token_s": usage.wall_s}, usage)
+
+    def perplexity(self, variant, source, threads, windows) -> Sample:
+        """Its own clock over the windows, without load and tokenizing. It scores only the second half of each window, so the value is not comparable."""
+        if not self.options.data:
+            raise Unavailable("needs --data, a folder with wikitext2/test.txt")
+        text = self.options.data / "wikitext2" / "test.txt"
+        status_out, usage = self.measured(["bash", "-c", 'exec "$0" "$@" 2>&1', self.bin / "llama-perplexity", "-m", variant.path, "-f", text, "-c", 2048, "-b", 2048,
+                                           "--chunks", windows, "-t", threads], threads)
+        value = re.search(r"Final estimate: PPL = ([\d.]+)", status_out)
+        clock = re.search(r"prompt eval time =\s*([\d.]+) ms /\s*(\d+) tokens", status_out)
+        if not value or not clock:
+            raise Unavailable("llama-perplexity printed neither estimate nor time")
+        return Sample({"perplexity": float(value[1]), "perplexity_tok_s": int(clock[2]) / float(clock[1]) * 1e3}, usage)
