@@ -1,15 +1,32 @@
 """llama.cpp, built with native flags from the source package of llama-cpp-python; its own llama-bench and llama-perplexity measure."""
 import json
+import os
 import pathlib
 import re
 import tarfile
 
 from .peer import Peer, Sample, Source, Unavailable, Variant, folder_or_file
+from .process import threads_environment
 
 PACKAGE = "llama-cpp-python==0.3.36"
 TARGETS = ("llama-bench", "llama-quantize", "llama-perplexity")
 CONFIGURE = ("-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF",
              "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF")
+# GCC's <immintrin.h> (seen with 12) tells the optimizer that ldtilecfg reads 8 of its 64 bytes and that tileloadd reads none, so stores
+# that only they read are removed: the AMX path of ggml then dies of SIGILL or SIGSEGV in every quantized prompt. These say what is read.
+AMX_HEADER = """#pragma once
+#if defined(__AMX_TILE__) && defined(__GNUC__) && !defined(__clang__)
+#include <immintrin.h>
+#undef _tile_loadconfig
+#undef _tile_loadd
+#undef _tile_stream_loadd
+#define _tile_loadconfig(config) __asm__ volatile("ldtilecfg\\t%0" ::"m"(*(const char(*)[64])(const void*)(config)) : "memory")
+#define _tile_loadd(tile, base, stride) amx_load(tileloadd, tile, base, stride)
+#define _tile_stream_loadd(tile, base, stride) amx_load(tileloaddt1, tile, base, stride)
+#define amx_load(name, tile, base, stride) \\
+  __asm__ volatile(#name "\\t(%0,%1,1), %%tmm" #tile ::"r"((const void*)(base)), "r"((long)(stride)) : "memory")
+#endif
+"""
 TYPES = ("F16", "Q8_0", "Q4_0")
 K_TYPES = ("Q4_K", "Q3_K", "Q2_K")      # only for rows of 256: elsewhere llama-quantize silently takes another type
 
@@ -31,11 +48,11 @@ class LlamaCpp(Peer):
     def install(self) -> str:
         if not all((self.bin / t).exists() for t in TARGETS):
             self.fetch()
+            self.mend_amx()
             self.configure()
             self.log("building; this takes about ten minutes of two cores")
             self.run(["cmake", "--build", self.source_folder / "build", "--target", *TARGETS])
-        text = self.run([self.bin / "llama-bench", "--help"])
-        return f"{PACKAGE.replace('==', ' ')}" if text else PACKAGE
+        return PACKAGE.replace("==", " ")
 
     def fetch(self) -> None:
         if self.source_folder.exists():
@@ -46,6 +63,17 @@ class LlamaCpp(Peer):
             self.run([self.python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", PACKAGE, "-d", sdist])
         with tarfile.open(next(sdist.glob("*.tar.gz"))) as tar:
             tar.extractall(self.root, filter="data")
+
+    def mend_amx(self) -> None:
+        """Gives the file with the tile instructions the header above. https://github.com/ggml-org/llama.cpp/pull/26954 tells of the same crash."""
+        file = self.source_folder / "ggml" / "src" / "ggml-cpu" / "amx" / "mmq.cpp"
+        text = file.read_text()
+        if "amx_operands.h" in text:
+            return
+        if '#include "amx.h"\n' not in text:
+            raise Unavailable(f"{file.name} is not the file that the AMX correction was written for")
+        file.with_name("amx_operands.h").write_text(AMX_HEADER)
+        file.write_text(text.replace('#include "amx.h"\n', '#include "amx.h"\n#include "amx_operands.h"\n', 1))
 
     def configure(self) -> None:
         self.run(["cmake", "-S", self.source_folder, "-B", self.source_folder / "build", *CONFIGURE])
@@ -68,12 +96,17 @@ class LlamaCpp(Peer):
         found = []
         for name in names:
             file = folder / f"{source.path.name}-{name}.gguf"
-            folder_or_file(file, lambda out: self.run([self.bin / "llama-quantize", dense, out, name]))
+            folder_or_file(file, lambda out: self.run([self.bin / "llama-quantize", dense, out, name], env=self.environment(os.cpu_count() or 1)))
             found.append(self.variant(name, file, source))
         return found
 
+    def environment(self, threads: int) -> dict[str, str]:
+        """A build that was moved finds its own libraries, and not those of where it was made."""
+        return {**threads_environment(threads), "LD_LIBRARY_PATH": str(self.bin)}
+
     def bench(self, variant: Variant, threads: int, *arguments) -> tuple[list[dict], "Sample"]:
-        out, usage = self.measured([self.bin / "llama-bench", "-m", variant.path, "-t", threads, "-r", 1, "-o", "json", *arguments], threads)
+        out, usage = self.measured([self.bin / "llama-bench", "-m", variant.path, "-t", threads, "-r", 1, "-o", "json", *arguments], threads,
+                                   env=self.environment(threads))
         return json.loads(out), usage
 
     def speed(self, variant, source, threads, prefill, decode) -> Sample:
@@ -92,7 +125,7 @@ class LlamaCpp(Peer):
             raise Unavailable("needs --data, a folder with wikitext2/test.txt")
         text = self.options.data / "wikitext2" / "test.txt"
         status_out, usage = self.measured(["bash", "-c", 'exec "$0" "$@" 2>&1', self.bin / "llama-perplexity", "-m", variant.path, "-f", text, "-c", 2048, "-b", 2048,
-                                           "--chunks", windows, "-t", threads], threads)
+                                           "--chunks", windows, "-t", threads], threads, env=self.environment(threads))
         value = re.search(r"Final estimate: PPL = ([\d.]+)", status_out)
         clock = re.search(r"prompt eval time =\s*([\d.]+) ms /\s*(\d+) tokens", status_out)
         if not value or not clock:
