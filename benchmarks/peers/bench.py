@@ -24,7 +24,6 @@ from drivers.process import wait_for_quiet
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 OTHERS = 0.1            # share of the machine that others may take during a clean sample
-RETRIES = 3
 EXAMPLES = """examples:
   bench.py ~/.cache/halftone/smollm2-fp --ours out/smollm2-rtn4 out/smollm2-rtn8
   bench.py smollm2-fp --ours out/r4 --peers llama.cpp,openvino --threads 2 --rounds 3 --markdown table.md
@@ -69,13 +68,21 @@ def measure(task: Task, source: Source, protocol: Protocol) -> Sample:
     return peer.quantize(source, threads, protocol.samples, protocol.length)
 
 
-def take(task: Task, source: Source, protocol: Protocol, patience_s: float, quiet=wait_for_quiet) -> None:
+@dataclasses.dataclass
+class Care:
+    """What is done for clean samples."""
+    retries: int = 3
+    patience_s: float = 30
+    quiet: object = wait_for_quiet
+
+
+def take(task: Task, source: Source, protocol: Protocol, care: Care) -> None:
     """One sample into the task's row: the first clean one, or the least disturbed of all tries, marked."""
     tries: list[Sample] = []
-    for attempt in range(1 if task.what == "quantize" else RETRIES + 1):
+    for attempt in range(1 if task.what == "quantize" else care.retries + 1):
         if attempt:
             task.row.dropped += 1
-            quiet(patience_s)
+            care.quiet(care.patience_s)
         start = time.monotonic()
         tries.append(measure(task, source, protocol))
         task.seconds = time.monotonic() - start
@@ -105,7 +112,7 @@ def rotated(tasks: list[Task], round_index: int, rounds: int) -> list[Task]:
     return tasks[shift:] + tasks[:shift]
 
 
-def measure_rounds(tasks: list[Task], source: Source, protocol: Protocol, rounds: int, patience_s: float, after_round, quiet=wait_for_quiet) -> None:
+def measure_rounds(tasks: list[Task], source: Source, protocol: Protocol, rounds: int, care: Care, after_round) -> None:
     """Fills the rows of the tasks. A task that turns out to be unavailable leaves, with its reason in its row."""
     for index in range(rounds):
         order = rotated([t for t in tasks if index == 0 or t.what != "quantize"], index, rounds)
@@ -115,7 +122,7 @@ def measure_rounds(tasks: list[Task], source: Source, protocol: Protocol, rounds
             name = task.variant.name if task.variant else ""
             say(f"round {index + 1}/{rounds}  {done + 1}/{len(order)}  {task.what}  {task.peer.name} {name}  {task.threads} threads  {left(order, rounds, index, done)} left")
             try:
-                take(task, source, protocol, patience_s, quiet)
+                take(task, source, protocol, care)
             except Unavailable as reason:
                 task.row.reason = f"{task.what}: {reason}"
                 say(f"  unavailable: {reason}")
@@ -183,6 +190,7 @@ def parse(arguments, known: dict[str, type]) -> argparse.Namespace:
     parser.add_argument("--python", help="an interpreter with torch, transformers and sentencepiece; else torch is installed under --root")
     parser.add_argument("--variants", help="comma-separated: only variants with these names (of any program)")
     parser.add_argument("--patience", type=float, default=30, help="seconds to wait for a quiet machine before a sample is taken again (default 30)")
+    parser.add_argument("--retries", type=int, default=3, help="how often a sample that others disturbed is taken again (default 3)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="everything measured, written after each round")
     parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="the table for a document")
     parser.add_argument("--check", type=pathlib.Path, metavar="FLOORS", help="exit 1 when a ratio lies below its floor in this JSON file")
@@ -245,7 +253,7 @@ def main(arguments=None) -> int:
             say("limits of this machine")
             limits = machine.limits(args.limits, args.threads)
         write = lambda: args.json and args.json.write_text(json.dumps(document(facts, versions, source, protocol, args, rows, limits), indent=1) + "\n")
-        measure_rounds(tasks, source, protocol, args.rounds, args.patience, write)
+        measure_rounds(tasks, source, protocol, args.rounds, Care(args.retries, args.patience), write)
     except KeyboardInterrupt:
         say("interrupted: the table holds what was measured")
         status = 130

@@ -5,7 +5,7 @@ import pathlib
 
 from .peer import MEASURES, Options, Peer, Sample, Source, Unavailable, Variant  # noqa: F401
 
-HELPERS = {"__init__", "peer", "process", "torch_site", "worker"}
+HELPERS = {"__init__", "peer", "process", "quantizer", "torch_site", "worker"}
 
 
 def discover() -> dict[str, type]:

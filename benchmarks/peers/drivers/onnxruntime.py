@@ -26,8 +26,7 @@ class Model:
         import onnxruntime_genai
         self.og = onnxruntime_genai
         config = onnxruntime_genai.Config(path)
-        config.overlay('{"model": {"decoder": {"session_options": {"intra_op_num_threads": %d, "inter_op_num_threads": 1, '
-                       '"config_entries": {"session.intra_op.allow_spinning": "1"}}}}}' % threads)
+        config.overlay('{"model": {"decoder": {"session_options": {"intra_op_num_threads": %d, "inter_op_num_threads": 1}}}}' % threads)
         self.model = onnxruntime_genai.Model(config)
 
     def generator(self, length):

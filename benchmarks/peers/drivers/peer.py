@@ -161,7 +161,8 @@ class Peer:
         if not done.exists():
             self.make_venv()
             self.log(f"pip install {' '.join(packages)}")
-            self.run([self.python, "-m", "pip", "install", "-q", *flags, *packages])
+            torch = ["torch"] if self.needs_torch else []       # is in sight already; named so that pip brings what it needs
+            self.run([self.python, "-m", "pip", "install", "-q", *flags, *packages, *torch])
             done.write_text(self.versions(packages) + "\n")
         return done.read_text().strip()
 
