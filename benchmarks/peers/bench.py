@@ -52,6 +52,10 @@ class Protocol:
     samples: int = 16
     length: int = 512
 
+    def words(self, what: str) -> str:
+        return {"speed": f"prefill {self.prefill} tokens, decode {self.decode} tokens", "first-token": f"first token after {self.prompt} from a cold start",
+                "perplexity": f"{self.windows} windows of 2048 of WikiText-2", "quantize": f"GPTQ on {self.samples} x {self.length} tokens"}[what]
+
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
@@ -156,11 +160,11 @@ def make_tasks(peers: list[Peer], source: Source, threads: list[int], what: list
     return tasks, rows
 
 
-def header(facts: dict, versions: dict[str, str], source: Source, protocol: Protocol, rounds: int, bandwidth: dict[int, float]) -> list[str]:
+def header(facts: dict, versions: dict[str, str], source: Source, protocol: Protocol, what: list[str], rounds: int, bandwidth: dict[int, float]) -> list[str]:
     lines = [f"{source.path.name}, {source.parameters:,} parameters; {facts['cpu']} ({' '.join(facts['flags'])}), {facts['cpus']} CPUs, kernel {facts['kernel']}, "
              f"load {facts['load_average'][0]:.2f} at the start, {facts['date']}",
              "; ".join(v if v.startswith(k) else f"{k}: {v}" for k, v in versions.items()) + (f"; this tree {facts['commit']}" if "commit" in facts else ""),
-             f"prefill {protocol.prefill}, decode {protocol.decode}, {rounds} rounds, medians (smallest-largest)"]
+             "; ".join(protocol.words(w) for w in what) + f"; {rounds} rounds, medians (smallest-largest)"]
     if bandwidth:
         lines.append("memory read, 4 streams: " + ", ".join(f"{b / 1e9:.1f} GB/s with {n} thread{'s' if n > 1 else ''}" for n, b in bandwidth.items()))
     return lines
@@ -261,7 +265,7 @@ def main(arguments=None) -> int:
         for peer in peers:
             peer.close_workers()
     bandwidth = {n: b for n in args.threads if (b := machine.read_bandwidth(limits, n))}
-    head, body = header(facts, versions, source, protocol, args.rounds, bandwidth), table.lines(rows, bandwidth)
+    head, body = header(facts, versions, source, protocol, args.what, args.rounds, bandwidth), table.lines(rows, bandwidth)
     print("\n".join([*head, "", table.plain(body), "", *table.notes(rows), *table.reasons(rows)]))
     if args.json:
         args.json.write_text(json.dumps(document(facts, versions, source, protocol, args, rows, limits), indent=1) + "\n")

@@ -2,7 +2,7 @@
 import dataclasses
 import statistics
 
-# measure -> (heading, unit scale, larger is better)
+# figure -> (heading, larger is better)
 FIGURES = {
     "prefill": ("prefill tok/s", True),
     "decode": ("decode tok/s", True),
@@ -15,9 +15,17 @@ NEAR = 0.03     # two variants have equal bits when they differ by at most this 
 
 @dataclasses.dataclass
 class Cell:
-    """One figure of one row: its samples, and how many of them ran while something else took the CPU."""
-    values: list[float] = dataclasses.field(default_factory=list)
-    unclean: int = 0
+    """One figure of one row. Samples that ran while something else took the CPU count only where there is no clean one."""
+    clean: list[float] = dataclasses.field(default_factory=list)
+    disturbed: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def values(self) -> list[float]:
+        return self.clean or self.disturbed
+
+    @property
+    def is_clean(self) -> bool:
+        return bool(self.clean)
 
     @property
     def median(self) -> float:
@@ -40,8 +48,7 @@ class Row:
     def add(self, values: dict[str, float], peak_bytes: int, clean: bool) -> None:
         for name, value in values.items():
             cell = self.cells.setdefault(name, Cell())
-            cell.values.append(value)
-            cell.unclean += not clean
+            (cell.clean if clean else cell.disturbed).append(value)
         self.peak_bytes = max(self.peak_bytes, peak_bytes)
 
 
@@ -52,6 +59,7 @@ class Ratio:
     value: float
     ours: str
     equal_bits: bool
+    is_clean: bool = True
 
 
 def partner(row: Row, rows: list[Row], figure: str) -> Row | None:
@@ -84,7 +92,8 @@ def ratios(row: Row, rows: list[Row]) -> dict[str, Ratio]:
         if figure not in FIGURES or not cell.values or not (mine := partner(row, rows, figure)):
             continue
         value = mine.cells[figure].median / cell.median
-        found[figure] = Ratio(figure, value if FIGURES[figure][1] else 1 / value, mine.variant, figure == "quantize_s" or equal_bits(mine, row))
+        found[figure] = Ratio(figure, value if FIGURES[figure][1] else 1 / value, mine.variant, figure == "quantize_s" or equal_bits(mine, row),
+                              cell.is_clean and mine.cells[figure].is_clean)
     return found
 
 
@@ -97,7 +106,7 @@ def read_share(row: Row, bandwidth: float | None) -> float | None:
 
 # --- floors: ratios that must not be lost
 def check_floors(floors: list[dict], rows: list[Row], bandwidth: dict[int, float]) -> list[str]:
-    """One line for every floor that a measured ratio lies below. A floor whose rows were not measured says nothing.
+    """One line for every floor that a measured ratio lies below. A floor whose rows were not measured, or never undisturbed, says nothing.
 
     {"program": "llama.cpp", "variant": "Q4_0", "figure": "decode", "threads": 2, "ours": "r4", "at_least": 1.8}
     {"limit": "read", "variant": "r4", "threads": 2, "at_least": 0.7}
@@ -112,7 +121,9 @@ def check_floors(floors: list[dict], rows: list[Row], bandwidth: dict[int, float
             if row.is_ours != ("limit" in floor) or floor.get("threads", row.threads) != row.threads or floor.get("variant", row.variant) != row.variant:
                 continue
             if "limit" in floor:
-                value, what = read_share(row, bandwidth.get(row.threads)), f"{row.variant} decode of the memory's read bandwidth"
+                clean = "decode" in row.cells and row.cells["decode"].is_clean
+                value = read_share(row, bandwidth.get(row.threads)) if clean else None
+                what = f"{row.variant} decode of the memory's read bandwidth"
             else:
                 if row.program != floor["program"]:
                     continue
@@ -127,6 +138,8 @@ def ratio_of(row: Row, rows: list[Row], floor: dict) -> tuple[float | None, str]
     if floor.get("ours"):
         rows = [r for r in rows if not r.is_ours or r.variant == floor["ours"]]
     found = ratios(row, rows).get(figure)
+    if found and not found.is_clean:
+        return None, ""
     return (found.value, f"{found.ours} to {row.program} {row.variant} in {figure}") if found else (None, "")
 
 
@@ -140,13 +153,13 @@ def cell_text(row: Row, figure: str) -> str:
     if not cell or not cell.values:
         return "-"
     spread = f" ({number(min(cell.values))}-{number(max(cell.values))})" if len(cell.values) > 1 else ""
-    return number(cell.median) + spread + ("!" if cell.unclean else "")
+    return number(cell.median) + spread + ("" if cell.is_clean else "!")
 
 
 def ratio_text(found: dict[str, Ratio], figure: str) -> str:
     if figure not in found:
         return "-"
-    return f"{found[figure].value:.2f}{'' if found[figure].equal_bits else '~'} {found[figure].ours}"
+    return f"{found[figure].value:.2f}{'' if found[figure].equal_bits else '~'}{'' if found[figure].is_clean else '!'} {found[figure].ours}"
 
 
 def lines(rows: list[Row], bandwidth: dict[int, float]) -> list[list[str]]:
@@ -180,8 +193,8 @@ def reasons(rows: list[Row]) -> list[str]:
 def notes(rows: list[Row]) -> list[str]:
     found = []
     cells = [cell for row in rows for cell in row.cells.values()]
-    if any(cell.unclean for cell in cells):
-        found.append("! holds samples during which something else took more than a tenth of the machine, after every retry")
+    if not all(cell.is_clean for cell in cells):
+        found.append("! something else took more than a tenth of the machine during every sample, after every retry: this figure is too low by an unknown part")
     if any(not r.equal_bits for row in rows for r in ratios(row, rows).values()):
         found.append(f"~ the nearest of ours differs by more than {NEAR:.0%} in bits per weight")
     dropped = sum(row.dropped for row in rows)
@@ -203,6 +216,6 @@ def markdown(table: list[list[str]]) -> str:
 
 def as_json(rows: list[Row]) -> list[dict]:
     return [{**{k: v for k, v in dataclasses.asdict(row).items() if k != "cells"},
-             "figures": {name: {"median": cell.median, "min": min(cell.values), "max": max(cell.values), "samples": cell.values, "unclean": cell.unclean}
+             "figures": {name: {"median": cell.median, "min": min(cell.values), "max": max(cell.values), "clean": cell.clean, "disturbed": cell.disturbed}
                          for name, cell in row.cells.items() if cell.values},
              "ratios": {name: dataclasses.asdict(r) for name, r in ratios(row, rows).items()}} for row in rows]

@@ -85,14 +85,19 @@ class Rounds(unittest.TestCase):
     def test_a_disturbed_sample_is_dropped_and_taken_again_after_waiting(self):
         rows, waited = measured([Fake("a", 4, [(7, 0.5), (8, 0.3), 9])])
         cell = rows[0].cells["decode"]
-        self.assertEqual((cell.values, cell.unclean, rows[0].dropped, waited), ([9], 0, 2, [5, 5]))
+        self.assertEqual((cell.clean, cell.disturbed, rows[0].dropped, waited), ([9], [], 2, [5, 5]))
 
     def test_what_never_gets_clean_is_the_least_disturbed_and_marked(self):
         rows, _ = measured([Fake("a", 4, [(7, 0.9), (8, 0.3), (9, 0.8), (10, 0.7)])])
         cell = rows[0].cells["decode"]
-        self.assertEqual((cell.values, cell.unclean, rows[0].dropped), ([8], 1, 3))
+        self.assertEqual((cell.clean, cell.disturbed, rows[0].dropped), ([], [8], 3))
         self.assertEqual(table.cell_text(rows[0], "decode"), "8!")
         self.assertTrue(any(line.startswith("! ") for line in table.notes(rows)))
+
+    def test_disturbed_samples_count_only_without_a_clean_one(self):
+        rows, _ = measured([Fake("a", 4, [(3, 0.9), 9])], rounds=2, care=bench.Care(retries=0))
+        cell = rows[0].cells["decode"]
+        self.assertEqual((cell.median, cell.is_clean, cell.disturbed), (9, True, [3]))
 
     def test_a_tenth_of_the_whole_machine_is_still_clean(self):
         self.assertEqual(usage(0.2).others_share, 0.1)      # 0.2 s of 1 s x 2 CPUs
@@ -182,6 +187,13 @@ class Floors(unittest.TestCase):
         self.assertEqual(self.check({"program": "llama.cpp", "variant": "Q4_0", "threads": 1, "at_least": 9.0}), [])
         self.assertEqual(self.check({"program": "llama.cpp", "ours": "r3", "at_least": 9.0}), [])
 
+    def test_a_disturbed_ratio_decides_nothing(self):
+        slow = table.Row("halftone", "r4", 4.5, 4500, 2, True)
+        slow.add({"decode": 1.0}, 0, False)
+        floors = [{"program": "llama.cpp", "at_least": 2.0}, {"limit": "read", "at_least": 0.7}]
+        self.assertEqual(table.check_floors(floors, [slow, self.rows[1]], {2: 90000.0}), [])
+        self.assertEqual(table.ratio_text(table.ratios(self.rows[1], [slow, self.rows[1]]), "decode"), "0.20! r4")
+
     def test_a_floor_that_means_nothing_is_refused(self):
         with self.assertRaisesRegex(ValueError, "unknown progam"):
             self.check({"progam": "llama.cpp", "program": "x", "at_least": 1})
@@ -215,7 +227,7 @@ class Text(unittest.TestCase):
     def test_json_can_be_read_back(self):
         found = json.loads(json.dumps(table.as_json(self.rows)))
         self.assertEqual(found[1]["ratios"]["decode"]["value"], 2.0)
-        self.assertEqual(found[0]["figures"]["decode"]["samples"], [10])
+        self.assertEqual(found[0]["figures"]["decode"]["clean"], [10])
 
 
 class Host(unittest.TestCase):
