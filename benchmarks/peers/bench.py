@@ -124,7 +124,8 @@ def measure_rounds(tasks: list[Task], source: Source, protocol: Protocol, rounds
             if task.row.reason:
                 continue
             name = task.variant.name if task.variant else ""
-            say(f"round {index + 1}/{rounds}  {done + 1}/{len(order)}  {task.what}  {task.peer.name} {name}  {task.threads} threads  {left(order, rounds, index, done)} left")
+            say(f"round {index + 1}/{rounds}  {done + 1}/{len(order)}  {task.what}  {task.peer.name} {name}  {task.threads} threads  "
+                f"{left(order, rounds, index, done)} left")
             try:
                 take(task, source, protocol, care)
             except Unavailable as reason:
@@ -133,7 +134,8 @@ def measure_rounds(tasks: list[Task], source: Source, protocol: Protocol, rounds
         after_round()
 
 
-def make_tasks(peers: list[Peer], source: Source, threads: list[int], what: list[str], versions: dict[str, str]) -> tuple[list[Task], list[table.Row]]:
+def make_tasks(peers: list[Peer], source: Source, threads: list[int], what: list[str],
+               versions: dict[str, str]) -> tuple[list[Task], list[table.Row]]:
     """Installs and prepares; a program that cannot has one row with its reason."""
     tasks, rows = [], []
     for peer in peers:
@@ -160,9 +162,10 @@ def make_tasks(peers: list[Peer], source: Source, threads: list[int], what: list
     return tasks, rows
 
 
-def header(facts: dict, versions: dict[str, str], source: Source, protocol: Protocol, what: list[str], rounds: int, bandwidth: dict[int, float]) -> list[str]:
-    lines = [f"{source.path.name}, {source.parameters:,} parameters; {facts['cpu']} ({' '.join(facts['flags'])}), {facts['cpus']} CPUs, kernel {facts['kernel']}, "
-             f"load {facts['load_average'][0]:.2f} at the start, {facts['date']}",
+def header(facts: dict, versions: dict[str, str], source: Source, protocol: Protocol, what: list[str], rounds: int,
+           bandwidth: dict[int, float]) -> list[str]:
+    lines = [f"{source.path.name}, {source.parameters:,} parameters; {facts['cpu']} ({' '.join(facts['flags'])}), {facts['cpus']} CPUs, "
+             f"kernel {facts['kernel']}, load {facts['load_average'][0]:.2f} at the start, {facts['date']}",
              "; ".join(v if v.startswith(k) else f"{k}: {v}" for k, v in versions.items()) + (f"; this tree {facts['commit']}" if "commit" in facts else ""),
              "; ".join(protocol.words(w) for w in what) + f"; {rounds} rounds, medians (smallest-largest)"]
     if bandwidth:
@@ -238,7 +241,7 @@ def parse(arguments, known: dict[str, type]) -> argparse.Namespace:
 def main(arguments=None) -> int:
     known = drivers.discover()
     args = parse(arguments, known)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)     # as Ctrl-C: what was measured is kept
     options = Options(root=args.root.resolve(), python=args.python, halftone=args.halftone.resolve(), ours=tuple(f.resolve() for f in args.ours),
                       data=args.data.resolve() if args.data else None, recipe=args.recipe, log=say)
     source = Source.read(args.model)
@@ -256,7 +259,10 @@ def main(arguments=None) -> int:
         if args.limits:
             say("limits of this machine")
             limits = machine.limits(args.limits, args.threads)
-        write = lambda: args.json and args.json.write_text(json.dumps(document(facts, versions, source, protocol, args, rows, limits), indent=1) + "\n")
+
+        def write():
+            if args.json:
+                args.json.write_text(json.dumps(document(facts, versions, source, protocol, args, rows, limits), indent=1) + "\n")
         measure_rounds(tasks, source, protocol, args.rounds, Care(args.retries, args.patience), write)
     except KeyboardInterrupt:
         say("interrupted: the table holds what was measured")

@@ -20,6 +20,7 @@ import machine
 import table
 from drivers import Options, Peer, Sample, Source, Unavailable, Variant
 from drivers.process import Usage, Watch, first_cpus, run
+from drivers.llama_cpp import stamped
 from drivers.peer import last_words
 
 SOURCE = Source(pathlib.Path("/m"), 1000, (256,), 100, 1)
@@ -266,6 +267,13 @@ class Host(unittest.TestCase):
     def test_the_reason_is_the_line_that_names_the_error(self):
         self.assertEqual(last_words("a\nValueError: bad group\n\nhint: see above\n"), "ValueError: bad group")
         self.assertEqual(last_words("only this\n"), "only this")
+
+    def test_the_clock_of_llama_perplexity(self):
+        log = "0.01.223.219 I perplexity: calculating perplexity over 1 chunks\n1.01.945.056 I Final estimate: PPL = 17.89 +/- 3.57\n"
+        self.assertEqual(stamped(log, r"Final estimate: PPL = ([\d.]+)"), (61.945056, "17.89"))
+        self.assertEqual(stamped(log, "calculating perplexity"), (1.223219, ""))
+        with self.assertRaisesRegex(Unavailable, "printed no line with Final"):
+            stamped("nothing", "Final")
 
     def test_read_bandwidth_is_the_widest_four_stream_median(self):
         rows = [{"threads": 2, "what": "memory, 4 streams", "median": 20.0}, {"threads": 2, "what": "memory, 4 streams", "median": 25.0},

@@ -27,6 +27,7 @@ AMX_HEADER = """#pragma once
   __asm__ volatile(#name "\\t(%0,%1,1), %%tmm" #tile ::"r"((const void*)(base)), "r"((long)(stride)) : "memory")
 #endif
 """
+WINDOW = 2048
 TYPES = ("F16", "Q8_0", "Q4_0")
 K_TYPES = ("Q4_K", "Q3_K", "Q2_K")      # only for rows of 256: elsewhere llama-quantize silently takes another type
 
@@ -120,14 +121,22 @@ class LlamaCpp(Peer):
         return Sample({"first_token_s": usage.wall_s}, usage)
 
     def perplexity(self, variant, source, threads, windows) -> Sample:
-        """Its own clock over the windows, without load and tokenizing. It scores only the second half of each window, so the value is not comparable."""
+        """The clock of its log from the first window to the estimate, without load and tokenizing. It scores only the second half of each
+        window, so its value is not comparable."""
         if not self.options.data:
             raise Unavailable("needs --data, a folder with wikitext2/test.txt")
         text = self.options.data / "wikitext2" / "test.txt"
-        status_out, usage = self.measured(["bash", "-c", 'exec "$0" "$@" 2>&1', self.bin / "llama-perplexity", "-m", variant.path, "-f", text, "-c", 2048, "-b", 2048,
+        status_out, usage = self.measured(["bash", "-c", 'exec "$0" "$@" 2>&1', self.bin / "llama-perplexity", "-m", variant.path, "-f", text, "-c", WINDOW, "-b", WINDOW,
                                            "--chunks", windows, "-t", threads], threads, env=self.environment(threads))
-        value = re.search(r"Final estimate: PPL = ([\d.]+)", status_out)
-        clock = re.search(r"prompt eval time =\s*([\d.]+) ms /\s*(\d+) tokens", status_out)
-        if not value or not clock:
-            raise Unavailable("llama-perplexity printed neither estimate nor time")
-        return Sample({"perplexity": float(value[1]), "perplexity_tok_s": int(clock[2]) / float(clock[1]) * 1e3}, usage)
+        start, _ = stamped(status_out, r"perplexity: calculating perplexity over")
+        end, value = stamped(status_out, r"Final estimate: PPL = ([\d.]+)")
+        return Sample({"perplexity": float(value), "perplexity_tok_s": windows * WINDOW / (end - start)}, usage)
+
+
+def stamped(text: str, pattern: str) -> tuple[float, str]:
+    """Seconds of the log line (minutes.seconds.milliseconds.microseconds) that holds the pattern, and the pattern's group."""
+    found = re.search(r"^(\d+)\.(\d\d)\.(\d{3})\.(\d{3}) .*?" + pattern, text, re.MULTILINE)
+    if not found:
+        raise Unavailable(f"llama-perplexity printed no line with {pattern}")
+    minutes, seconds, milliseconds, microseconds = map(int, found.groups()[:4])
+    return 60 * minutes + seconds + milliseconds / 1e3 + microseconds / 1e6, found.groups()[4] if found.lastindex > 4 else ""
