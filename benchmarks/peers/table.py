@@ -170,7 +170,7 @@ def lines(rows: list[Row], bandwidth: dict[int, float]) -> list[list[str]]:
     head += (["of read"] if share else []) + [f"ours x, {FIGURES[f][0].rsplit(' ', 1)[0]}" for f in figures]
     body = []
     for row in sorted(rows, key=lambda r: (r.threads, not r.is_ours, r.program, -r.bits, r.variant)):
-        if row.reason and not row.cells:
+        if not row.cells:       # unavailable, or not reached before an interrupt
             continue
         found = ratios(row, rows)
         part = read_share(row, bandwidth.get(row.threads))
@@ -197,6 +197,9 @@ def notes(rows: list[Row]) -> list[str]:
         found.append("! something else took more than a tenth of the machine during every sample, after every retry: this figure is too low by an unknown part")
     if any(not r.equal_bits for row in rows for r in ratios(row, rows).values()):
         found.append(f"~ the nearest of ours differs by more than {NEAR:.0%} in bits per weight")
+    unreached = sum(not row.cells and not row.reason for row in rows)
+    if unreached:
+        found.append(f"{unreached} rows were not reached")
     dropped = sum(row.dropped for row in rows)
     if dropped:
         found.append(f"{dropped} samples were dropped and taken again because something else ran")

@@ -134,6 +134,11 @@ class Rounds(unittest.TestCase):
                 bench.measure_rounds(tasks, SOURCE, bench.Protocol(), 2, bench.Care(), lambda: None)
         self.assertEqual(rows[0].cells["decode"].values, [3])
 
+    def test_a_row_that_was_not_reached_is_counted_and_not_shown(self):
+        rows = [row("a", "v", 4, 5), table.Row("b", "v", 4, 500, 1)]
+        self.assertEqual(len(table.lines(rows, {})), 2)
+        self.assertEqual(table.notes(rows), ["1 rows were not reached"])
+
 
 class Ratios(unittest.TestCase):
     def test_equal_bits_take_the_best_of_ours(self):
