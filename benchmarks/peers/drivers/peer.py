@@ -197,10 +197,8 @@ class Peer:
 
     # --- Python peers: a process of their own for each variant and number of threads, idle between samples
     def start_worker(self, variant: Variant, threads: int) -> Worker:
-        module = type(self).__module__
-        worker = Worker([str(self.python), "-m", module, "worker", str(variant.path), variant.name, str(threads)], threads,
-                        pathlib.Path(__file__).resolve().parent.parent, self.root / "worker.log", threads_environment(threads))
-        return worker
+        return Worker([str(self.python), "-m", type(self).__module__, "worker", str(variant.path), variant.name, str(threads)], threads,
+                      pathlib.Path(__file__).resolve().parent.parent, self.root / f"worker-{variant.name}-{threads}.log", threads_environment(threads))
 
     def sample(self, worker: Worker, request: dict) -> Sample:
         answer, usage = worker.ask(request)
@@ -210,11 +208,12 @@ class Peer:
 
     def ask(self, variant: Variant, threads: int, request: dict) -> Sample:
         key = (variant.name, threads)
-        if key not in self.workers:
-            self.close_workers(above=self.options.keep_bytes)
-            self.workers[key] = self.start_worker(variant, threads)
-            self.workers[key].ask({"what": "warm"})     # loads, outside the sample
         try:
+            if key not in self.workers:
+                self.close_workers(above=self.options.keep_bytes)
+                self.workers[key] = self.start_worker(variant, threads)
+                self.sample(self.workers[key], {"what": "load"})
+                self.sample(self.workers[key], {**request, "decode": 2})    # warms up, outside the sample
             return self.sample(self.workers[key], request)
         except Unavailable:
             self.workers.pop(key).close()

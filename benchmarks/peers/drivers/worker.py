@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from .process import TICK, Usage, Watch, cpu_s_of, first_cpus, status_bytes  # noqa: F401
+from .process import Usage, Watch, cpu_s_of, first_cpus, status_bytes
 
 
 class Worker:
@@ -68,16 +68,12 @@ def serve(load) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     path, variant, threads = sys.argv[2], sys.argv[3], int(sys.argv[4])
-    model, warm = None, False
+    model = None
     for line in sys.stdin:
         request = json.loads(line)
         try:
             model = model or load(path, variant, threads)
             if request["what"] == "speed":
-                if not warm:
-                    model.prefill(request["ids"])
-                    model.decode(request["bos"], 2)
-                    warm = True
                 values = speed(model, request)
             elif request["what"] == "first_token":
                 model.prefill(request["ids"])
@@ -85,7 +81,7 @@ def serve(load) -> None:
             elif request["what"] == "bytes":
                 values = {"bytes": model.bytes()}
             else:
-                values = {}     # "warm": loaded is all that was asked
+                values = {}     # "load": that it is there is all that was asked
             answer = {"values": values}
         except Exception as error:  # the host shows it in the table
             import traceback
