@@ -53,7 +53,7 @@ struct ThreadPool::State {
   std::atomic<uint64_t> generation{0};
   std::atomic<int64_t> pending{0};
   std::atomic<bool> quit{false};
-  const std::function<void(int64_t, int64_t)>* job = nullptr;
+  const FunctionRef<void(int64_t, int64_t)>* job = nullptr;
   std::vector<std::exception_ptr> failures;
 
   void execute(int64_t worker) {
@@ -108,7 +108,7 @@ ThreadPool::~ThreadPool() {
 
 int64_t ThreadPool::threads() const { return state_->threads; }
 
-void ThreadPool::run(const std::function<void(int64_t, int64_t)>& job) {
+void ThreadPool::run(FunctionRef<void(int64_t, int64_t)> job) {
   State& s = *state_;
   if (inside_job || s.threads == 1) {
     if (inside_job) {
@@ -140,14 +140,14 @@ void ThreadPool::run(const std::function<void(int64_t, int64_t)>& job) {
   if (first) std::rethrow_exception(first);
 }
 
-void ThreadPool::each(int64_t count, const std::function<void(int64_t)>& task) {
+void ThreadPool::each(int64_t count, FunctionRef<void(int64_t)> task) {
   std::atomic<int64_t> next{0};
   run([&](int64_t, int64_t) {
     for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) task(i);
   });
 }
 
-void ThreadPool::split(int64_t count, const std::function<void(int64_t, int64_t)>& range) {
+void ThreadPool::split(int64_t count, FunctionRef<void(int64_t, int64_t)> range) {
   run([&](int64_t worker, int64_t workers) {
     const int64_t begin = count * worker / workers, end = count * (worker + 1) / workers;
     if (begin < end) range(begin, end);

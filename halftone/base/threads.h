@@ -5,11 +5,13 @@
 // token, and a futex wake costs 9 us where a spin barrier costs 0.2 us. The caller is worker 0. One
 // job at a time; not reentrant: `run` inside a job executes serially on the calling worker.
 // Exceptions of workers reach the caller of `run` (the one of the lowest index).
+// A job is never copied, so starting one allocates nothing.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+
+#include "halftone/base/function_ref.h"
 
 namespace halftone {
 
@@ -22,12 +24,12 @@ class ThreadPool {
 
   int64_t threads() const;
   // job(worker, workers) on every worker.
-  void run(const std::function<void(int64_t worker, int64_t workers)>& job);
+  void run(FunctionRef<void(int64_t worker, int64_t workers)> job);
   // task(i) for i in [0, count): handed out one by one in index order; which worker runs which is
   // not fixed, so a task must not depend on it.
-  void each(int64_t count, const std::function<void(int64_t i)>& task);
+  void each(int64_t count, FunctionRef<void(int64_t i)> task);
   // range(begin, end) over [0, count) cut into `threads()` equal contiguous pieces.
-  void split(int64_t count, const std::function<void(int64_t begin, int64_t end)>& range);
+  void split(int64_t count, FunctionRef<void(int64_t begin, int64_t end)> range);
 
  private:
   struct State;

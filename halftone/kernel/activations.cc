@@ -110,12 +110,18 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
   out.depth_ = kernels.int_depth < kTileCols                       ? 4
                : plan.unit % 64 == 0 && plan.padded_cols % 64 == 0 ? 64
                                                                    : 32;
-  std::function<void(int64_t, int64_t)> range;
+  // Waking a pool costs more than preparing a few rows.
+  const auto spread = [&](const auto& range) {
+    if (pool != nullptr && m * plan.cols >= 32768)
+      pool->split(panels, range);
+    else
+      range(0, panels);
+  };
   if (plan.int8) {
     out.values_.grow(rows * plan.padded_cols);
     out.scales_.grow(rows * units * 4);
     out.sums_.grow(rows * units * 4);
-    range = [&](int64_t begin, int64_t end) {
+    spread([&](int64_t begin, int64_t end) {
       kernels.quantize({.x = x,
                         .ldx = ldx,
                         .m = m,
@@ -131,10 +137,10 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
                         .sums = reinterpret_cast<int32_t*>(out.sums_.data),
                         .row_begin = begin * R,
                         .row_end = std::min(m, end * R)});
-    };
+    });
   } else {
     out.values_.grow(rows * plan.padded_cols * 4);
-    range = [&](int64_t begin, int64_t end) {
+    spread([&](int64_t begin, int64_t end) {
       auto* values = reinterpret_cast<float*>(out.values_.data);
       for (int64_t panel = begin; panel < end; ++panel) {
         float* to = values + panel * R * plan.padded_cols;
@@ -146,13 +152,8 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
           pack_panel(from, ldx, std::min(R, m - panel * R), R, plan.cols, plan.padded_cols, to);
         }
       }
-    };
+    });
   }
-  // Waking a pool costs more than preparing a few rows.
-  if (pool != nullptr && m * plan.cols >= 32768)
-    pool->split(panels, range);
-  else
-    range(0, panels);
 }
 
 int Activations::code(int64_t m, int64_t k) const {
