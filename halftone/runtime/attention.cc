@@ -103,6 +103,7 @@ struct AttentionRunner::Scratch {
   kernel::Activations queries, weights;
   std::vector<float> q, scores, block_out, out, m, l, block_m, block_l;
   std::vector<double> slopes;
+  int64_t settled_rows = 0;
 };
 
 AttentionRunner::AttentionRunner(const kernel::Kernels& kernels, ThreadPool& pool)
@@ -113,28 +114,42 @@ void AttentionRunner::run(std::span<const AttentionCall> calls) {
   write_keys(calls);
   const spec::Attention& a = *calls.front().attention;
   const int64_t group = a.heads / a.kv_heads;
-  const AttentionCall& first = calls.front();
-  const bool split =
-      calls.size() == 1 && first.tokens == 1 && first.position >= kKvBlock && pool_.threads() > 1;
-  if (split) {
-    attend_split(first);
-    return;
-  }
   tasks_.clear();
   double work = 0;
+  int64_t partials = 0;
   const int64_t step = std::max<int64_t>(1, kRowsWanted / group);
   for (const AttentionCall& call : calls) {
     work += static_cast<double>(call.tokens) * static_cast<double>(call.position + call.tokens) *
             static_cast<double>(a.heads * a.head_dim);
-    for (int64_t head = 0; head < a.kv_heads; ++head)
-      for (int64_t t = 0; t < call.tokens; t += step)
-        tasks_.push_back({&call, head, t, std::min(call.tokens, t + step), -1});
+    const int64_t last = call.position / kKvBlock,
+                  first = a.window > 0
+                              ? std::max<int64_t>(0, call.position - a.window + 1) / kKvBlock
+                              : 0;
+    const bool split = splits(call);
+    for (int64_t head = 0; head < a.kv_heads; ++head) {
+      if (split) {
+        for (int64_t block = first; block <= last; ++block, partials += group)
+          tasks_.push_back({&call, head, 0, 1, block, partials * (a.head_dim + 2)});
+      } else {
+        for (int64_t t = 0; t < call.tokens; t += step)
+          tasks_.push_back({&call, head, t, std::min(call.tokens, t + step)});
+      }
+    }
   }
+  partial_.resize(static_cast<size_t>(partials * (a.head_dim + 2)));
   if (work < kWorthWaking || pool_.threads() == 1) {
     for (const Task& task : tasks_) attend(task, scratch_[0]);
-    return;
+  } else {
+    run_tasks();
   }
-  run_tasks();
+  if (partials > 0) merge_split();
+}
+
+// One new token and many keys: every block of every head is a task of its own, so that a long
+// sequence keeps all threads busy. Decode of short ones has a task for each head of each.
+bool AttentionRunner::splits(const AttentionCall& call) const {
+  return call.tokens == 1 && call.attention->causal && call.position >= kKvBlock &&
+         pool_.threads() > 1;
 }
 
 void AttentionRunner::write_keys(std::span<const AttentionCall> calls) {
@@ -157,7 +172,7 @@ void AttentionRunner::write_keys(std::span<const AttentionCall> calls) {
       for (int64_t t = 0; t < call.tokens;) {
         const int64_t end =
             std::min(call.tokens, (call.position + t) / kChunk * kChunk + kChunk - call.position);
-        tasks_.push_back({&call, head, t, end, -1});
+        tasks_.push_back({&call, head, t, end});
         t = end;
       }
     }
@@ -181,6 +196,10 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   s.q.resize(static_cast<size_t>(rows * dim));
   s.scores.resize(static_cast<size_t>(rows * kKvBlock));
   s.block_out.resize(static_cast<size_t>(rows * dim));
+  if (rows > s.settled_rows) {  // once for all lengths that a block can have
+    kernel::prepare(s.weights, kernels_, plain(kKvBlock), s.scores.data(), rows, kKvBlock);
+    s.settled_rows = rows;
+  }
   s.out.assign(static_cast<size_t>(rows * dim), 0.0f);
   s.block_m.resize(static_cast<size_t>(rows));
   s.block_l.resize(static_cast<size_t>(rows));
@@ -221,7 +240,7 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
     for (int64_t r = 0; r < rows; ++r) {
       const auto i = static_cast<size_t>(r);
       if (task.block >= 0) {
-        float* to = partial(call, task.head, block, r);
+        float* to = partial_.data() + task.partial + r * (dim + 2);
         to[0] = s.block_m[i];
         to[1] = s.block_l[i];
         std::copy_n(s.block_out.data() + r * dim, dim, to + 2);
@@ -271,40 +290,33 @@ std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const 
   return {m, l};
 }
 
-float* AttentionRunner::partial(const AttentionCall& call, int64_t head, int64_t block,
-                                int64_t row) {
-  const spec::Attention& a = *call.attention;
-  const int64_t blocks = call.position / kKvBlock + 1, group = a.heads / a.kv_heads;
-  return partial_.data() + ((head * blocks + block) * group + row) * (a.head_dim + 2);
-}
-
-// One new token, many keys: every block of every head is a task, merged afterwards in order.
-void AttentionRunner::attend_split(const AttentionCall& call) {
-  const spec::Attention& a = *call.attention;
+// Adds up the tasks of single blocks: those of one head follow each other, by position.
+void AttentionRunner::merge_split() {
   const kernel::VectorOps& ops = *kernels_.vector;
-  const int64_t blocks = call.position / kKvBlock + 1, group = a.heads / a.kv_heads,
-                dim = a.head_dim;
-  const int64_t first =
-      a.window > 0 ? std::max<int64_t>(0, call.position - a.window + 1) / kKvBlock : 0;
-  partial_.resize(static_cast<size_t>(a.heads * blocks * (dim + 2)));
-  tasks_.clear();
-  for (int64_t head = 0; head < a.kv_heads; ++head)
-    for (int64_t block = first; block < blocks; ++block)
-      tasks_.push_back({&call, head, 0, 1, block});
-  run_tasks();
-  // Worker 0 merges, whether or not it got a task that sized its scratch.
-  Scratch& s = scratch_[0];
-  s.out.resize(static_cast<size_t>(dim));
-  for (int64_t head = 0; head < a.kv_heads; ++head) {
+  Scratch& s = scratch_[0];  // whether or not worker 0 got a task that sized it
+  for (size_t i = 0; i < tasks_.size();) {
+    const Task& first = tasks_[i];
+    if (first.block < 0) {
+      ++i;
+      continue;
+    }
+    const AttentionCall& call = *first.call;
+    const spec::Attention& a = *call.attention;
+    const int64_t group = a.heads / a.kv_heads, dim = a.head_dim;
+    size_t end = i;
+    while (end < tasks_.size() && tasks_[end].call == &call && tasks_[end].head == first.head)
+      ++end;
+    s.out.resize(std::max(s.out.size(), static_cast<size_t>(dim)));
     for (int64_t row = 0; row < group; ++row) {
       float m = kMinusInfinity, l = 0;
       std::fill_n(s.out.begin(), dim, 0.0f);
-      for (int64_t block = first; block < blocks; ++block) {
-        const float* from = partial(call, head, block, row);
+      for (size_t t = i; t < end; ++t) {
+        const float* from = partial_.data() + tasks_[t].partial + row * (dim + 2);
         merge(ops, from[0], from[1], from + 2, dim, m, l, s.out.data());
       }
-      finish(ops, s.out.data(), l, dim, call.out.at(0, head * group + row));
+      finish(ops, s.out.data(), l, dim, call.out.at(0, first.head * group + row));
     }
+    i = end;
   }
 }
 

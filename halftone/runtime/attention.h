@@ -67,21 +67,22 @@ class AttentionRunner {
   struct Task {
     const AttentionCall* call;
     int64_t head, begin, end;  // kv head; tokens of the call
-    int64_t block;             // -1: all blocks
+    int64_t block = -1;        // -1: all blocks
+    int64_t partial = -1;      // of one block: where its rows of `partial_` begin
   };
   void write_keys(std::span<const AttentionCall> calls);
   void attend(const Task& task, Scratch& scratch);
   void run_tasks();
   std::pair<float, float> weigh(const AttentionCall& call, const Scratch& s, int64_t head,
                                 int64_t position, int64_t block, int64_t n, float* x) const;
-  float* partial(const AttentionCall& call, int64_t head, int64_t block, int64_t row);
-  void attend_split(const AttentionCall& call);
+  bool splits(const AttentionCall& call) const;
+  void merge_split();
 
   const kernel::Kernels& kernels_;
   ThreadPool& pool_;
   std::vector<Scratch> scratch_;  // one for each worker
   std::vector<Task> tasks_;
-  std::vector<float> partial_;  // decode: [head][block][group][dim + 2]
+  std::vector<float> partial_;  // tasks of one block: [task][group][dim + 2]
 };
 
 }  // namespace halftone::runtime

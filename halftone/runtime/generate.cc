@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string>
 
 #include "halftone/base/error.h"
-#include "halftone/runtime/program.h"
+#include "halftone/runtime/batch.h"
 
 namespace halftone::runtime {
 namespace {
@@ -16,6 +17,20 @@ double seconds_since(Clock::time_point start) {
 
 }  // namespace
 
+int32_t pick_token(Sampler& sampler, const Model& model, std::span<const float> logits,
+                   std::span<const int32_t> seen, int64_t step) {
+  try {
+    return sampler.pick(logits, seen, static_cast<uint64_t>(step));
+  } catch (const NumericError& e) {
+    throw NumericError(model.label(), e.fact(),
+                       "its weights are damaged or overflow: --mode exact tells which");
+  }
+}
+
+bool stops(const GenerateOptions& options, int32_t id) {
+  return std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end();
+}
+
 GenerateResult generate(Session& session, std::span<const int32_t> prompt,
                         const GenerateOptions& options,
                         const std::function<bool(int32_t)>& on_token,
@@ -24,7 +39,11 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
   Sampler sampler(options.sampler);
   GenerateResult out;
   out.prompt_tokens = static_cast<int64_t>(prompt.size());
-  std::vector<int32_t> seen(history.begin(), history.end());
+  const auto most = static_cast<size_t>(std::min(options.max_new_tokens, session.max_tokens()));
+  std::vector<int32_t> seen;
+  seen.reserve(history.size() + prompt.size() + most);
+  out.tokens.reserve(most);
+  seen.insert(seen.end(), history.begin(), history.end());
   seen.insert(seen.end(), prompt.begin(), prompt.end());
 
   const auto start = Clock::now();
@@ -32,15 +51,8 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
   out.prefill_s = seconds_since(start);
   auto first = start;
   for (int64_t i = 0; i < options.max_new_tokens; ++i) {
-    const int32_t id = [&] {
-      try {
-        return sampler.pick(logits, seen, static_cast<uint64_t>(i));
-      } catch (const NumericError& e) {
-        throw NumericError(session.model().label(), e.fact(),
-                           "its weights are damaged or overflow: --mode exact tells which");
-      }
-    }();
-    if (std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end()) {
+    const int32_t id = pick_token(sampler, session.model(), logits, seen, i);
+    if (stops(options, id)) {
       out.reason = Stop::stop_id;
       break;
     }
@@ -68,40 +80,34 @@ std::vector<std::vector<int32_t>> sample_texts(const std::shared_ptr<const Model
                                                int32_t first, int64_t samples, int64_t length,
                                                const SamplerOptions& sampler,
                                                const Context& context) {
-  constexpr int64_t kCacheBytes = int64_t{256} << 20;
-  int64_t token_bytes = 1;
-  for (const KvShape& layer : model->program().layers)
-    token_bytes += 2 * layer.heads * layer.dim * static_cast<int64_t>(sizeof(float));
-  const int64_t together = std::clamp<int64_t>(kCacheBytes / (token_bytes * length), 1, 32);
-  const auto vocabulary = static_cast<size_t>(model->vocabulary());
-  std::vector<std::vector<int32_t>> out;
+  constexpr uint64_t kCacheBytes = uint64_t{256} << 20;
+  std::vector<std::vector<int32_t>> out(static_cast<size_t>(samples), {first});
+  if (length <= 1) return out;
+  const Session one(model, {.max_tokens = length}, context);
+  if (length - 1 > one.max_tokens())
+    throw InputError("tokens",
+                     "texts of " + std::to_string(length) + " tokens do not fit the context of " +
+                         std::to_string(one.max_tokens()),
+                     "ask for shorter ones");
+  Batch batch(model,
+              {.sequences = std::clamp<int64_t>(samples, 1, 32),
+               .max_tokens = length,
+               .cache_bytes = std::max(kCacheBytes, one.cache_bytes_for(length))},
+              context);
+  for (int64_t s = 0; s < samples; ++s) {
+    Request request{.prompt = {first},
+                    .options = {.max_new_tokens = length - 1, .sampler = sampler, .stop_ids = {}}};
+    request.options.sampler.stream = static_cast<uint32_t>(s);
+    batch.add(std::move(request));
+  }
   double done = 0;
-  while (std::ssize(out) < samples) {
-    const int64_t begin = std::ssize(out), n = std::min(together, samples - begin);
-    Session session(model, {.max_tokens = length, .sequences = n}, context);
-    std::vector<Sampler> samplers;
-    for (int64_t s = 0; s < n; ++s) {
-      SamplerOptions mine = sampler;
-      mine.stream = static_cast<uint32_t>(begin + s);
-      samplers.emplace_back(mine);
-      out.push_back({first});
+  while (!batch.idle()) {
+    for (const Event& e : batch.step()) {
+      if (e.kind != Event::Kind::token) continue;
+      out[static_cast<size_t>(e.id)].push_back(e.token);
+      ++done;
     }
-    std::vector<int32_t> last(static_cast<size_t>(n), first);
-    std::vector<float> rows(static_cast<size_t>(n) * vocabulary);
-    for (int64_t t = 1; t < length; ++t) {
-      context.throw_if_stopped();
-      session.advance_each(last);
-      session.logits(0, n, rows);
-      for (size_t s = 0; s < static_cast<size_t>(n); ++s) {
-        std::vector<int32_t>& text = out[static_cast<size_t>(begin) + s];
-        last[s] = samplers[s].pick(std::span(rows).subspan(s * vocabulary, vocabulary), text,
-                                   static_cast<uint64_t>(t - 1));
-        text.push_back(last[s]);
-      }
-      done += static_cast<double>(n);
-      context.progress(
-          {"sample text", "", done, static_cast<double>(samples * (length - 1)), "tok"});
-    }
+    context.progress({"sample text", "", done, static_cast<double>(samples * (length - 1)), "tok"});
   }
   return out;
 }

@@ -41,10 +41,15 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
                         const std::function<bool(int32_t)>& on_token = {},
                         std::span<const int32_t> history = {});
 
+// What loops over tokens share. pick_token: the sampler's choice for new token `step`; its
+// NumericError names the model.
+int32_t pick_token(Sampler& sampler, const Model& model, std::span<const float> logits,
+                   std::span<const int32_t> seen, int64_t step);
+bool stops(const GenerateOptions& options, int32_t id);
+
 // `samples` texts of `length` tokens, `first` included: sample i is what generate() gives after
-// `first` with random stream i (sampler.stream is ignored), however many go together. Each step
-// reads all weights, so as many go together as leave their keys and values a quarter of a GB, at
-// most 32. Stage "sample text" in context.progress; E_INTERRUPTED when asked to stop.
+// `first` with random stream i (sampler.stream is ignored), however many go together. They run as
+// one batch (batch.h) of at most 32, with a quarter of a GB for keys and values. Stage "sample text" in context.progress; E_INTERRUPTED when asked to stop.
 std::vector<std::vector<int32_t>> sample_texts(const std::shared_ptr<const Model>& model,
                                                int32_t first, int64_t samples, int64_t length,
                                                const SamplerOptions& sampler,

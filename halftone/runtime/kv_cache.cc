@@ -30,6 +30,12 @@ void KvCache::reserve(int64_t count) {
     blocks_.emplace_back(DType::u8, Shape{block_bytes_});
 }
 
+void KvCache::release() { blocks_.clear(); }
+
+uint64_t KvCache::bytes_for(int64_t count) const {
+  return static_cast<uint64_t>(block_bytes_ * (up(count, kKvBlock) / kKvBlock));
+}
+
 uint64_t KvCache::bytes() const { return static_cast<uint64_t>(block_bytes_) * blocks_.size(); }
 
 void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v,

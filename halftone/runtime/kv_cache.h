@@ -26,9 +26,11 @@ class KvCache {
  public:
   KvCache(std::vector<KvShape> layers, bool f16);
 
-  // Room for tokens [0, count). Memory is kept by `clear`.
+  // Room for tokens [0, count). Memory is kept until `release`.
   void reserve(int64_t count);
+  void release();  // gives the memory back
   uint64_t bytes() const;
+  uint64_t bytes_for(int64_t count) const;  // with room for so many
 
   // k and v f32 [dim] of one token.
   void write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v,

@@ -93,6 +93,7 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
     return kept_;
   }
 
+  kept_.reserve(scores.size());  // once: how many stay differs from step to step
   float least = -std::numeric_limits<float>::infinity();
   if (options_.top_k > 0 && options_.top_k < static_cast<int64_t>(scores.size())) {
     sorted_.assign(scores.begin(), scores.end());

@@ -22,12 +22,16 @@ int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 
 }  // namespace
 
-// Runs segments over one set of buffers. A batch is `sequences` x `tokens` rows; a decoder has one
-// sequence, or one token of several.
+// Runs segments over one set of buffers. The rows of a batch are those of its parts, one after the
+// other.
 struct Session::Engine {
+  struct Part {
+    int64_t sequence = 0, row = 0, tokens = 0, position = 0;
+  };
   struct Batch {
-    int64_t sequences = 1, tokens = 0, position = 0;
-    const int32_t* ids = nullptr;
+    std::span<const Part> parts;
+    const int32_t* ids = nullptr;  // by row, as the others
+    const int64_t* positions = nullptr;
     const int32_t* token_types = nullptr;
     const uint8_t* visible = nullptr;
   };
@@ -63,6 +67,7 @@ struct Session::Engine {
   }
   float* rows_of(const Operand& o) {
     if (o.slot == kOutputSlot) return output;
+    if (o.segment_input && gathered_input) return gathered.data() + o.offset;
     float* base = slots[static_cast<size_t>(o.slot)].as<float>().data();
     return base + (o.segment_input ? input_row * stride(o) : 0) + o.offset;
   }
@@ -70,7 +75,7 @@ struct Session::Engine {
   // ---- steps
   void run(const SegmentProgram& segment, const Batch& batch, int64_t rows) {
     for (const Step& step : segment.steps) {
-      const int64_t n = step.pooled ? batch.sequences : rows;
+      const int64_t n = step.pooled ? static_cast<int64_t>(batch.parts.size()) : rows;
       std::visit([&](const auto& s) { execute(s, batch, n); }, step.what);
     }
   }
@@ -141,7 +146,7 @@ struct Session::Engine {
       case spec::Embed::Index::token:
         return batch.ids[r];
       case spec::Embed::Index::position:
-        return batch.position + r % batch.tokens + e.offset;
+        return batch.positions[r] + e.offset;
       case spec::Embed::Index::token_type:
         return batch.token_types == nullptr ? 0 : batch.token_types[r];
     }
@@ -209,60 +214,91 @@ struct Session::Engine {
 
   void execute(const AttentionStep& step, const Batch& batch, int64_t) {
     const spec::Attention& a = step.attention;
-    const auto heads = [&](const Operand& o, int64_t sequence) {
+    const auto heads = [&](const Operand& o, int64_t row) {
       const int64_t ld = stride(o);
-      return HeadRows{rows_of(o) + sequence * batch.tokens * ld, ld, 0,
+      return HeadRows{rows_of(o) + row * ld, ld, 0,
                       o.head_stride != 0 ? o.head_stride : a.head_dim};
     };
+    int64_t longest = 0;
+    for (const Part& part : batch.parts) longest = std::max(longest, part.position + part.tokens);
     const RopeTable* rope = nullptr;
     if (step.rope >= 0) {
       RopeTable& table = ropes[static_cast<size_t>(step.rope)];
-      table.reserve(batch.position + batch.tokens);
+      table.reserve(up(longest, kKvBlock));
       rope = &table;
     }
     calls.clear();
-    for (int64_t s = 0; s < batch.sequences; ++s) {
-      KvCache& cache = (a.causal ? caches : pads)[static_cast<size_t>(s)];
-      cache.reserve(batch.position + batch.tokens);
-      calls.push_back(
-          {.attention = &a,
-           .rope = rope,
-           .q = heads(step.q, s),
-           .k = heads(step.k, s),
-           .v = heads(step.v, s),
-           .out = heads(step.out, s),
-           .position = batch.position,
-           .tokens = batch.tokens,
-           .layer = step.layer,
-           .key_visible = batch.visible == nullptr ? nullptr : batch.visible + s * batch.tokens,
-           .cache = &cache});
+    for (const Part& part : batch.parts) {
+      KvCache& cache = (a.causal ? caches : pads)[static_cast<size_t>(part.sequence)];
+      cache.reserve(part.position + part.tokens);
+      calls.push_back({.attention = &a,
+                       .rope = rope,
+                       .q = heads(step.q, part.row),
+                       .k = heads(step.k, part.row),
+                       .v = heads(step.v, part.row),
+                       .out = heads(step.out, part.row),
+                       .position = part.position,
+                       .tokens = part.tokens,
+                       .layer = step.layer,
+                       .key_visible = batch.visible == nullptr ? nullptr : batch.visible + part.row,
+                       .cache = &cache});
     }
     attention.run(calls);
   }
 
   void execute(const PoolStep& step, const Batch& batch, int64_t) {
     const int64_t width = step.in.width, ld = stride(step.in);
-    const auto seen = [&](int64_t s, int64_t t) {
-      return batch.visible == nullptr || batch.visible[s * batch.tokens + t] != 0;
-    };
-    for (int64_t s = 0; s < batch.sequences; ++s) {
-      const float* rows = rows_of(step.in) + s * batch.tokens * ld;
-      float* out = rows_of(step.out) + s * stride(step.out);
+    float* out = rows_of(step.out);
+    for (const Part& part : batch.parts) {
+      const auto seen = [&](int64_t t) {
+        return batch.visible == nullptr || batch.visible[part.row + t] != 0;
+      };
+      const float* rows = rows_of(step.in) + part.row * ld;
       int64_t pick = 0, count = 0;
-      for (int64_t t = 0; t < batch.tokens; ++t) {
-        if (!seen(s, t)) continue;
+      for (int64_t t = 0; t < part.tokens; ++t) {
+        if (!seen(t)) continue;
         pick = t;
         ++count;
       }
       if (step.kind == spec::Pool::Kind::mean) {
         std::fill_n(out, width, 0.0f);
-        for (int64_t t = 0; t < batch.tokens; ++t)
-          if (seen(s, t)) ops.add(out, rows + t * ld, width, out);
+        for (int64_t t = 0; t < part.tokens; ++t)
+          if (seen(t)) ops.add(out, rows + t * ld, width, out);
         ops.scale(out, 1.0f / static_cast<float>(std::max<int64_t>(count, 1)), width, out);
       } else {
         std::copy_n(rows + (step.kind == spec::Pool::Kind::first ? 0 : pick) * ld, width, out);
       }
+      out += stride(step.out);
     }
+  }
+
+  // Appends to `parts` one of `tokens` rows.
+  void append_part(int64_t sequence, int64_t tokens, int64_t position) {
+    const auto row = static_cast<int64_t>(positions.size());
+    parts.push_back({.sequence = sequence, .row = row, .tokens = tokens, .position = position});
+    for (int64_t t = 0; t < tokens; ++t) positions.push_back(position + t);
+  }
+
+  // The epilogue on rows of the last batch, gathered into one block where they are scattered: its
+  // weights (the head's) are read once.
+  void head(std::span<const int64_t> rows, float* out) {
+    const auto n = static_cast<int64_t>(rows.size());
+    const Operand& in = program.epilogue.in;
+    bool run_of_rows = true;
+    for (int64_t i = 0; i < n; ++i) run_of_rows &= rows[static_cast<size_t>(i)] == rows.front() + i;
+    input_row = run_of_rows ? rows.front() : 0;
+    gathered_input = !run_of_rows;
+    if (gathered_input) {
+      const HostTensor& slot = slots[static_cast<size_t>(in.slot)];
+      const int64_t ld = slot.dim(1);
+      gathered.resize(static_cast<size_t>(kHeadRows * ld));
+      for (int64_t i = 0; i < n; ++i)
+        std::copy_n(slot.as<float>().data() + rows[static_cast<size_t>(i)] * ld, ld,
+                    gathered.data() + i * ld);
+    }
+    output = out;
+    run(program.epilogue, {}, n);
+    gathered_input = false;
   }
 
   void blocks(const Batch& batch, int64_t rows) {
@@ -285,6 +321,11 @@ struct Session::Engine {
   std::vector<kernel::Activations> prepared;
   std::vector<float> transformed;
   std::vector<AttentionCall> calls;
+  std::vector<Part> parts;  // of the batch under way
+  std::vector<int32_t> ids;
+  std::vector<int64_t> positions, head_rows;
+  std::vector<float> gathered;
+  bool gathered_input = false;
   int64_t rows_reserved = 0, rows_wanted = 1, input_row = 0;
   float* output = nullptr;
 };
@@ -294,8 +335,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     : model_(std::move(model)),
       max_tokens_(options.max_tokens > 0 ? std::min(options.max_tokens, model_->context_length())
                                          : model_->context_length()),
-      chunk_(std::max<int64_t>(1, std::min(options.chunk, max_tokens_))),
-      sequences_(options.sequences) {
+      chunk_(std::clamp<int64_t>(options.chunk, 1,
+                                 max_tokens_ * std::max<int64_t>(options.sequences, 1))),
+      sequences_(options.sequences),
+      positions_(static_cast<size_t>(std::max<int64_t>(sequences_, 0)), 0) {
   check(context.pool != nullptr, "a session needs a thread pool");
   check(sequences_ >= 1, "a session has a sequence");
   engine_ = std::make_unique<Engine>(model_, sequences_, context);
@@ -303,12 +346,31 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
 
 Session::~Session() = default;
 
-void Session::reset() { position_ = 0; }
+void Session::reset() { std::fill(positions_.begin(), positions_.end(), 0); }
+
+void Session::truncate(int64_t position, int64_t sequence) {
+  int64_t& now = positions_[static_cast<size_t>(sequence)];
+  check(position >= 0 && position <= now, "a sequence is truncated to a position it has reached");
+  now = position;
+}
+
+void Session::release(int64_t sequence) {
+  positions_[static_cast<size_t>(sequence)] = 0;
+  engine_->caches[static_cast<size_t>(sequence)].release();
+}
 
 uint64_t Session::cache_bytes() const {
   uint64_t bytes = 0;
   for (const KvCache& c : engine_->caches) bytes += c.bytes();
   return bytes;
+}
+
+uint64_t Session::cache_bytes(int64_t sequence) const {
+  return engine_->caches[static_cast<size_t>(sequence)].bytes();
+}
+
+uint64_t Session::cache_bytes_for(int64_t tokens) const {
+  return engine_->caches.empty() ? 0 : engine_->caches.front().bytes_for(tokens);
 }
 
 uint64_t Session::scratch_bytes() const { return engine_->scratch(); }
@@ -324,55 +386,79 @@ void check_ids(std::span<const int32_t> ids, int64_t vocabulary) {
 }
 }  // namespace
 
-// Refuses, before anything is computed, what cannot be appended to each sequence.
-void Session::check_next(std::span<const int32_t> ids, int64_t tokens) const {
+// Refuses, before anything is computed, what cannot follow `first` tokens of a sequence.
+void Session::check_next(std::span<const int32_t> ids, int64_t first) const {
   if (model_->bidirectional() || model_->spec().output != spec::ModelSpec::Output::language_model)
     throw UnsupportedError(model_->packed().checkpoint().name,
                            "is an encoder and gives no next token", "use a language model");
   check_ids(ids, model_->vocabulary());
-  if (position_ + tokens > max_tokens_)
+  const int64_t length = first + static_cast<int64_t>(ids.size());
+  if (length > max_tokens_)
     throw InputError("tokens",
-                     "a sequence of " + std::to_string(position_ + tokens) +
+                     "a sequence of " + std::to_string(length) +
                          " tokens is longer than the limit of " + std::to_string(max_tokens_),
                      "shorten the text");
 }
 
-void Session::advance(std::span<const int32_t> ids) {
-  const auto count = static_cast<int64_t>(ids.size());
-  check(sequences_ == 1 && count > 0 && count <= chunk_,
-        "advance takes 1 to chunk tokens of one sequence");
-  check_next(ids, count);
-  engine_->stop.throw_if_stopped();
-  if (count > 1) engine_->rows_wanted = chunk_;
-  engine_->blocks({.tokens = count, .position = position_, .ids = ids.data()}, count);
-  position_ += count;
+void Session::check_prompt(std::span<const int32_t> ids) const {
+  if (ids.empty()) throw InputError("prompt", "has no tokens", "write at least one word");
+  check_next(ids, 0);
 }
 
-void Session::advance_each(std::span<const int32_t> ids) {
-  check(static_cast<int64_t>(ids.size()) == sequences_,
-        "advance_each takes a token of each sequence");
-  check_next(ids, 1);
-  engine_->stop.throw_if_stopped();
-  engine_->blocks({.sequences = sequences_, .tokens = 1, .position = position_, .ids = ids.data()},
-                  sequences_);
-  ++position_;
+void Session::advance(std::span<const int32_t> ids) {
+  check(static_cast<int64_t>(ids.size()) <= chunk_, "advance takes at most a chunk of tokens");
+  const Append part{.sequence = 0, .ids = ids};
+  advance(std::span(&part, 1));
+}
+
+void Session::advance(std::span<const Append> parts) {
+  Engine& e = *engine_;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    check(parts[i].sequence >= 0 && parts[i].sequence < sequences_ && !parts[i].ids.empty(),
+          "a part appends tokens to a sequence of the session");
+    for (size_t j = 0; j < i; ++j)
+      check(parts[j].sequence != parts[i].sequence, "a sequence is in a step once");
+    check_next(parts[i].ids, position(parts[i].sequence));
+  }
+  e.parts.clear();
+  e.ids.clear();
+  e.positions.clear();
+  for (const Append& part : parts) {
+    e.append_part(part.sequence, static_cast<int64_t>(part.ids.size()), position(part.sequence));
+    e.ids.insert(e.ids.end(), part.ids.begin(), part.ids.end());
+  }
+  const auto rows = static_cast<int64_t>(e.ids.size());
+  check(rows > 0 && rows <= std::max(chunk_, sequences_), "a step has 1 to chunk rows");
+  e.stop.throw_if_stopped();
+  if (rows > 1) e.rows_wanted = std::max(e.rows_wanted, chunk_);
+  e.blocks({.parts = e.parts, .ids = e.ids.data(), .positions = e.positions.data()}, rows);
+  for (const Engine::Part& part : e.parts)
+    positions_[static_cast<size_t>(part.sequence)] += part.tokens;
+}
+
+void Session::logits(std::span<const int64_t> rows, std::span<float> out) {
+  const int64_t vocabulary = model_->vocabulary();
+  check(std::ssize(out) >= std::ssize(rows) * vocabulary, "no room for the logits");
+  for (const int64_t row : rows)
+    check(row >= 0 && row < std::ssize(engine_->ids), "logits of a row that the step had not");
+  for (int64_t r = 0; r < std::ssize(rows); r += kHeadRows) {
+    const int64_t n = std::min(kHeadRows, std::ssize(rows) - r);
+    engine_->head(rows.subspan(static_cast<size_t>(r), static_cast<size_t>(n)),
+                  out.data() + r * vocabulary);
+  }
 }
 
 void Session::logits(int64_t first, int64_t count, std::span<float> out) {
-  const int64_t vocabulary = model_->vocabulary();
-  check(static_cast<int64_t>(out.size()) >= count * vocabulary, "no room for the logits");
-  for (int64_t r = 0; r < count; r += kHeadRows) {
-    const int64_t n = std::min(kHeadRows, count - r);
-    engine_->input_row = first + r;
-    engine_->output = out.data() + r * vocabulary;
-    engine_->run(model_->program().epilogue, {.tokens = n}, n);
-  }
+  std::vector<int64_t>& rows = engine_->head_rows;
+  rows.clear();
+  for (int64_t r = 0; r < count; ++r) rows.push_back(first + r);
+  logits(rows, out);
 }
 
 std::span<const float> Session::feed(std::span<const int32_t> ids) {
   check(!ids.empty(), "feed takes at least one token");
   const auto count = static_cast<int64_t>(ids.size());
-  check_next(ids, count);
+  check_next(ids, position());
   int64_t last = 0;
   for (int64_t i = 0; i < count; i += chunk_) {
     last = std::min(chunk_, count - i);
@@ -410,11 +496,13 @@ Encoded Session::encode(const EncoderBatch& batch) {
   while (static_cast<int64_t>(e.pads.size()) < batch.sequences)
     e.pads.emplace_back(program.bidirectional, false);
   e.stop.throw_if_stopped();
+  e.parts.clear();
+  e.positions.clear();
+  for (int64_t i = 0; i < batch.sequences; ++i) e.append_part(i, batch.tokens, 0);
   const Engine::Batch b{
-      .sequences = batch.sequences,
-      .tokens = batch.tokens,
-      .position = 0,
+      .parts = e.parts,
       .ids = batch.ids.data(),
+      .positions = e.positions.data(),
       .token_types = batch.token_types.empty() ? nullptr : batch.token_types.data(),
       .visible = batch.visible.empty() ? nullptr : batch.visible.data()};
   e.blocks(b, rows);

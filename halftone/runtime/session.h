@@ -1,13 +1,24 @@
-// One sequence being read and continued (or several in lockstep): KV cache, position, scratch
+// Sequences being read and continued, each at a position of its own: KV caches, positions, scratch
 // memory. Not for use by two threads at once.
 //
 //   Session session(model, {}, context);
 //   std::span<const float> logits = session.feed(prompt);   // of the last token
 //   logits = session.feed(one_more);                        // decode: a feed of one token
+//   session.truncate(session.position() - 1);               // as if that one had never been fed
+//
+// One step may append to several sequences, a token to some and a piece of prompt to others; the
+// weights are read once for all of them:
+//
+//   Session many(model, {.sequences = 3}, context);
+//   many.advance({{{0, prompt}, {2, one_token}}});          // rows: prompt's, then one
+//   many.logits(rows, out);                                 // of any rows of that step
+//
+// (batch.h decides who goes in which step.)
 //
 // Logits are valid until the next call. Tokens go through in chunks (`chunk` rows of scratch);
 // logits are computed for rows that are asked for only. The result does not depend on how tokens
-// are grouped into calls or chunks.
+// are grouped into calls or chunks, nor on what other sequences do. Once sizes have settled a step
+// allocates nothing; a sequence takes a block of cache every 256 tokens.
 //
 // Errors: InputError for a token id outside the vocabulary or a sequence longer than max_tokens,
 // before anything is computed.
@@ -29,7 +40,13 @@ namespace halftone::runtime {
 struct SessionOptions {
   int64_t max_tokens = 0;  // 0: the model's context
   int64_t chunk = 256;     // tokens computed together in prefill
-  int64_t sequences = 1;   // more: all stand at the same position and go on by advance_each() only
+  int64_t sequences = 1;
+};
+
+// What a step appends to one sequence. `ids` is not empty.
+struct Append {
+  int64_t sequence = 0;
+  std::span<const int32_t> ids;
 };
 
 // Padded sequences for an encoder, row-major [sequences, tokens].
@@ -51,26 +68,39 @@ class Session {
           const Context& context);
   ~Session();
 
-  // Appends tokens; returns the logits [vocabulary] after the last one. `ids` must not be empty.
+  // Appends tokens to sequence 0; returns the logits [vocabulary] after the last one. `ids` must
+  // not be empty.
   std::span<const float> feed(std::span<const int32_t> ids);
 
+  // Throws what feed would throw for a prompt at the start of a sequence; InputError when it is
+  // empty.
+  void check_prompt(std::span<const int32_t> ids) const;
+
   // The same in two halves, for callers that want many rows: `advance` takes at most chunk() tokens
-  // and keeps their hidden states; `logits` writes rows [first, first + count) of that chunk as
+  // and keeps their hidden states; `logits` writes rows [first, first + count) of that step as
   // [count, vocabulary].
   void advance(std::span<const int32_t> ids);
   void logits(int64_t first, int64_t count, std::span<float> out);
+  void logits(std::span<const int64_t> rows, std::span<float> out);
 
-  // One more token of every sequence, sequence s in row s: the weights are read once for all of
-  // them, and each gets the bits it would get alone.
-  void advance_each(std::span<const int32_t> ids);
+  // One step of several sequences, each at most once; rows follow the parts in their order. At most
+  // max(chunk(), sequences()) rows. Nothing is computed if one part is refused.
+  void advance(std::span<const Append> parts);
 
-  void reset();  // back to an empty sequence; memory is kept
-  int64_t position() const { return position_; }
+  // Forgets what a sequence holds from `position` on; memory is kept.
+  void truncate(int64_t position, int64_t sequence = 0);
+  void reset();  // all sequences back to empty; memory is kept
+  // Empties a sequence and gives its cache's memory back.
+  void release(int64_t sequence);
+
+  int64_t position(int64_t sequence = 0) const { return positions_[static_cast<size_t>(sequence)]; }
   int64_t max_tokens() const { return max_tokens_; }
   int64_t chunk() const { return chunk_; }
   int64_t sequences() const { return sequences_; }
   const Model& model() const { return *model_; }
   uint64_t cache_bytes() const;  // KV memory taken so far
+  uint64_t cache_bytes(int64_t sequence) const;
+  uint64_t cache_bytes_for(int64_t tokens) const;  // that a sequence of so many takes
   uint64_t scratch_bytes() const;
 
   // Encoders: every token sees every visible one; keeps nothing.
@@ -78,10 +108,11 @@ class Session {
 
  private:
   struct Engine;
-  void check_next(std::span<const int32_t> ids, int64_t tokens) const;
+  void check_next(std::span<const int32_t> ids, int64_t first) const;
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Engine> engine_;
-  int64_t position_ = 0, max_tokens_ = 0, chunk_ = 0, sequences_ = 1;
+  int64_t max_tokens_ = 0, chunk_ = 0, sequences_ = 1;
+  std::vector<int64_t> positions_;  // by sequence
   std::vector<float> last_logits_;
 };
 

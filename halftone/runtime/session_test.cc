@@ -77,7 +77,10 @@ TEST_P(EveryModel, SequencesInLockstepGetTheBitsTheyGetAlone) {
   for (int64_t t = 0; t < length; ++t) {
     std::vector<int32_t> next;
     for (const auto& sequence : ids) next.push_back(sequence[static_cast<size_t>(t)]);
-    lockstep.advance_each(next);
+    std::vector<Append> parts;
+    for (int64_t s = 0; s < n; ++s)
+      parts.push_back({.sequence = s, .ids = std::span(next).subspan(static_cast<size_t>(s), 1)});
+    lockstep.advance(parts);
     rows.emplace_back(static_cast<size_t>(n * model->vocabulary()));
     lockstep.logits(0, n, rows.back());
   }
