@@ -9,6 +9,7 @@
 
 #include "halftone/runtime/sampler.h"
 #include "halftone/runtime/session.h"
+#include "halftone/runtime/speculate.h"
 
 namespace halftone::runtime {
 
@@ -16,6 +17,10 @@ struct GenerateOptions {
   int64_t max_new_tokens = 128;  // fewer where the session is full before
   SamplerOptions sampler;
   std::vector<int32_t> stop_ids;  // the token that stops is not handed out
+  // generate() only: proposes tokens that the model verifies several at a time (speculate.h says
+  // what that changes: nothing but the speed). Not owned; null: one token after the other.
+  Drafter* drafter = nullptr;
+  DraftOptions draft;
 };
 
 enum class Stop : uint8_t { stop_id, length, full, callback };
@@ -26,11 +31,19 @@ struct GenerateResult {
   int64_t prompt_tokens = 0;
   double prefill_s = 0;  // prompt until its last logits
   double decode_s = 0;   // from there to the end
-  int64_t decoded = 0;   // tokens fed one by one in decode_s
+  int64_t decoded = 0;   // tokens that decode_s brought, the one that stopped included
+  int64_t steps = 0;     // passes over the weights in decode_s: `decoded` without drafts
+  int64_t drafted = 0, accepted = 0;
   double prefill_tok_s() const {
     return prefill_s > 0 ? static_cast<double>(prompt_tokens) / prefill_s : 0;
   }
   double decode_tok_s() const { return decode_s > 0 ? static_cast<double>(decoded) / decode_s : 0; }
+  double tokens_a_step() const {
+    return steps > 0 ? static_cast<double>(decoded) / static_cast<double>(steps) : 0;
+  }
+  double accepted_share() const {
+    return drafted > 0 ? static_cast<double>(accepted) / static_cast<double>(drafted) : 0;
+  }
 };
 
 // Continues `session` (what it holds already counts as seen by the sampler only if it is in

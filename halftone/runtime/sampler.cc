@@ -61,6 +61,19 @@ void validate(const SamplerOptions& o) {
          o.repetition_penalty, "more than 0 (1: off)");
 }
 
+int32_t draw(std::span<const TokenProbability> distribution, double u) {
+  double sum = 0;
+  for (const auto& t : distribution) {
+    sum += t.probability;
+    if (u < sum) return t.id;
+  }
+  return distribution.back().id;  // rounding left the sum a hair below u
+}
+
+double uniform(const SamplerOptions& options, Purpose purpose, uint64_t step) {
+  return CounterRng(options.seed, options.stream, static_cast<uint32_t>(purpose)).uniform(step);
+}
+
 Sampler::Sampler(SamplerOptions options) : options_(options) { validate(options_); }
 
 std::span<const TokenProbability> Sampler::distribution(std::span<const float> logits,
@@ -127,13 +140,7 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
 int32_t Sampler::pick(std::span<const float> logits, std::span<const int32_t> seen, uint64_t step) {
   const auto kept = distribution(logits, seen);
   if (kept.size() == 1) return kept.front().id;
-  const double u = CounterRng(options_.seed, options_.stream).uniform(step);
-  double sum = 0;
-  for (const auto& t : kept) {
-    sum += t.probability;
-    if (u < sum) return t.id;
-  }
-  return kept.back().id;  // rounding left the sum a hair below u
+  return draw(kept, uniform(options_, Purpose::draw, step));
 }
 
 }  // namespace halftone::runtime

@@ -37,7 +37,16 @@ void validate(const SamplerOptions& options);
 struct TokenProbability {
   int32_t id = 0;
   double probability = 0;
+  bool operator==(const TokenProbability&) const = default;
 };
+
+// The token at `u`, in [0, 1), of a distribution in order of id.
+int32_t draw(std::span<const TokenProbability> distribution, double u);
+
+// Random number `step` of a generation, [0, 1). `draw` is the one that pick() uses; drafting
+// (speculate.h) has two more of its own.
+enum class Purpose : uint8_t { draw, accept, draft };
+double uniform(const SamplerOptions& options, Purpose purpose, uint64_t step);
 
 class Sampler {
  public:
