@@ -29,6 +29,20 @@ auto naming(const Model& model, const F& f) {
 
 }  // namespace
 
+std::string_view stop_name(Stop stop) {
+  switch (stop) {
+    case Stop::stop_id:
+      return "stop";
+    case Stop::length:
+      return "length";
+    case Stop::full:
+      return "context full";
+    case Stop::callback:
+      return "interrupted";
+  }
+  return "";
+}
+
 int32_t pick_token(Sampler& sampler, const Model& model, std::span<const float> logits,
                    std::span<const int32_t> seen, int64_t step) {
   return naming(model, [&] { return sampler.pick(logits, seen, static_cast<uint64_t>(step)); });

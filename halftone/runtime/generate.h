@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "halftone/runtime/sampler.h"
@@ -24,6 +25,7 @@ struct GenerateOptions {
 };
 
 enum class Stop : uint8_t { stop_id, length, full, callback };
+std::string_view stop_name(Stop stop);  // "stop", "length", "context full", "interrupted"
 
 struct GenerateResult {
   std::vector<int32_t> tokens;  // the new ones

@@ -5,6 +5,7 @@
 
 #include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
+#include "halftone/cli/draft_options.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/sampling_options.h"
@@ -19,9 +20,11 @@ struct Options {
   int64_t tokens = 1024;
   ModelOptions load;
   SamplingOptions sampling;
+  DraftFlags draft;
 };
 
 int chat_with(Session& session, const Options& options) {
+  options.draft.settle();
   const Context& context = session.start();
   runtime::GenerateOptions generation{.max_new_tokens = options.tokens,
                                       .sampler = options.sampling.resolve()};
@@ -31,6 +34,8 @@ int chat_with(Session& session, const Options& options) {
     throw UnsupportedError(options.model, "has no chat template",
                            "use halftone run MODEL -p TEXT, or a model tuned for chat");
   generation.stop_ids = text.tokenizer.special().eos_ids;
+  const auto drafter =
+      options.draft.open(options.model, text, options.load.mode, context, generation);
   runtime::Session sequence(loaded.model, {}, context);
   Json messages = Json::array();
   if (!options.system.empty()) messages.push_back(text::message("system", options.system));
@@ -93,6 +98,7 @@ int chat_with(Session& session, const Options& options) {
                    static_cast<std::ptrdiff_t>(std::min(cached, result.tokens.size())));
     ++generation.sampler.seed;
     std::string note = significant(result.decode_tok_s()) + " tok/s";
+    if (drafter) note += ", " + draft_note(result);
     if (result.reason == runtime::Stop::full)
       note += ", cut: the context of " + std::to_string(sequence.max_tokens()) +
               " tokens is full; /reset to go on";
@@ -109,7 +115,8 @@ Command chat() {
   return {.summary = "talk with a model in the terminal",
           .examples =
               "  halftone chat smollm2\n  halftone chat out/gptq4 --system \"Answer in one "
-              "sentence.\" --temperature 0.5",
+              "sentence.\" --temperature 0.5\n"
+              "  halftone chat out/gptq4 --lookup",
           .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("MODEL", options->model,
@@ -119,6 +126,7 @@ Command chat() {
             app.add_option("-n,--tokens", options->tokens,
                            "at most this many tokens an answer (default 1024)")
                 ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            options->draft.declare(app);
             options->sampling.declare(app);
             options->load.declare(app, "int8");
             session.add_threads(app);

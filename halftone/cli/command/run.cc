@@ -2,6 +2,7 @@
 #include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/memory.h"
+#include "halftone/cli/draft_options.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/sampling_options.h"
@@ -17,25 +18,13 @@ struct Options {
   bool no_template = false;
   ModelOptions load;
   SamplingOptions sampling;
+  DraftFlags draft;
 };
-
-std::string_view reason(runtime::Stop stop) {
-  switch (stop) {
-    case runtime::Stop::stop_id:
-      return "stop";
-    case runtime::Stop::length:
-      return "length";
-    case runtime::Stop::full:
-      return "context full";
-    case runtime::Stop::callback:
-      return "interrupted";
-  }
-  return "";
-}
 
 int run_model(Session& session, const Options& options) {
   if (!valid_utf8(options.prompt))
     throw InputError("--prompt", "is not UTF-8", "convert it, for example with iconv");
+  options.draft.settle();
   const Context& context = session.start();
   runtime::GenerateOptions generation{.max_new_tokens = options.tokens,
                                       .sampler = options.sampling.resolve()};
@@ -46,6 +35,8 @@ int run_model(Session& session, const Options& options) {
       templated ? text.conversation(Json::array({text::message("user", options.prompt)}))
                 : text.tokenizer.encode(options.prompt);
   generation.stop_ids = text.tokenizer.special().eos_ids;
+  const auto drafter =
+      options.draft.open(options.model, text, options.load.mode, context, generation);
 
   runtime::Session sequence(
       loaded.model,
@@ -67,17 +58,18 @@ int run_model(Session& session, const Options& options) {
       });
   show(stream.finish());
   if (!session.json) session.terminal.piece("\n");
-  const Json json = {
+  Json json = {
       {"text", answer},
       {"prompt_tokens", result.prompt_tokens},
       {"tokens", result.tokens.size()},
       {"ids", result.tokens},
-      {"stop", reason(result.reason)},
+      {"stop", runtime::stop_name(result.reason)},
       {"seed", generation.sampler.temperature > 0 ? Json(generation.sampler.seed) : Json()},
       {"load_ms", loaded.load_ms},
       {"prefill_tok_s", result.prefill_tok_s()},
       {"decode_tok_s", result.decode_tok_s()},
       {"peak_rss_bytes", peak_rss_bytes()}};
+  if (drafter) json["draft"] = draft_json(*drafter, result);
   if (session.json) {
     session.print(json, [] {});
   } else {
@@ -87,6 +79,7 @@ int run_model(Session& session, const Options& options) {
         significant(result.decode_tok_s()) + " tok/s, " +
         bytes_text(static_cast<double>(peak_rss_bytes())) + " peak, " + loaded.model->label();
     if (result.reason == runtime::Stop::full) line += ", stopped: context full";
+    if (drafter) line += ", " + draft_note(result);
     if (generation.sampler.temperature > 0)
       line += ", seed " + std::to_string(generation.sampler.seed);
     session.terminal.note("\n[" + line + "]");
@@ -102,7 +95,8 @@ Command run() {
           .examples =
               "  halftone run smollm2 -p \"Why is the sky blue?\"\n"
               "  halftone run out/gptq4 -p \"Once upon a time\" -n 200 --no-template --greedy\n"
-              "  halftone run smollm2 -p \"A haiku about rain\" --temperature 0.7 --seed 1 --json",
+              "  halftone run smollm2 -p \"A haiku about rain\" --temperature 0.7 --seed 1 --json\n"
+              "  halftone run out/gptq4 -p \"Summarize: $(cat notes.txt)\" --lookup",
           .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("MODEL", options->model,
@@ -115,6 +109,7 @@ Command run() {
                            "at most this many new tokens (default 128)")
                 ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
             app.add_flag("--no-template", options->no_template, "feed the prompt as it is");
+            options->draft.declare(app);
             options->sampling.declare(app);
             options->load.declare(app, "int8");
             session.add_threads(app);
