@@ -176,6 +176,117 @@ TEST_F(Commands, ChatAnswersTwiceInOneConversation) {
   const Outcome chat = run(words);
   EXPECT_EQ(chat.exit, 0) << chat.err;
   EXPECT_EQ(chat.out, first + "\n" + second + "\n");
+  words.insert(words.end(), {"--lookup", "--draft-tokens", "3"});
+  EXPECT_EQ(run(words).out, chat.out);
+}
+
+// One line an answer, in the order of the prompts, the same bytes however many go together; the
+// first is what `run` gives with that seed.
+TEST_F(Commands, GenerateAnswersAFileOfPrompts) {
+  write("prompts.txt", "Once\n\nupon a time\r\nthere was a girl named Lily and so on\nLily\n");
+  const auto generate = [&](const std::string& file, std::vector<std::string> more) {
+    std::vector<std::string> words = {"generate", model, "--prompts",     scratch.path(file),
+                                      "-n",       "9",   "--temperature", "0.9",
+                                      "--seed",   "3",   "--quiet"};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome outcome = halftone(words);
+    EXPECT_EQ(outcome.exit, 0) << outcome.err;
+    EXPECT_EQ(outcome.err, "");
+    return outcome.out;
+  };
+  const std::string together = generate("prompts.txt", {});
+  EXPECT_EQ(generate("prompts.txt", {"--batch", "1", "--threads", "1"}), together);
+  EXPECT_EQ(generate("prompts.txt", {"--batch", "3"}), together);
+  EXPECT_EQ(generate("prompts.txt", {"-o", scratch.path("answers.jsonl")}), "");
+  EXPECT_EQ(env->read_text(scratch.path("answers.jsonl"), 1 << 20), together);
+  std::istringstream lines(together);
+  std::vector<Json> answers;
+  for (std::string line; std::getline(lines, line);) answers.push_back(parse_json(line, "line"));
+  ASSERT_EQ(answers.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(answers[i]["index"], i);
+    EXPECT_EQ(keys_of(answers[i]),
+              (std::set<std::string>{"index", "prompt", "text", "prompt_tokens", "tokens", "ids",
+                                     "stop", "seed"}));
+  }
+  EXPECT_EQ(answers[1]["prompt"], "upon a time");
+  const Json alone =
+      json_of({"run", model, "-p", "Once", "-n", "9", "--temperature", "0.9", "--seed", "3"});
+  EXPECT_EQ(answers[0]["ids"], alone["ids"]);
+  EXPECT_EQ(answers[0]["text"], alone["text"]);
+
+  write("prompts.jsonl", "{\"id\": \"a\", \"prompt\": \"Once\"}\n{\"prompt\": \"upon a time\"}\n");
+  std::istringstream json_lines(generate("prompts.jsonl", {}));
+  std::string line;
+  std::getline(json_lines, line);
+  const Json first = parse_json(line, "line");
+  EXPECT_EQ(first["id"], "a");
+  EXPECT_EQ(first["ids"], alone["ids"]);
+
+  // Drafts change no text that look-ups propose.
+  std::istringstream drafted(generate("prompts.txt", {"--lookup"}));
+  for (size_t i = 0; i < 4; ++i) {
+    std::getline(drafted, line);
+    Json answer = parse_json(line, "line");
+    EXPECT_EQ(keys_of(answer["draft"]), (std::set<std::string>{"by", "drafted", "accepted",
+                                                               "accepted_share", "tokens_a_step"}));
+    answer.erase("draft");
+    EXPECT_EQ(answer, answers[i]);
+  }
+}
+
+TEST_F(Commands, GenerateRefusesBeforeItStartsAndNamesTheLine) {
+  const auto refused = [&](const std::string& text, int exit, const std::string& part,
+                           std::vector<std::string> more = {}) {
+    write("p", text);
+    std::vector<std::string> words = {"generate", model, "--prompts", scratch.path("p")};
+    words.insert(words.end(), more.begin(), more.end());
+    const Outcome outcome = halftone(words);
+    EXPECT_EQ(outcome.exit, exit) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err, HasSubstr(part));
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  };
+  refused("", 3, "has no prompts");
+  refused("{\"prompt\": \"a\"}\n{\"text\": \"b\"}\n", 3, "line 2: has no \"prompt\"");
+  refused("{\"prompt\": \"a\"}\nplain\n", 3, "line 2");
+  refused("ab\n\xff\n", 3, "line 2: is not UTF-8");
+  refused("ab\n" + std::string(200, 'a') + "\n", 2, "p line 2: a sequence of 200 tokens");
+  refused("ab\n", 5, "the limit for all texts together is 0 MB", {"--cache-gb", "0.000001"});
+  refused("ab\n", 2, "with drafts, prompts go one by one", {"--batch", "4", "--lookup"});
+  refused("ab\n", 2, "nothing proposes tokens", {"--draft-tokens", "4"});
+}
+
+TEST_F(Commands, DraftsLeaveTheTextOrRefuse) {
+  const std::vector<std::string> words = {
+      "run", model,    "-p", "Once upon Once upon", "-n", "40", "--temperature",
+      "0.5", "--seed", "3",  "--threads",           "1"};
+  const auto with = [&](std::vector<std::string> more) {
+    std::vector<std::string> all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    return json_of(all);
+  };
+  const Json plain = with({}), lookup = with({"--lookup"});
+  EXPECT_FALSE(plain.contains("draft"));
+  EXPECT_EQ(lookup["ids"], plain["ids"]);
+  EXPECT_EQ(lookup["draft"]["by"], "look-up");
+  const Json greedy = with({"--greedy"}), itself = with({"--greedy", "--draft", model});
+  EXPECT_EQ(itself["ids"], greedy["ids"]);
+  EXPECT_EQ(itself["draft"]["accepted"], itself["draft"]["drafted"]);
+  // The same model with two tokens exchanged.
+  env->make_directories(scratch.path("other"));
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer_config.json"})
+    write("other/" + std::string(name), env->read_text(join_path(model, name), 1 << 24));
+  Json tokenizer = parse_json(env->read_text(join_path(model, "tokenizer.json"), 1 << 20), "t");
+  std::swap(tokenizer["model"]["vocab"]["!"], tokenizer["model"]["vocab"]["a"]);
+  write("other/tokenizer.json", tokenizer.dump());
+  std::vector<std::string> all = words;
+  all.insert(all.end(), {"--draft", scratch.path("other")});
+  const Outcome outcome = halftone(all);
+  EXPECT_EQ(outcome.exit, 3);
+  EXPECT_THAT(outcome.err,
+              HasSubstr("--draft " + scratch.path("other") + ": its tokenizer is not that of " +
+                        model + ": token 0 is \"a\" against \"!\""));
 }
 
 TEST_F(Commands, ChatWithoutATemplateSaysWhatToDo) {

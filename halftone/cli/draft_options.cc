@@ -12,8 +12,9 @@ namespace {
 void check_tokenizers(const std::string& draft, const text::Tokenizer& a, const std::string& target,
                       const text::Tokenizer& b) {
   const auto refuse = [&](const std::string& fact) {
-    throw InputError("--draft " + draft, "its tokenizer is not that of " + target + ": " + fact,
-                     "draft with a smaller model of the same family, or use --lookup");
+    throw Error(Code::mismatch, "--draft " + draft,
+                "its tokenizer is not that of " + target + ": " + fact,
+                "draft with a smaller model of the same family, or use --lookup");
   };
   if (a.vocab_size() != b.vocab_size())
     refuse(std::to_string(a.vocab_size()) + " tokens against " + std::to_string(b.vocab_size()));

@@ -21,7 +21,7 @@ struct DraftFlags {
   bool wanted() const { return lookup || !model.empty(); }
   // InputError where --draft-tokens stands alone. Before any work.
   void settle() const;
-  // Null when no draft is wanted. Sets drafter and draft of `generation`; InputError naming both
+  // Null when no draft is wanted. Sets drafter and draft of `generation`; E_MISMATCH naming both
   // models when their tokenizers differ.
   std::unique_ptr<runtime::Drafter> open(const std::string& target, const ModelText& text,
                                          const std::string& mode, const Context& context,

@@ -70,12 +70,12 @@ int64_t Batch::add(Request request) {
   session_.check_prompt(request.prompt);
   if (wanted_bytes(request) > cache_limit_) {
     const auto megabytes = [](uint64_t bytes) { return std::to_string(bytes / 1000000) + " MB"; };
-    throw InputError("prompt",
-                     "keys and values of " +
-                         std::to_string(longest_text(request, session_.max_tokens())) +
-                         " tokens take " + megabytes(wanted_bytes(request)) +
-                         ", the limit for all texts together is " + megabytes(cache_limit_),
-                     "ask for fewer new tokens, or allow more memory");
+    throw Error(Code::budget, "prompt",
+                "keys and values of " +
+                    std::to_string(longest_text(request, session_.max_tokens())) + " tokens take " +
+                    megabytes(wanted_bytes(request)) + ", the limit for all texts together is " +
+                    megabytes(cache_limit_),
+                "ask for fewer new tokens, or allow more memory");
   }
   waiting_.push_back({next_id_, std::move(request)});
   return next_id_++;

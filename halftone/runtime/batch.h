@@ -57,7 +57,8 @@ class Batch {
   ~Batch();
 
   // Queues a request; ids count from 0. InputError when the prompt is empty, holds ids that the
-  // model lacks, is longer than a text may be, or when keys and values cannot fit cache_bytes.
+  // model lacks, or is longer than a text may be; E_BUDGET when keys and values cannot fit
+  // cache_bytes.
   int64_t add(Request request);
 
   // What one more pass over the weights brought; empty when idle. Tokens of one request come in

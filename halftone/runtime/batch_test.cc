@@ -243,7 +243,8 @@ TEST(Batch, WaitsWhileMemoryIsShortAndRefusesWhatCanNeverFit) {
   try {
     tight.add(some_request(0));
     FAIL() << "a text that cannot fit was queued";
-  } catch (const InputError& e) {
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::budget);
     EXPECT_THAT(e.line(), HasSubstr("the limit for all texts together"));
   }
   EXPECT_TRUE(tight.idle());

@@ -37,10 +37,10 @@ void Draft::add(int32_t token, std::span<const TokenProbability> from) {
 
 void check_vocabulary(const Drafter& drafter, const Model& model) {
   if (drafter.vocabulary() == 0 || drafter.vocabulary() == model.vocabulary()) return;
-  throw InputError(drafter.label(),
-                   "drafts from a vocabulary of " + std::to_string(drafter.vocabulary()) +
-                       " tokens, " + model.label() + " has " + std::to_string(model.vocabulary()),
-                   "draft with a model that has the same tokenizer");
+  throw Error(Code::mismatch, drafter.label(),
+              "drafts from a vocabulary of " + std::to_string(drafter.vocabulary()) + " tokens, " +
+                  model.label() + " has " + std::to_string(model.vocabulary()),
+              "draft with a model that has the same tokenizer");
 }
 
 // ---- verification

@@ -64,7 +64,7 @@ class Drafter {
   virtual void accepted(int64_t) {}
 };
 
-// A smaller model with the same token ids; InputError, naming both, when generate() is given one
+// A smaller model with the same token ids; E_MISMATCH, naming both, when generate() is given one
 // with a vocabulary of another size (that the tokens are the same is for the caller to know).
 std::unique_ptr<Drafter> model_drafter(std::shared_ptr<const Model> model, const Context& context);
 void check_vocabulary(const Drafter& drafter, const Model& model);

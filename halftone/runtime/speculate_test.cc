@@ -321,7 +321,8 @@ TEST(Speculate, ADraftOfAnotherVocabularyIsRefusedByName) {
   try {
     generate(session, some_ids(3, 1), options);
     FAIL() << "another vocabulary went through";
-  } catch (const InputError& e) {
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), Code::mismatch);
     EXPECT_THAT(e.line(), HasSubstr("stories260k"));
     EXPECT_THAT(e.line(), HasSubstr("llama_gqa_untied"));
     EXPECT_THAT(e.line(), HasSubstr("512"));
