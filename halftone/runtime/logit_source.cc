@@ -12,7 +12,11 @@ RuntimeLogits::RuntimeLogits(std::shared_ptr<const Model> model, const SessionOp
 
 void RuntimeLogits::begin(std::span<const int32_t> ids, int64_t first) {
   check(first >= 0, "logits are wanted from a negative position");
-  session_.reset();
+  // What the text before began with, too, need not be computed again (the question of several
+  // answers, the examples of several questions), unless its logits are wanted.
+  const auto same =
+      std::mismatch(ids_.begin(), ids_.end(), ids.begin(), ids.end()).first - ids_.begin();
+  session_.truncate(std::min({static_cast<int64_t>(same), first, session_.position()}));
   ids_.assign(ids.begin(), ids.end());
   chunk_begin_ = 0;
   given_ = first;

@@ -1,5 +1,5 @@
 // The runtime as a source of logits for evaluation: whole chunks at prefill speed, rows handed out
-// as they are asked for.
+// as they are asked for. Texts that begin alike share the keys and values of their beginning.
 #pragma once
 
 #include <memory>

@@ -10,7 +10,8 @@
 // weights are read once for all of them:
 //
 //   Session many(model, {.sequences = 3}, context);
-//   many.advance({{{0, prompt}, {2, one_token}}});          // rows: prompt's, then one
+//   const std::array parts = {Append{0, prompt}, Append{2, one_token}};
+//   many.advance(parts);                                    // rows: the prompt's, then one
 //   many.logits(rows, out);                                 // of any rows of that step
 //
 // (batch.h decides who goes in which step.)

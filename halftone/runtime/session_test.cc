@@ -129,6 +129,34 @@ TEST(Session, ALogitSourceStartsAnywhereAndEndsAtTheEnd) {
   EXPECT_EQ(source.next(rows), 0);
 }
 
+// The next text goes on from what it shares with the last one, to the bit, wherever it is scored.
+TEST(Session, ALogitSourceKeepsWhatTextsShare) {
+  Bench bench;
+  const auto model = bench.load(fixture("models/llama_gqa_untied"));
+  RuntimeLogits source(model, {.chunk = 16}, bench.context);
+  std::vector<float> rows(static_cast<size_t>(64 * model->vocabulary()));
+  const auto common = some_ids(40);
+  struct Text {
+    int64_t shared, more, first;
+  };
+  for (const Text& t : {Text{40, 5, 39}, Text{40, 7, 39}, Text{40, 7, 39}, Text{33, 9, 40},
+                        Text{40, 3, 0}, Text{2, 4, 5}, Text{40, 9, 45}}) {
+    std::vector<int32_t> ids(common.begin(),
+                             common.begin() + static_cast<std::ptrdiff_t>(t.shared));
+    for (const int32_t id : some_ids(t.more, static_cast<uint64_t>(t.more))) ids.push_back(id);
+    Session session(model, {}, bench.context);
+    const Matrix<float> wanted = all_logits(session, ids);
+    source.begin(ids, t.first);
+    int64_t position = t.first;
+    for (int64_t n = source.next(rows); n > 0; n = source.next(rows))
+      for (int64_t i = 0; i < n; ++i, ++position)
+        ASSERT_TRUE(std::equal(wanted.row(position).begin(), wanted.row(position).end(),
+                               rows.begin() + i * model->vocabulary()))
+            << t.shared << " " << t.more << " " << position;
+    EXPECT_EQ(position, std::ssize(ids));
+  }
+}
+
 TEST(Generate, SamplingManyAtOnceIsSamplingEachAlone) {
   Bench bench;
   const auto model = bench.load(fixture("models/llama_gqa_untied"));
