@@ -9,7 +9,7 @@
 namespace halftone::runtime {
 namespace {
 
-constexpr double kRowCost = 0.04;  // of a step, for each row beyond the first: where not measured
+constexpr double kRowCost = 0.08;  // of a step, for each row beyond the first: where not measured
 constexpr double kMemory = 0.92;   // weight of older acceptances against the next
 constexpr int64_t kFirstPause = 16, kLongestPause = 256;  // steps
 
@@ -90,7 +90,7 @@ DraftControl::DraftControl(const DraftOptions& options, std::optional<double> re
   if (!timed_) step_cost_[1] = 1;
 }
 
-// Known, or on the line through the two nearest known ones; beyond the last, on from it.
+// Known, or on the line through the two nearest known ones; beyond the last, on as it rose so far.
 double DraftControl::step_cost(int64_t rows) const {
   const auto at = [&](int64_t n) { return step_cost_[static_cast<size_t>(n)]; };
   if (at(rows) > 0) return at(rows);
@@ -100,7 +100,10 @@ double DraftControl::step_cost(int64_t rows) const {
   if (above < std::ssize(step_cost_))
     return at(below) + (at(above) - at(below)) * static_cast<double>(rows - below) /
                            static_cast<double>(above - below);
-  return at(below) + kRowCost * at(1) * static_cast<double>(rows - below);
+  const double slope = below == 1
+                           ? kRowCost * at(1)
+                           : std::max(0.0, (at(below) - at(1)) / static_cast<double>(below - 1));
+  return at(below) + slope * static_cast<double>(rows - below);
 }
 
 int64_t DraftControl::choose() {

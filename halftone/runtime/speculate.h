@@ -108,7 +108,7 @@ struct DraftOptions {
 class DraftControl {
  public:
   // `relative_cost`: of drafting a token beside a step of one row. Given: times are not looked at,
-  // a row costs 4 % of a step, so that choices depend on the tokens alone and a seed fixes the text.
+  // a row costs 8 % of a step, so that choices depend on the tokens alone and a seed fixes the text.
   DraftControl(const DraftOptions& options, std::optional<double> relative_cost);
   int64_t most() const { return options_.tokens; }
   int64_t choose();
@@ -127,7 +127,7 @@ class DraftControl {
   bool timed_;
   double draft_cost_;              // of one token; seconds, or steps
   std::vector<double> step_cost_;  // by rows, 0: not known
-  double taken_ = 3, tried_ = 4;   // optimistic at first, soon outweighed
+  double taken_ = 2, tried_ = 4;   // neither hope nor doubt, soon outweighed
   int64_t quiet_ = 0, pause_;
 };
 
