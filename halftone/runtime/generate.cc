@@ -60,7 +60,8 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
   Sampler sampler(options.sampler);
   GenerateResult out;
   out.prompt_tokens = static_cast<int64_t>(prompt.size());
-  const auto most = static_cast<size_t>(std::min(options.max_new_tokens, session.max_tokens()));
+  const auto most =
+      static_cast<size_t>(std::clamp<int64_t>(options.max_new_tokens, 0, session.max_tokens()));
   std::vector<int32_t> seen;
   seen.reserve(history.size() + prompt.size() + most);
   out.tokens.reserve(most);
