@@ -4,7 +4,6 @@
 
 #include "halftone/base/error.h"
 #include "halftone/base/numbers.h"
-#include "halftone/cli/model_options.h"
 
 namespace halftone::cli {
 namespace {
@@ -49,13 +48,13 @@ void DraftFlags::settle() const {
 }
 
 std::unique_ptr<runtime::Drafter> DraftFlags::open(const std::string& target, const ModelText& text,
-                                                   const std::string& mode, const Context& context,
+                                                   const ModelOptions& load, const Context& context,
                                                    runtime::GenerateOptions& generation) const {
   std::unique_ptr<runtime::Drafter> drafter;
   if (lookup) {
     drafter = runtime::lookup_drafter();
   } else if (!model.empty()) {
-    const LoadedModel loaded = load_model(model, mode, context);
+    const LoadedModel loaded = load_model(model, load, context);
     check_tokenizers(model, open_text(loaded.packed->checkpoint(), context).tokenizer, target,
                      text.tokenizer);
     drafter = runtime::model_drafter(loaded.model, context);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "halftone/base/json.h"
+#include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/runtime/generate.h"
 
@@ -24,7 +25,7 @@ struct DraftFlags {
   // Null when no draft is wanted. Sets drafter and draft of `generation`; E_MISMATCH naming both
   // models when their tokenizers differ.
   std::unique_ptr<runtime::Drafter> open(const std::string& target, const ModelText& text,
-                                         const std::string& mode, const Context& context,
+                                         const ModelOptions& load, const Context& context,
                                          runtime::GenerateOptions& generation) const;
 };
 

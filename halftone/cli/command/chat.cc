@@ -34,8 +34,7 @@ int chat_with(Session& session, const Options& options) {
     throw UnsupportedError(options.model, "has no chat template",
                            "use halftone run MODEL -p TEXT, or a model tuned for chat");
   generation.stop_ids = text.tokenizer.special().eos_ids;
-  const auto drafter =
-      options.draft.open(options.model, text, options.load.mode, context, generation);
+  const auto drafter = options.draft.open(options.model, text, options.load, context, generation);
   runtime::Session sequence(loaded.model, {}, context);
   Json messages = Json::array();
   if (!options.system.empty()) messages.push_back(text::message("system", options.system));

@@ -84,7 +84,7 @@ class Run {
                                            std::vector{options.prompts, options.model});
     generation_ = {
         .max_new_tokens = options.tokens, .sampler = options.sampling.resolve(), .stop_ids = {}};
-    loaded_ = load_model(options.model, options.load.mode, context);
+    loaded_ = load_model(options.model, options.load, context);
     text_.emplace(open_text(loaded_.packed->checkpoint(), context));
     templated_ = text_->chat && !options.no_template;
     generation_.stop_ids = text_->tokenizer.special().eos_ids;
@@ -158,7 +158,7 @@ class Run {
 
   void one_by_one() {
     const auto drafter =
-        options_.draft.open(options_.model, *text_, options_.load.mode, context_, generation_);
+        options_.draft.open(options_.model, *text_, options_.load, context_, generation_);
     runtime::Session sequence(loaded_.model, {}, context_);
     for (size_t i = 0; i < prompts_.size(); ++i)
       naming(i, [&] { sequence.check_prompt(answers_[i].prompt); });

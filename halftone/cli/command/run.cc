@@ -35,8 +35,7 @@ int run_model(Session& session, const Options& options) {
       templated ? text.conversation(Json::array({text::message("user", options.prompt)}))
                 : text.tokenizer.encode(options.prompt);
   generation.stop_ids = text.tokenizer.special().eos_ids;
-  const auto drafter =
-      options.draft.open(options.model, text, options.load.mode, context, generation);
+  const auto drafter = options.draft.open(options.model, text, options.load, context, generation);
 
   runtime::Session sequence(
       loaded.model,
