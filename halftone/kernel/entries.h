@@ -47,4 +47,14 @@ inline constexpr int64_t kPanelRows = 16;
 void gemm_int(const IntMatmul&) noexcept;
 }  // namespace amx
 
+namespace neon {
+inline constexpr int64_t kPanelRows = 6;
+void quantize(const Quantize&) noexcept;
+void gemv_int(const IntMatmul&) noexcept;
+void gemm_int(const IntMatmul&) noexcept;
+void gemv_float(const FloatMatmul&) noexcept;
+void gemm_float(const FloatMatmul&) noexcept;
+extern const VectorOps vector_ops;
+}  // namespace neon
+
 }  // namespace halftone::kernel

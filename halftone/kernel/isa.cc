@@ -8,6 +8,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 #if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,6 +26,7 @@ namespace {
 struct Features {
   bool avx2 = false, fma = false, f16c = false, avx_vnni = false;
   bool avx512 = false, avx512_vnni = false, avx512_bf16 = false, amx_int8 = false;
+  bool asimd = false, asimddp = false, i8mm = false, bf16 = false;  // Linux's names
   std::string name = "unknown";
 };
 
@@ -66,9 +71,6 @@ Features detect() {
   }
   return f;
 }
-#else
-Features detect() { return {}; }
-#endif
 
 // Linux gives a process the tile registers only when it asks, for all its threads.
 bool tiles_allowed() {
@@ -80,13 +82,26 @@ bool tiles_allowed() {
   return false;
 #endif
 }
+#elif defined(__aarch64__) && defined(__linux__)
+Features detect() {
+  Features f;
+  const unsigned long one = ::getauxval(AT_HWCAP), two = ::getauxval(AT_HWCAP2);
+  f.asimd = (one & HWCAP_ASIMD) != 0;
+  f.asimddp = (one & HWCAP_ASIMDDP) != 0;
+  f.i8mm = (two & HWCAP2_I8MM) != 0;
+  f.bf16 = (two & HWCAP2_BF16) != 0;
+  return f;
+}
+#else
+Features detect() { return {}; }
+#endif
 
 const Features& features() {
   static const Features found = detect();
   return found;
 }
 
-constexpr std::array kAll = {Isa::scalar, Isa::avx2, Isa::avx512vnni, Isa::amx};
+constexpr std::array kAll = {Isa::scalar, Isa::avx2, Isa::avx512vnni, Isa::amx, Isa::neon};
 
 }  // namespace
 
@@ -100,6 +115,8 @@ std::string_view isa_name(Isa isa) {
       return "avx512vnni";
     case Isa::amx:
       return "amx";
+    case Isa::neon:
+      return "neon";
   }
   return "unknown";
 }
@@ -115,6 +132,8 @@ std::vector<Isa> usable_isas() {
       if (f.amx_int8 && tiles_allowed()) usable.push_back(Isa::amx);
     }
   }
+#elif defined(__aarch64__)
+  if (features().asimddp) usable.push_back(Isa::neon);
 #endif
   return usable;
 }
@@ -137,6 +156,8 @@ const Kernels& kernels_for(Isa isa) {
   if (isa == Isa::amx) return kernels_amx();
   if (isa == Isa::avx512vnni) return kernels_avx512();
   if (isa == Isa::avx2) return kernels_avx2();
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return kernels_neon();
 #endif
   check(isa == Isa::scalar, "kernels of another instruction set were asked for");
   return kernels_scalar();
@@ -160,6 +181,10 @@ std::string cpu_flags() {
   add(f.avx512_vnni, "avx512_vnni");
   add(f.avx512_bf16, "avx512_bf16");
   add(f.amx_int8, "amx_int8");
+  add(f.asimd, "asimd");
+  add(f.asimddp, "asimddp");
+  add(f.i8mm, "i8mm");
+  add(f.bf16, "bf16");
   return text;
 }
 

@@ -1,5 +1,6 @@
 // Which instruction set the kernels use: found once by CPUID and XCR0 (the operating system must
-// save the registers too), or forced by HALFTONE_ISA=scalar|avx2|avx512vnni|amx.
+// save the registers too) or, on Arm, by what Linux says in AT_HWCAP; or forced by
+// HALFTONE_ISA=scalar|avx2|avx512vnni|amx|neon.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +12,13 @@ namespace halftone::kernel {
 
 struct Kernels;  // kernels.h
 
-enum class Isa : uint8_t { scalar, avx2, avx512vnni, amx };
+enum class Isa : uint8_t { scalar, avx2, avx512vnni, amx, neon };
 std::string_view isa_name(Isa isa);
 
 // What this CPU and this build can run, slowest first. `scalar` is always there. avx2 means AVX2 +
-// FMA + F16C, avx512vnni means AVX-512 F, BW, DQ, VL and VNNI, amx means those and AMX-INT8.
+// FMA + F16C, avx512vnni means AVX-512 F, BW, DQ, VL and VNNI, amx means those and AMX-INT8, neon
+// means 64-bit Arm with the dot product instructions (Armv8.2 and later); without them Arm runs
+// `scalar`.
 std::vector<Isa> usable_isas();
 
 // The fastest usable one, or the one named by `forced` ("" or null: none is). InputError naming the
@@ -30,6 +33,6 @@ const Kernels& kernels_for(Isa isa);
 const Kernels& best_kernels();
 
 std::string cpu_name();   // "Intel(R) Xeon(R) Processor", "unknown" where CPUID does not say
-std::string cpu_flags();  // the ones kernels care about, as in "avx2 fma f16c avx512vnni amx_int8"
+std::string cpu_flags();  // the ones kernels care about, as in "avx2 fma f16c avx512_vnni amx_int8"
 
 }  // namespace halftone::kernel

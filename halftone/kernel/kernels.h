@@ -119,6 +119,7 @@ const Kernels& kernels_scalar();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_amx();
+const Kernels& kernels_neon();
 // The AVX-512 and AMX sources compiled through SIMDe for machines without them; linked into test
 // programs only.
 const Kernels& kernels_avx512_emulated();

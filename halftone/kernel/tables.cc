@@ -57,6 +57,20 @@ const Kernels& kernels_amx() {
   }();
   return table;
 }
+#elif defined(__aarch64__)
+const Kernels& kernels_neon() {
+  static constexpr Kernels table = {.name = "neon",
+                                    .int_rows = neon::kPanelRows,
+                                    .float_rows = neon::kPanelRows,
+                                    .int_depth = 4,
+                                    .quantize = neon::quantize,
+                                    .gemv_int = neon::gemv_int,
+                                    .gemm_int = neon::gemm_int,
+                                    .gemv_float = neon::gemv_float,
+                                    .gemm_float = neon::gemm_float,
+                                    .vector = &neon::vector_ops};
+  return table;
+}
 #endif
 
 }  // namespace halftone::kernel

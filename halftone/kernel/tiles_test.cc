@@ -210,7 +210,7 @@ TEST(Isa, IsForcedByNameOrRefused) {
   } catch (const Error& e) {
     EXPECT_EQ(e.line(),
               "error[E_USAGE] HALFTONE_ISA: unknown instruction set \"sse9\"; one of: scalar, "
-              "avx2, avx512vnni, amx");
+              "avx2, avx512vnni, amx, neon");
   }
   EXPECT_FALSE(cpu_name().empty());
 }

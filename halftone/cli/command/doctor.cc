@@ -29,7 +29,7 @@ int run(Session& session) {
                                std::to_string(usable_cores()) + " cores usable"});
   const kernel::Isa isa = kernel::choose_isa(std::getenv("HALFTONE_ISA"));
   checks.push_back({"kernels", std::string(kernel::isa_name(isa)), isa != kernel::Isa::scalar,
-                    "this CPU has no AVX2: everything works, slowly"});
+                    "this CPU has neither AVX2 nor NEON dot products: everything works, slowly"});
   checks.push_back({"memory", bytes_text(static_cast<double>(memory.totalram) * memory.mem_unit)});
   for (const auto& named : spec::named_models()) {
     const std::string path = join_path(spec::cache_folder(), named.path);

@@ -1,0 +1,50 @@
+// Activations to int8, 4 values at a time; the same integers as the scalar reference.
+#include <arm_neon.h>
+
+#include <cstdint>
+
+#include "halftone/kernel/entries.h"
+
+namespace halftone::kernel::neon {
+namespace {
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+float32x4_t load_some(const float* x, int64_t count) {
+  if (count >= 4) return vld1q_f32(x);
+  float some[4] = {};
+  for (int64_t i = 0; i < count; ++i) some[i] = x[i];
+  return vld1q_f32(some);
+}
+
+// 32 values -> 32 codes in order; returns their sum.
+int32_t encode32(const float* x, int64_t filled, float32x4_t inverse, int8_t* codes) {
+  int16x8_t q[4];
+  for (int i = 0; i < 4; ++i) {
+    const int32x4_t low = vcvtnq_s32_f32(vmulq_f32(load_some(x + 8 * i, filled - 8 * i), inverse));
+    const int32x4_t high =
+        vcvtnq_s32_f32(vmulq_f32(load_some(x + 8 * i + 4, filled - 8 * i - 4), inverse));
+    q[i] = vcombine_s16(vqmovn_s32(low), vqmovn_s32(high));
+  }
+  vst1q_s8(codes, vcombine_s8(vqmovn_s16(q[0]), vqmovn_s16(q[1])));
+  vst1q_s8(codes + 16, vcombine_s8(vqmovn_s16(q[2]), vqmovn_s16(q[3])));
+  return vaddlvq_s16(vaddq_s16(vaddq_s16(q[0], q[1]), vaddq_s16(q[2], q[3])));
+}
+
+uint32_t largest_bits(const float* x, int64_t count) {
+  uint32x4_t most = vdupq_n_u32(0);
+  for (int64_t k = 0; k < count; k += 4)
+    most = vmaxq_u32(most, vandq_u32(vreinterpretq_u32_f32(load_some(x + k, count - k)),
+                                     vdupq_n_u32(0x7fffffff)));
+  return vmaxvq_u32(most);
+}
+
+inline float32x4_t spread(float x) { return vdupq_n_f32(x); }
+
+#include "halftone/kernel/quantize_body.h"
+
+}  // namespace
+
+void quantize(const Quantize& job) noexcept { quantize_rows(job); }
+
+}  // namespace halftone::kernel::neon
