@@ -99,7 +99,11 @@ TEST(Half, RoundsHalfToEvenAndAgreesWithTheCompiler) {
   for (uint64_t i = 0; i < 200000; ++i) {
     const float v = std::bit_cast<float>(rng.u32(i));
     if (std::isnan(v)) continue;
-    const _Float16 h = static_cast<_Float16>(v);
+#if defined(__aarch64__)
+    const auto h = static_cast<__fp16>(v);  // GCC 12 has _Float16 in C++ only for x86
+#else
+    const auto h = static_cast<_Float16>(v);
+#endif
     ASSERT_EQ(f32_to_f16(v), std::bit_cast<uint16_t>(h)) << v;
   }
 }

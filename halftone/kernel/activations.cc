@@ -8,6 +8,8 @@
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "halftone/base/error.h"
@@ -18,7 +20,7 @@ namespace {
 
 #if defined(__x86_64__)
 // Rows i .. i + count - 1 (count 2 or 4), columns k .. k + 3, transposed into their places. SSE is
-// part of x86-64.
+// part of x86-64, NEON of 64-bit Arm.
 void transpose4(const float* x, int64_t ldx, int64_t R, int64_t count, float* out) {
   __m128 a = _mm_loadu_ps(x), b = _mm_loadu_ps(x + ldx);
   if (count == 2) {
@@ -36,6 +38,28 @@ void transpose4(const float* x, int64_t ldx, int64_t R, int64_t count, float* ou
   _mm_storeu_ps(out + 2 * R, c);
   _mm_storeu_ps(out + 3 * R, d);
 }
+#elif defined(__aarch64__)
+void transpose4(const float* x, int64_t ldx, int64_t R, int64_t count, float* out) {
+  const float32x4_t a = vld1q_f32(x), b = vld1q_f32(x + ldx);
+  if (count == 2) {
+    const float32x4_t low = vzip1q_f32(a, b), high = vzip2q_f32(a, b);
+    vst1_f32(out, vget_low_f32(low));
+    vst1_f32(out + R, vget_high_f32(low));
+    vst1_f32(out + 2 * R, vget_low_f32(high));
+    vst1_f32(out + 3 * R, vget_high_f32(high));
+    return;
+  }
+  const float32x4_t c = vld1q_f32(x + 2 * ldx), d = vld1q_f32(x + 3 * ldx);
+  // pairs of rows: columns 0 and 2, columns 1 and 3
+  const float64x2_t ab02 = vreinterpretq_f64_f32(vtrn1q_f32(a, b)),
+                    ab13 = vreinterpretq_f64_f32(vtrn2q_f32(a, b)),
+                    cd02 = vreinterpretq_f64_f32(vtrn1q_f32(c, d)),
+                    cd13 = vreinterpretq_f64_f32(vtrn2q_f32(c, d));
+  vst1q_f32(out, vreinterpretq_f32_f64(vtrn1q_f64(ab02, cd02)));
+  vst1q_f32(out + R, vreinterpretq_f32_f64(vtrn1q_f64(ab13, cd13)));
+  vst1q_f32(out + 2 * R, vreinterpretq_f32_f64(vtrn2q_f64(ab02, cd02)));
+  vst1q_f32(out + 3 * R, vreinterpretq_f32_f64(vtrn2q_f64(ab13, cd13)));
+}
 #endif
 
 // Panels [panel][k][R]: row i of the panel at k * R + i. Missing rows and columns become zero.
@@ -44,7 +68,7 @@ void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t R, int64_t co
   if (rows < R || cols < padded_cols)
     std::memset(out, 0, static_cast<size_t>(padded_cols * R) * sizeof(float));
   int64_t k = 0;
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
   for (; k + 4 <= cols; k += 4) {
     int64_t i = 0;
     for (; i + 4 <= rows; i += 4) transpose4(x + i * ldx + k, ldx, R, 4, out + k * R + i);

@@ -100,9 +100,7 @@ inline uint32x4_t quad(const uint8_t* lines, uint32x4_t rest) {
 template <int B, int Q>
 constexpr int kQuadShift = B*(Q % (B == 3 ? 2 : 8 / B));
 
-template <int B>
 inline uint32x4_t rest_of(const uint8_t* lines) {
-  if constexpr (B != 3) return vdupq_n_u32(0);
   return vreinterpretq_u32_u8(third(vld1q_u8(lines), vld1q_u8(lines + 64), vld1q_u8(lines + 128)));
 }
 
@@ -121,13 +119,16 @@ template <int B, int C, int R>
     const uint8_t* lines[C];
     uint32x4_t rest[C][kQuarters];
 #pragma GCC unroll 2
-    for (int c = 0; c < C; ++c) {
+    for (int c = 0; c < C; ++c)
       lines[c] = base[c] + w.codes_offset + k / kTurn<B> * kTurnLines<B> * 64;
-#pragma GCC unroll 4
-      for (int h = 0; h < kQuarters; ++h) rest[c][h] = rest_of<B>(lines[c] + 16 * h);
-    }
     unrolled<kTurn<B> / 4>([&](auto index) __attribute__((always_inline)) {
       constexpr int Q = decltype(index)::kValue;
+      if constexpr (B == 3 && Q == 6) {
+#pragma GCC unroll 2
+        for (int c = 0; c < C; ++c)
+#pragma GCC unroll 4
+          for (int h = 0; h < kQuarters; ++h) rest[c][h] = rest_of(lines[c] + 16 * h);
+      }
       float32x4_t b[R];
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) b[r] = vld1q_f32(x + r * w.padded_cols + k + 4 * Q);
