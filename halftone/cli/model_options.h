@@ -27,6 +27,8 @@ struct LoadedModel {
 };
 LoadedModel load_model(const std::string& name, const ModelOptions& options,
                        const Context& context);
+LoadedModel load_model(std::shared_ptr<const pack::PackedModel> packed, const ModelOptions& options,
+                       const Context& context);
 
 // Where logits come from: the runtime's real kernels, or torch, which simulates.
 struct LogitOptions {

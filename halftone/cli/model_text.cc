@@ -1,5 +1,7 @@
 #include "halftone/cli/model_text.h"
 
+#include <future>
+
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/text/gguf_tokenizer.h"
@@ -46,6 +48,23 @@ std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoi
   if (text.chat) files.emplace_back("chat_template.jinja", text.chat->source());
   if (!generation.empty()) files.emplace_back("generation_config.json", generation.dump(2) + "\n");
   return files;
+}
+
+ModelWithText load_with_text(const std::string& name, const ModelOptions& options,
+                             const Context& context) {
+  const auto packed = pack::open_model(name, context);
+  // What the reader of the text has to say is said after the model's: sinks serve one thread.
+  std::vector<std::pair<Level, std::string>> said;
+  Context aside = context;
+  aside.pool = nullptr;
+  aside.progress = [](const Progress&) {};
+  aside.log = [&said](Level level, std::string_view text) { said.emplace_back(level, text); };
+  auto text =
+      std::async(std::launch::async, [&] { return open_text(packed->checkpoint(), aside); });
+  LoadedModel model = load_model(packed, options, context);
+  text.wait();
+  for (const auto& [level, line] : said) context.log(level, line);
+  return {std::move(model), text.get()};
 }
 
 }  // namespace halftone::cli

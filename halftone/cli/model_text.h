@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "halftone/base/context.h"
+#include "halftone/cli/model_options.h"
 #include "halftone/spec/checkpoint.h"
 #include "halftone/text/chat_template.h"
 #include "halftone/text/tokenizer.h"
@@ -23,6 +24,14 @@ struct ModelText {
 
 // Throws E_MISMATCH when token ids do not fit the model's embedding.
 ModelText open_text(const spec::Checkpoint& checkpoint, const Context& context);
+
+// A model with its text, read side by side: neither needs the other until the first prompt.
+struct ModelWithText {
+  LoadedModel model;
+  ModelText text;
+};
+ModelWithText load_with_text(const std::string& name, const ModelOptions& options,
+                             const Context& context);
 
 // Name and contents of the files that a Hugging Face folder needs for text, made from a tokenizer
 // that came another way (GGUF).

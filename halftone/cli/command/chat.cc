@@ -28,8 +28,7 @@ int chat_with(Session& session, const Options& options) {
   const Context& context = session.start();
   runtime::GenerateOptions generation{.max_new_tokens = options.tokens,
                                       .sampler = options.sampling.resolve()};
-  const LoadedModel loaded = load_model(options.model, options.load, context);
-  const ModelText text = open_text(loaded.packed->checkpoint(), context);
+  const auto [loaded, text] = load_with_text(options.model, options.load, context);
   if (!text.chat)
     throw UnsupportedError(options.model, "has no chat template",
                            "use halftone run MODEL -p TEXT, or a model tuned for chat");

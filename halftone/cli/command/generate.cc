@@ -84,8 +84,9 @@ class Run {
                                            std::vector{options.prompts, options.model});
     generation_ = {
         .max_new_tokens = options.tokens, .sampler = options.sampling.resolve(), .stop_ids = {}};
-    loaded_ = load_model(options.model, options.load, context);
-    text_.emplace(open_text(loaded_.packed->checkpoint(), context));
+    auto [loaded, text] = load_with_text(options.model, options.load, context);
+    loaded_ = std::move(loaded);
+    text_.emplace(std::move(text));
     templated_ = text_->chat && !options.no_template;
     generation_.stop_ids = text_->tokenizer.special().eos_ids;
     for (size_t i = 0; i < prompts_.size(); ++i)

@@ -28,8 +28,7 @@ int run_model(Session& session, const Options& options) {
   const Context& context = session.start();
   runtime::GenerateOptions generation{.max_new_tokens = options.tokens,
                                       .sampler = options.sampling.resolve()};
-  const LoadedModel loaded = load_model(options.model, options.load, context);
-  const ModelText text = open_text(loaded.packed->checkpoint(), context);
+  const auto [loaded, text] = load_with_text(options.model, options.load, context);
   const bool templated = text.chat && !options.no_template;
   const std::vector<int32_t> prompt =
       templated ? text.conversation(Json::array({text::message("user", options.prompt)}))
