@@ -19,14 +19,20 @@ void ModelOptions::declare(CLI::App& app, const std::string& default_mode) {
                               "8 or 4: round a head stored in floats as it is loaded, less to read "
                               "for every token (default: as stored)")
                    ->check(CLI::IsMember({4, 8}));
+  asked_kv = app.add_option("--kv", kv,
+                            "how keys and values are kept: f32, f16 or int8 (default: f32 in mode "
+                            "exact, f16 in mode int8)")
+                 ->check(CLI::IsMember({"f32", "f16", "int8"}));
   asked_cache = app.add_option("--tile-cache", tile_cache,
                                "folder that keeps the weights as the kernels read them, mapped at "
                                "the next start (default: none)");
 }
 
 runtime::LoadOptions ModelOptions::options() const {
-  return {
-      .numerics = runtime::numerics_from(mode), .head_bits = head_bits, .tile_cache = tile_cache};
+  return {.numerics = runtime::numerics_from(mode),
+          .kv = kv.empty() ? runtime::KvType::by_numerics : runtime::kv_type_from(kv),
+          .head_bits = head_bits,
+          .tile_cache = tile_cache};
 }
 
 LoadedModel load_model(std::shared_ptr<const pack::PackedModel> packed, const ModelOptions& options,
@@ -66,6 +72,9 @@ void LogitOptions::settle(Session& session) const {
                        "leave out --mode, or use --engine runtime");
     if (load.asked_head->count() > 0)
       throw InputError("--head-bits", "the torch engine computes the head as it is stored",
+                       "leave it out, or use --engine runtime");
+    if (load.asked_kv->count() > 0)
+      throw InputError("--kv", "the torch engine keeps no keys and values",
                        "leave it out, or use --engine runtime");
     if (load.asked_cache->count() > 0)
       throw InputError("--tile-cache", "the torch engine has no tiles",

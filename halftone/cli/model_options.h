@@ -12,9 +12,11 @@ namespace halftone::cli {
 struct ModelOptions {
   std::string mode = "int8";  // exact | int8
   int64_t head_bits = 0;
+  std::string kv;  // f32 | f16 | int8; empty: by mode
   std::string tile_cache;
   const CLI::Option* asked = nullptr;  // --mode
   const CLI::Option* asked_head = nullptr;
+  const CLI::Option* asked_kv = nullptr;
   const CLI::Option* asked_cache = nullptr;
   runtime::LoadOptions options() const;
   void declare(CLI::App& app, const std::string& default_mode);

@@ -32,8 +32,8 @@ void product(const kernel::Kernels& kernels, const kernel::Tiles& w, const kerne
   (x.rows() <= kernel::kRowsLimit ? kernels.gemv_float : kernels.gemm_float)(job);
 }
 
-kernel::ActivationPlan plain(int64_t cols) {
-  return {.int8 = false, .cols = cols, .padded_cols = cols, .unit = kernel::kMaxUnit, .block = 0};
+kernel::ActivationPlan plain(int64_t cols, int64_t padded) {
+  return {.int8 = false, .cols = cols, .padded_cols = padded, .unit = kernel::kMaxUnit, .block = 0};
 }
 
 float exp_of(const kernel::VectorOps& ops, float x) {
@@ -159,7 +159,7 @@ void AttentionRunner::write_keys(std::span<const AttentionCall> calls) {
     for (int64_t t = begin; t < end; ++t) {
       float* k = call.k.at(t, head);
       if (call.rope != nullptr) call.rope->rotate(k, call.position + t, ops);
-      call.cache->write(call.layer, head, call.position + t, k, call.v.at(t, head), ops);
+      call.cache->write(call.layer, head, call.position + t, k, call.v.at(t, head), kernels_);
     }
   };
   // absolute positions, so that no two workers write one line of keys
@@ -197,7 +197,8 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   s.scores.resize(static_cast<size_t>(rows * kKvBlock));
   s.block_out.resize(static_cast<size_t>(rows * dim));
   if (rows > s.settled_rows) {  // once for all lengths that a block can have
-    kernel::prepare(s.weights, kernels_, plain(kKvBlock), s.scores.data(), rows, kKvBlock);
+    kernel::prepare(s.weights, kernels_, plain(kKvBlock, kKvBlock), s.scores.data(), rows,
+                    kKvBlock);
     s.settled_rows = rows;
   }
   s.out.assign(static_cast<size_t>(rows * dim), 0.0f);
@@ -215,7 +216,7 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
     if (call.rope != nullptr) call.rope->rotate(q, call.position + t, ops);
     ops.scale(q, static_cast<float>(a.scale), dim, q);
   }
-  kernel::prepare(s.queries, kernels_, plain(dim), s.q.data(), rows, dim);
+  kernel::prepare(s.queries, kernels_, plain(dim, call.cache->padded(dim)), s.q.data(), rows, dim);
 
   // keys [0, end)
   const int64_t end = a.causal ? call.position + task.end : call.position + call.tokens;
@@ -234,7 +235,10 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
       s.block_m[static_cast<size_t>(r)] = m;
       s.block_l[static_cast<size_t>(r)] = l;
     }
-    kernel::prepare(s.weights, kernels_, plain(n), s.scores.data(), rows, n);
+    if (const float* scales = call.cache->value_scales(call.layer, task.head, block))
+      for (int64_t r = 0; r < rows; ++r)
+        ops.multiply(s.scores.data() + r * n, scales, n, s.scores.data() + r * n);
+    kernel::prepare(s.weights, kernels_, plain(n, call.cache->padded(n)), s.scores.data(), rows, n);
     product(kernels_, call.cache->values(call.layer, task.head, block, n), s.weights,
             s.block_out.data(), dim);
     for (int64_t r = 0; r < rows; ++r) {

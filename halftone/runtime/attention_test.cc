@@ -19,7 +19,7 @@ namespace {
 struct Problem {
   spec::Attention attention;
   int64_t tokens = 0;
-  bool f16 = false;
+  KvType kv = KvType::f32;
   std::vector<uint8_t> visible;  // empty: all
   std::vector<float> q, k, v;    // [T, heads * dim], [T, kv_heads * dim]
 
@@ -38,7 +38,7 @@ struct Problem {
   std::vector<float> run(const std::vector<int64_t>& pieces, int64_t threads) const {
     ThreadPool pool(threads);
     AttentionRunner runner(kernel::best_kernels(), pool);
-    KvCache cache({{attention.kv_heads, attention.head_dim}}, f16);
+    KvCache cache({{attention.kv_heads, attention.head_dim}}, kv);
     std::optional<RopeTable> rope;
     if (attention.rope) rope.emplace(*attention.rope);
     std::vector<float> qc = q, kc = k, vc = v, out(q.size());
@@ -89,17 +89,26 @@ struct Problem {
       }
       return y;
     };
-    const auto stored = [&](double x) {
-      return f16 ? static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(x)))) : x;
+    // What the cache makes of one token's key or value.
+    const auto stored = [&](std::vector<double> x) {
+      double most = 0;
+      for (const double y : x) most = std::max(most, std::abs(y));
+      for (double& y : x) {
+        if (kv == KvType::f16)
+          y = static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(y))));
+        if (kv == KvType::i8) y = std::nearbyint(y * 127 / most) * most / 127;
+      }
+      return x;
     };
     const auto slopes = spec::alibi_slopes(a.heads);
     std::vector<double> out(q.size());
     for (int64_t h = 0; h < a.heads; ++h) {
       const int64_t g = h / (a.heads / a.kv_heads);
-      std::vector<std::vector<double>> keys;
+      std::vector<std::vector<double>> keys, values;
       for (int64_t j = 0; j < tokens; ++j) {
-        keys.push_back(turned(k, a.kv_heads, j, g));
-        for (double& x : keys.back()) x = stored(x);
+        keys.push_back(stored(turned(k, a.kv_heads, j, g)));
+        const float* value = v.data() + (j * a.kv_heads + g) * dim;
+        values.push_back(stored({value, value + dim}));
       }
       for (int64_t i = 0; i < tokens; ++i) {
         const auto query = turned(q, a.heads, i, h);
@@ -119,9 +128,7 @@ struct Problem {
           const double p = std::exp(score);
           sum += p;
           for (int64_t d = 0; d < dim; ++d)
-            o[static_cast<size_t>(d)] +=
-                p *
-                stored(static_cast<double>(v[static_cast<size_t>((j * a.kv_heads + g) * dim + d)]));
+            o[static_cast<size_t>(d)] += p * values[static_cast<size_t>(j)][static_cast<size_t>(d)];
         }
         for (int64_t d = 0; d < dim; ++d)
           out[static_cast<size_t>((i * a.heads + h) * dim + d)] =
@@ -205,31 +212,73 @@ TEST(Attention, KeysAndValuesInHalfPrecision) {
   // f16 rounds the rotated keys of the definition too; both sides round near-ties apart now and
   // then, by 2^-11 of one key element
   Problem p(shape(6, 2, 64), 400);
-  p.f16 = true;
+  p.kv = KvType::f16;
   p.attention.rope = rope_of(64);
   expect_by_definition(p, {128}, 2e-4);
   Problem unrotated(shape(6, 2, 64), 400);
-  unrotated.f16 = true;
+  unrotated.kv = KvType::f16;
   expect_by_definition(unrotated, {128});
 }
 
+TEST(Attention, KeysAndValuesInEightBits) {
+  // Heads that fill a line of codes and heads that do not; blocks that end anywhere.
+  for (const int64_t dim : {64, 24, 80}) {
+    Problem p(shape(6, 2, dim), 400);
+    p.kv = KvType::i8;
+    expect_by_definition(p, {128, 100});
+    p.attention.window = 70;
+    expect_by_definition(p, {256, 1});
+  }
+  // Of rotated keys a rounding now and then falls to the other side: a step of 1 / 127 of the
+  // largest, up to 4.5, times a query element, over sqrt(dim), in one score of the average.
+  Problem rotated(shape(6, 2, 64), 400);
+  rotated.kv = KvType::i8;
+  rotated.attention.rope = rope_of(64);
+  expect_by_definition(rotated, {128}, 4.5 / 127 * 4.5 / 8);
+  // And rounding is not nothing.
+  Problem exact(rotated.attention, 400);
+  const auto a = rotated.run({400}, 1), b = exact.run({400}, 1);
+  double error = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    size += std::pow(static_cast<double>(b[i]), 2);
+  }
+  EXPECT_GT(std::sqrt(error / size), 0.001);
+  EXPECT_LT(std::sqrt(error / size), 0.02);
+}
+
+TEST(KvCache, EightBitsTakeAQuarterAndATokenOfZerosStaysZero) {
+  KvCache wide({{3, 64}}, KvType::f32), narrow({{3, 64}}, KvType::i8);
+  // keys and values of 64 codes, each with a scale of 4 bytes, and 4 value tiles with 16 ones each
+  EXPECT_EQ(narrow.bytes_for(1), 3u * (256 * (64 + 4 + 64 + 4) + 4 * 64));
+  EXPECT_LT(static_cast<double>(narrow.bytes_for(1)),
+            0.27 * static_cast<double>(wide.bytes_for(1)));
+  Problem p(shape(2, 2, 64), 40);
+  p.kv = KvType::i8;
+  std::fill(p.k.begin(), p.k.begin() + 128, 0.0f);
+  std::fill(p.v.begin(), p.v.begin() + 128, 0.0f);
+  const auto out = p.run({40}, 1);
+  for (size_t d = 0; d < 128; ++d) EXPECT_EQ(out[d], 0.0f);  // sees itself alone
+  for (const float x : out) EXPECT_TRUE(std::isfinite(x));
+}
+
 TEST(Attention, PiecesThreadsAndLaterTokensChangeNoBit) {
-  for (const bool f16 : {false, true}) {
+  for (const KvType kv : {KvType::f32, KvType::f16, KvType::i8}) {
     Problem p(shape(6, 2, 64), 800);
-    p.f16 = f16;
+    p.kv = kv;
     p.attention.rope = rope_of(64);
     const auto whole = p.run({800}, 1);
     EXPECT_EQ(whole, p.run({1}, 3));
     EXPECT_EQ(whole, p.run({256, 13, 1, 1, 400}, 2));
     Problem shorter(p.attention, 500);  // the same first 500 tokens
-    shorter.f16 = f16;
+    shorter.kv = kv;
     const auto part = shorter.run({500}, 2);
     EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin()));
   }
 }
 
 TEST(KvCache, GrowsByBlocksOf256Tokens) {
-  KvCache cache({{3, 64}, {3, 64}}, true);
+  KvCache cache({{3, 64}, {3, 64}}, KvType::f16);
   EXPECT_EQ(cache.bytes(), 0u);
   cache.reserve(1);
   EXPECT_EQ(cache.bytes(),

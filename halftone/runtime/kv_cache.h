@@ -5,7 +5,10 @@
 // for each layer and kv head:
 //     keys    [16 tiles][dim][16 tokens]         scores = q K^T: a tile's rows are tokens
 //     values  [dim / 16 tiles][256 tokens][16]   out = p V: rows are dimensions, columns tokens
-// in f32 or f16. One thread writes a given (layer, head, 16-token tile) at a time; reading is safe
+// in f32, f16, or int8: the tiles of 8-bit codes (kernel/tiles.h, zero-point 128) with a scale for
+// each token, the largest value over 127. A token's scale of keys is that of its row; that of values
+// belongs to a column, so the caller multiplies p by value_scales() before p V. Tokens are rounded
+// one by one: what a query sees does not depend on how tokens came. One thread writes a given (layer, head, 16-token tile) at a time; reading is safe
 // from many threads.
 #pragma once
 
@@ -24,7 +27,8 @@ inline constexpr int64_t kKvBlock = 256;  // also the partial sums' length of th
 
 class KvCache {
  public:
-  KvCache(std::vector<KvShape> layers, bool f16);
+  // `type` is f32, f16 or i8 (then dim <= 256).
+  KvCache(std::vector<KvShape> layers, KvType type);
 
   // Room for tokens [0, count). Memory is kept until `release`.
   void reserve(int64_t count);
@@ -34,26 +38,31 @@ class KvCache {
 
   // k and v f32 [dim] of one token.
   void write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v,
-             const kernel::VectorOps& ops) noexcept;
+             const kernel::Kernels& kernels) noexcept;
 
   // The first `tokens` (at most 256) of block `block`, as weights: keys [tokens, dim], values [dim,
   // tokens].
   kernel::Tiles keys(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept;
   kernel::Tiles values(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept;
+  // f32 [256] of a block; null where values carry no scale.
+  const float* value_scales(int64_t layer, int64_t head, int64_t block) const noexcept;
+  // Columns of tiles of `cols`: codes are padded to 32.
+  int64_t padded(int64_t cols) const noexcept;
 
  private:
-  // Dense tiles at byte `offset` of a block as kernels take them; `tile_cols` of them lie between
-  // two tiles.
+  // Tiles at byte `offset` of a block as kernels take them.
   kernel::Tiles tiles_at(int64_t block, int64_t offset, int64_t rows, int64_t cols,
-                         int64_t tile_cols) const noexcept;
+                         int64_t tile_bytes) const noexcept;
   struct Place {
-    int64_t keys, values;  // bytes from the start of a block, of head 0
+    int64_t keys, values, scales;  // bytes from the start of a block, of head 0
     int64_t keys_stride, values_stride;
-    int64_t padded_dim;
+    int64_t key_tile, value_tile;  // bytes
   };
+  void write_codes(const KvShape& shape, const Place& p, std::byte* block, int64_t head, int64_t t,
+                   const float* k, const float* v, const kernel::Kernels& kernels) noexcept;
   std::vector<KvShape> layers_;
   std::vector<Place> places_;
-  bool f16_;
+  KvType type_;
   int64_t element_, block_bytes_ = 0;
   std::vector<HostTensor> blocks_;
 };

@@ -2,6 +2,7 @@
 
 #include "halftone/base/error.h"
 #include "halftone/kernel/isa.h"
+#include "halftone/kernel/kernels.h"
 #include "halftone/runtime/program.h"
 
 namespace halftone::runtime {
@@ -14,6 +15,26 @@ Numerics numerics_from(std::string_view name) {
   if (name == "exact") return Numerics::exact;
   if (name == "int8") return Numerics::int8;
   throw InputError("numerics", "unknown numeric mode " + quote(name), "one of: exact, int8");
+}
+
+KvType kv_type_from(std::string_view name) {
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::i8})
+    if (kv_type_name(type) == name) return type;
+  throw InputError("kv", "unknown type of KV cache " + quote(name), "one of: f32, f16, int8");
+}
+
+std::string_view kv_type_name(KvType type) {
+  switch (type) {
+    case KvType::by_numerics:
+      return "by numerics";
+    case KvType::f32:
+      return "f32";
+    case KvType::f16:
+      return "f16";
+    case KvType::i8:
+      break;
+  }
+  return "int8";
 }
 
 Model::~Model() = default;
@@ -32,6 +53,14 @@ std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel
   model->options_ = options;
   model->kernels_ = &kernel::best_kernels();
   model->program_ = compile(*model->packed_, options, context, model->memory_);
+  if (model->kv_type() == KvType::i8)
+    for (const KvShape& shape : model->program_->layers)
+      if (shape.dim > kernel::kMaxUnit)
+        throw UnsupportedError(model->packed_->checkpoint().name,
+                               "has heads of " + std::to_string(shape.dim) +
+                                   " values, an int8 KV cache holds at most " +
+                                   std::to_string(kernel::kMaxUnit),
+                               "use an f16 cache");
   return model;
 }
 

@@ -33,7 +33,10 @@ namespace halftone::runtime {
 enum class Numerics : uint8_t { exact, int8 };
 std::string_view numerics_name(Numerics numerics);  // "exact", "int8"
 Numerics numerics_from(std::string_view name);      // InputError naming both
-enum class KvType : uint8_t { by_numerics, f32, f16 };
+// i8: a scale for each token and kv head, 127 = its largest value.
+enum class KvType : uint8_t { by_numerics, f32, f16, i8 };
+KvType kv_type_from(std::string_view name);  // "f32", "f16", "int8"; InputError naming them
+std::string_view kv_type_name(KvType type);
 
 struct LoadOptions {
   Numerics numerics = Numerics::exact;
@@ -65,7 +68,7 @@ class Model {
   const spec::ModelSpec& spec() const { return packed_->checkpoint().spec; }
   const pack::PackedModel& packed() const { return *packed_; }
   const LoadOptions& options() const { return options_; }
-  KvType kv_type() const;  // f32 or f16
+  KvType kv_type() const;  // never by_numerics
   bool quantized() const { return !packed_->plan().ports.empty(); }
   bool bidirectional() const;  // an encoder: Session::encode only
   int64_t vocabulary() const { return spec().vocabulary; }

@@ -45,7 +45,7 @@ struct Session::Engine {
         attention(kernels, pool),
         stop(context) {
     for (int64_t s = 0; s < sequences && !program.layers.empty(); ++s)
-      caches.emplace_back(program.layers, model->kv_type() == KvType::f16);
+      caches.emplace_back(program.layers, model->kv_type());
     for (const spec::Rope& rope : program.ropes) ropes.emplace_back(rope);
   }
 
@@ -494,7 +494,7 @@ Encoded Session::encode(const EncoderBatch& batch) {
   Engine& e = *engine_;
   const Program& program = e.program;
   while (static_cast<int64_t>(e.pads.size()) < batch.sequences)
-    e.pads.emplace_back(program.bidirectional, false);
+    e.pads.emplace_back(program.bidirectional, KvType::f32);
   e.stop.throw_if_stopped();
   e.parts.clear();
   e.positions.clear();
