@@ -1,10 +1,14 @@
-"""Ours, behind the interface of the peers: the dense folder, and every folder given with --ours."""
+"""Ours, behind the interface of the peers: the dense folder, and every folder given with --ours, as it is and with its head in 8 bits
+(what the peers' low-bit files have)."""
+import dataclasses
 import json
 
 from .peer import Peer, Sample, Unavailable, Variant
 from .process import TreePeak
 
 PROMPT_WORD = "the"
+HEAD = "+head8"         # a variant run with --head-bits 8
+HEAD_BITS = 8.5         # with a scale for 32 weights
 
 
 class Halftone(Peer):
@@ -25,12 +29,22 @@ class Halftone(Peer):
         found = []
         for folder in (*self.options.ours, source.path):
             self.run([self.options.halftone, "inspect", folder])    # says what is wrong with it before any sample
-            found.append(self.variant("dense" if folder == source.path else folder.name, folder, source, ("*.safetensors",)))
+            plain = self.variant("dense" if folder == source.path else folder.name, folder, source, ("*.safetensors",))
+            found.append(plain)
+            if folder != source.path:
+                config = json.loads((folder / "config.json").read_text())
+                saved = int(config["vocab_size"] * config["hidden_size"] * (16 - HEAD_BITS) / 8)    # our folders keep the head in 16 bits
+                weight_bytes = plain.weight_bytes - saved
+                found.append(dataclasses.replace(plain, name=plain.name + HEAD, weight_bytes=weight_bytes, bits=8 * weight_bytes / source.parameters))
         return found
+
+    @staticmethod
+    def head(variant):
+        return ["--head-bits", 8] if variant.name.endswith(HEAD) else []
 
     def speed(self, variant, source, threads, prefill, decode):
         out, usage = self.measured([self.options.halftone, "bench", variant.path, "--prefill", prefill, "--decode", decode, "--repeat", 1,
-                                    "--threads", threads, "--json", "-q"], threads)
+                                    "--threads", threads, "--json", "-q", *self.head(variant)], threads)
         answer = json.loads(out)
         return Sample({"prefill": answer["prefill"]["tok_s"], "decode": answer["decode"]["tok_s"]}, usage)
 
@@ -48,7 +62,7 @@ class Halftone(Peer):
         if prompt not in self.prompts:
             self.prompts[prompt] = self.prompt(variant, prompt)
         _, usage = self.measured([self.options.halftone, "run", variant.path, "-p", self.prompts[prompt], "-n", 1, "--no-template", "--greedy",
-                                  "--threads", threads, "-q"], threads)
+                                  "--threads", threads, "-q", *self.head(variant)], threads)
         return Sample({"first_token_s": usage.wall_s}, usage)
 
     def data(self):
@@ -58,7 +72,7 @@ class Halftone(Peer):
 
     def perplexity(self, variant, source, threads, windows):
         out, usage = self.measured([self.options.halftone, "eval", variant.path, "--tasks", "wikitext2", "--limit", windows, "--mode", "int8",
-                                    *self.data(), "--threads", threads, "--json", "-q"], threads)
+                                    *self.data(), "--threads", threads, "--json", "-q", *self.head(variant)], threads)
         result = json.loads(out)["results"]["wikitext2"]
         return Sample({"perplexity": result["perplexity"], "perplexity_tok_s": result["tokens"] / result["seconds"]}, usage)
 
