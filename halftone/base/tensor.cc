@@ -98,6 +98,19 @@ void by_value(const HostTensor& in, HostTensor& out) {
 }
 }  // namespace
 
+void to_f32(DType dtype, const std::byte* values, std::span<float> out) {
+  if (dtype == DType::f32) {
+    std::memcpy(out.data(), values, out.size_bytes());
+    return;
+  }
+  check(dtype == DType::f16 || dtype == DType::bf16, "values of another type are widened");
+  for (size_t i = 0; i < out.size(); ++i) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, values + 2 * i, 2);
+    out[i] = dtype == DType::f16 ? f16_to_f32(bits) : bf16_to_f32(bits);
+  }
+}
+
 HostTensor to_f32(const HostTensor& tensor) {
   HostTensor out(DType::f32, tensor.shape());
   switch (tensor.dtype()) {

@@ -79,6 +79,8 @@ class HostTensor {
 // Any float dtype -> f32 (exact for f16, bf16, f8; rounds f64). Integer dtypes are converted by
 // value.
 HostTensor to_f32(const HostTensor& tensor);
+// f32, f16 or bf16 values at any alignment -> f32.
+void to_f32(DType dtype, const std::byte* values, std::span<float> out);
 // f32 -> f16, bf16 or f32, round half to even. f16 overflow gives infinity: callers check with
 // `overflows_f16`.
 HostTensor from_f32(const HostTensor& tensor, DType dtype);

@@ -35,25 +35,15 @@ runtime::LoadOptions ModelOptions::options() const {
           .tile_cache = tile_cache};
 }
 
-LoadedModel load_model(std::shared_ptr<const pack::PackedModel> packed, const ModelOptions& options,
-                       const Context& context) {
+LoadedModel load_model(const std::string& name, const ModelOptions& options, const Context& context,
+                       const std::function<void(const pack::PackedModel&)>& opened) {
   const auto start = std::chrono::steady_clock::now();
   LoadedModel loaded;
-  loaded.packed = std::move(packed);
+  loaded.packed = pack::open_model(name, context);
+  if (opened) opened(*loaded.packed);
   loaded.model = runtime::Model::load(loaded.packed, options.options(), context);
   loaded.load_ms =
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  return loaded;
-}
-
-LoadedModel load_model(const std::string& name, const ModelOptions& options,
-                       const Context& context) {
-  const auto start = std::chrono::steady_clock::now();
-  auto packed = pack::open_model(name, context);
-  const double open_ms =
-      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  LoadedModel loaded = load_model(std::move(packed), options, context);
-  loaded.load_ms += open_ms;
   return loaded;
 }
 

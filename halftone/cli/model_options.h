@@ -1,6 +1,7 @@
 // Options of commands that run a model, and of those that only want its logits.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "halftone/cli/session.h"
@@ -27,10 +28,9 @@ struct LoadedModel {
   std::shared_ptr<const runtime::Model> model;
   double load_ms = 0;
 };
-LoadedModel load_model(const std::string& name, const ModelOptions& options,
-                       const Context& context);
-LoadedModel load_model(std::shared_ptr<const pack::PackedModel> packed, const ModelOptions& options,
-                       const Context& context);
+// `opened` is called when the model's headers are read and its weights are not.
+LoadedModel load_model(const std::string& name, const ModelOptions& options, const Context& context,
+                       const std::function<void(const pack::PackedModel&)>& opened = {});
 
 // Where logits come from: the runtime's real kernels, or torch, which simulates.
 struct LogitOptions {

@@ -52,16 +52,17 @@ std::vector<std::pair<std::string, std::string>> text_files(const spec::Checkpoi
 
 ModelWithText load_with_text(const std::string& name, const ModelOptions& options,
                              const Context& context) {
-  const auto packed = pack::open_model(name, context);
   // What the reader of the text has to say is said after the model's: sinks serve one thread.
   std::vector<std::pair<Level, std::string>> said;
   Context aside = context;
   aside.pool = nullptr;
   aside.progress = [](const Progress&) {};
   aside.log = [&said](Level level, std::string_view text) { said.emplace_back(level, text); };
-  auto text =
-      std::async(std::launch::async, [&] { return open_text(packed->checkpoint(), aside); });
-  LoadedModel model = load_model(packed, options, context);
+  std::future<ModelText> text;
+  LoadedModel model = load_model(name, options, context, [&](const pack::PackedModel& packed) {
+    text = std::async(std::launch::async,
+                      [&aside, &packed] { return open_text(packed.checkpoint(), aside); });
+  });
   text.wait();
   for (const auto& [level, line] : said) context.log(level, line);
   return {std::move(model), text.get()};

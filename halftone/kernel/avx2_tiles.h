@@ -82,6 +82,10 @@ inline void store_tile_row(float* y, __m256 low, __m256 high, int64_t columns) {
   for (int64_t i = 0; i < columns; ++i) y[i] = all[i];
 }
 
+inline void store_tile_row(float* y, const float* from, int64_t columns) {
+  store_tile_row(y, _mm256_load_ps(from), _mm256_load_ps(from + 8), columns);
+}
+
 inline __m256i broadcast4(const int8_t* p) {
   int32_t four = 0;
   __builtin_memcpy(&four, p, 4);

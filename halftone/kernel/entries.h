@@ -1,5 +1,5 @@
-// The entries of each instruction set, one namespace each; tables.cc collects them. Only <cstdint>,
-// as in kernels.h.
+// The entries of each instruction set, one namespace each, and the table they make; tables.cc hands
+// the tables out. Only <cstdint>, as in kernels.h; nothing here emits code.
 #pragma once
 
 #include <cstdint>
@@ -11,50 +11,46 @@ namespace halftone::kernel {
 // a block below this is zero: 127 / max stays finite
 inline constexpr float kLeastActivation = 0x1p-100f;
 
-namespace scalar {
-inline constexpr int64_t kPanelRows = 4;
-void quantize(const Quantize&) noexcept;
-void gemv_int(const IntMatmul&) noexcept;
-void gemm_int(const IntMatmul&) noexcept;
-void gemv_float(const FloatMatmul&) noexcept;
-void gemm_float(const FloatMatmul&) noexcept;
-extern const VectorOps vector_ops;
-}  // namespace scalar
+// A macro, because a namespace is no template parameter. ROWS: of a panel, int8 and float.
+#define HALFTONE_KERNEL_ENTRIES(ISA, ROWS)      \
+  namespace ISA {                               \
+  inline constexpr int64_t kPanelRows = ROWS;   \
+  void quantize(const Quantize&) noexcept;      \
+  void gemv_int(const IntMatmul&) noexcept;     \
+  void gemm_int(const IntMatmul&) noexcept;     \
+  void gemv_float(const FloatMatmul&) noexcept; \
+  void gemm_float(const FloatMatmul&) noexcept; \
+  extern const VectorOps vector_ops;            \
+  consteval Kernels table(const char* name) {   \
+    return {.name = name,                       \
+            .int_rows = kPanelRows,             \
+            .float_rows = kPanelRows,           \
+            .int_depth = 4,                     \
+            .quantize = quantize,               \
+            .gemv_int = gemv_int,               \
+            .gemm_int = gemm_int,               \
+            .gemv_float = gemv_float,           \
+            .gemm_float = gemm_float,           \
+            .vector = &vector_ops};             \
+  }                                             \
+  }
 
-namespace avx2 {
-inline constexpr int64_t kPanelRows = 6;
-void quantize(const Quantize&) noexcept;
-void gemv_int(const IntMatmul&) noexcept;
-void gemm_int(const IntMatmul&) noexcept;
-void gemv_float(const FloatMatmul&) noexcept;
-void gemm_float(const FloatMatmul&) noexcept;
-extern const VectorOps vector_ops;
-}  // namespace avx2
-
-namespace avx512 {
-inline constexpr int64_t kPanelRows = 12;
-void quantize(const Quantize&) noexcept;
-void gemv_int(const IntMatmul&) noexcept;
-void gemm_int(const IntMatmul&) noexcept;
-void gemv_float(const FloatMatmul&) noexcept;
-void gemm_float(const FloatMatmul&) noexcept;
-extern const VectorOps vector_ops;
-}  // namespace avx512
+HALFTONE_KERNEL_ENTRIES(scalar, 4)
+HALFTONE_KERNEL_ENTRIES(avx2, 6)
+HALFTONE_KERNEL_ENTRIES(avx512, 12)
+HALFTONE_KERNEL_ENTRIES(neon, 6)
 
 // AVX-512 for all but gemm_int.
 namespace amx {
 inline constexpr int64_t kPanelRows = 16;
 void gemm_int(const IntMatmul&) noexcept;
+consteval Kernels table(const char* name) {
+  Kernels t = avx512::table(name);
+  t.int_rows = kPanelRows;
+  t.int_depth = 64;
+  t.gemm_int = gemm_int;
+  return t;
+}
 }  // namespace amx
-
-namespace neon {
-inline constexpr int64_t kPanelRows = 6;
-void quantize(const Quantize&) noexcept;
-void gemv_int(const IntMatmul&) noexcept;
-void gemm_int(const IntMatmul&) noexcept;
-void gemv_float(const FloatMatmul&) noexcept;
-void gemm_float(const FloatMatmul&) noexcept;
-extern const VectorOps vector_ops;
-}  // namespace neon
 
 }  // namespace halftone::kernel

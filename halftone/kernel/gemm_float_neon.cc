@@ -113,31 +113,21 @@ void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, in
   }
 }
 
+#include "halftone/kernel/gemm_body.h"
+
 }  // namespace
 
 void gemm_float(const FloatMatmul& job) noexcept {
-  constexpr int64_t R = kPanelRows;
-  const Tiles& w = job.w;
-  const int64_t step = kBlockCols / job.unit;
   alignas(64) float room[kBlockCols * kTileRows];
-  Panel out[kBlockRows / R];
-  for (int64_t m0 = 0; m0 < job.m; m0 += kBlockRows) {
-    const int64_t m1 = smaller(m0 + kBlockRows, job.m);
-    for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile) {
-      const uint8_t* base = w.data + tile * w.tile_bytes;
-      __builtin_memset(out, 0, sizeof(out));
-      for (int64_t u0 = 0; u0 < job.units; u0 += step) {
-        const int64_t u1 = smaller(u0 + step, job.units);
-        const float* weights =
-            widen(w, base, u0 * job.unit, smaller(u1 * job.unit, w.padded_cols), room);
-        for (int64_t m = m0; m < m1; m += R)
-          panel(job, base, weights, m, u0, u1, out[(m - m0) / R]);
-      }
-      for (int64_t m = m0; m < m1; ++m)
-        store_tile_row(job.y + m * job.ldy + tile * kTileRows, out[(m - m0) / R].y[(m - m0) % R],
-                       w.rows - tile * kTileRows);
-    }
-  }
+  const float* weights = nullptr;
+  by_blocks(
+      job,
+      [&](const uint8_t* base, int64_t k0, int64_t k1) {
+        weights = widen(job.w, base, k0, k1, room);
+      },
+      [&](const uint8_t* base, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+        panel(job, base, weights, m, u0, u1, out);
+      });
 }
 
 }  // namespace halftone::kernel::neon

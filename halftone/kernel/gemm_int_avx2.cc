@@ -243,34 +243,21 @@ void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, i
   }
 }
 
+#include "halftone/kernel/gemm_body.h"
+
 template <int B>
 void product(const IntMatmul& job) {
-  constexpr int64_t R = kPanelRows;
-  const Tiles& w = job.w;
-  const int64_t step = kBlockCols / job.unit;
   alignas(64) uint8_t unpacked[kBlockCols * kColBytes<B>];
-  Panel out[kBlockRows / R];
-  for (int64_t m0 = 0; m0 < job.m; m0 += kBlockRows) {
-    const int64_t m1 = smaller(m0 + kBlockRows, job.m);
-    for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile) {
-      const uint8_t* base = w.data + tile * w.tile_bytes;
-      __builtin_memset(out, 0, sizeof(out));
-      for (int64_t u0 = 0; u0 < job.units; u0 += step) {
-        const int64_t u1 = smaller(u0 + step, job.units);
-        const int64_t k0 = u0 * job.unit, k1 = smaller(u1 * job.unit, w.padded_cols);
+  by_blocks(
+      job,
+      [&](const uint8_t* base, int64_t k0, int64_t k1) {
         for (int64_t k = k0; k < k1; k += kTileCols)
-          unpack_tile<B>(base + w.codes_offset + k / kTileCols * 64 * B,
+          unpack_tile<B>(base + job.w.codes_offset + k / kTileCols * 64 * B,
                          unpacked + (k - k0) * kColBytes<B>);
-        for (int64_t m = m0; m < m1; m += R)
-          panel<B>(job, base, unpacked, m, u0, u1, out[(m - m0) / R]);
-      }
-      for (int64_t m = m0; m < m1; ++m) {
-        const float* y = out[(m - m0) / R].y[(m - m0) % R];
-        store_tile_row(job.y + m * job.ldy + tile * kTileRows, _mm256_load_ps(y),
-                       _mm256_load_ps(y + 8), w.rows - tile * kTileRows);
-      }
-    }
-  }
+      },
+      [&](const uint8_t* base, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+        panel<B>(job, base, unpacked, m, u0, u1, out);
+      });
 }
 
 }  // namespace

@@ -28,23 +28,9 @@ void walk(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
 }
 
 inline void walk_all(const FloatMatmul& job) {
-  int64_t t = job.tile_begin;
-  if (job.m == 1) {
-    const int64_t part = (job.tile_end - t) / 4;
-    for (int64_t i = 0; i < part; ++i) {
-      const int64_t four[4] = {t + i, t + part + i, t + 2 * part + i, t + 3 * part + i};
-      walk<4, 1>(job, four, 0);
-    }
-    t += 4 * part;
-  }
-  for (; t < job.tile_end; ++t) {
-    for (int64_t m = 0; m < job.m;) {
-      const int64_t left = job.m - m, take = left > 4 ? (left + 1) / 2 : left;
-      if (take == 4) walk<1, 4>(job, &t, m);
-      if (take == 3) walk<1, 3>(job, &t, m);
-      if (take == 2) walk<1, 2>(job, &t, m);
-      if (take == 1) walk<1, 1>(job, &t, m);
-      m += take;
-    }
-  }
+  by_tiles<0>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
+    constexpr int J = decltype(tiles)::kValue;
+    by_rows<J == 4 ? 1 : 4>(
+        job.m, [&](auto rows, int64_t m) { walk<J, decltype(rows)::kValue>(job, tile, m); });
+  });
 }

@@ -57,36 +57,13 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
                             first_lanes(w.rows - tile[j] * kTileRows), y[r][j]);
 }
 
-template <int B, int J>
-void rows(const IntMatmul& job, const int64_t* tile) {
-  for (int64_t m = 0; m < job.m;) {
-    const int64_t left = job.m - m, take = left > 4 ? (left + 1) / 2 : left;
-    if (take == 4) walk<B, J, 4>(job, tile, m);
-    if (take == 3) walk<B, J, 3>(job, tile, m);
-    if (take == 2) walk<B, J, 2>(job, tile, m);
-    if (take == 1) walk<B, J, 1>(job, tile, m);
-    m += take;
-  }
-}
-
 template <int B>
 void tiles(const IntMatmul& job) {
-  int64_t t = job.tile_begin;
-  if (job.m == 1) {
-    const int64_t part = (job.tile_end - t) / 4;
-    for (int64_t i = 0; i < part; ++i) {
-      const int64_t four[4] = {t + i, t + part + i, t + 2 * part + i, t + 3 * part + i};
-      walk<B, 4, 1>(job, four, 0);
-    }
-    t += 4 * part;
-  }
-  const int64_t part = (job.tile_end - t) / 2;
-  for (int64_t i = 0; i < part; ++i) {
-    const int64_t two[2] = {t + i, t + part + i};
-    rows<B, 2>(job, two);
-  }
-  t += 2 * part;
-  for (; t < job.tile_end; ++t) rows<B, 1>(job, &t);
+  by_tiles<kRowsLimit>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
+    constexpr int J = decltype(tiles)::kValue;
+    by_rows<J == 4 ? 1 : 4>(
+        job.m, [&](auto rows, int64_t m) { walk<B, J, decltype(rows)::kValue>(job, tile, m); });
+  });
 }
 
 }  // namespace

@@ -102,44 +102,14 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
                      w.rows - tile[j] * kTileRows);
 }
 
-// All rows for J tiles; the tiles stay in cache from one chunk of rows to the next.
-template <int B, int J>
-void rows(const IntMatmul& job, const int64_t* tile) {
-  constexpr int64_t kMost = 4 / J;  // 16 sums
-  for (int64_t m = 0; m < job.m;) {
-    const int64_t left = job.m - m, take = left > kMost ? smaller((left + 1) / 2, kMost) : left;
-    if constexpr (J == 1) {
-      if (take == 4) walk<B, J, 4>(job, tile, m);
-      if (take == 3) walk<B, J, 3>(job, tile, m);
-    }
-    if constexpr (J <= 2) {
-      if (take == 2) walk<B, J, 2>(job, tile, m);
-    }
-    if (take == 1) walk<B, J, 1>(job, tile, m);
-    m += take;
-  }
-}
-
+// 16 sums of 4 lanes: four tiles by one row, two by two, one by four.
 template <int B>
 void tiles(const IntMatmul& job) {
-  int64_t t = job.tile_begin;
-  if (job.m == 1) {
-    const int64_t part = (job.tile_end - t) / 4;
-    for (int64_t i = 0; i < part; ++i) {
-      const int64_t four[4] = {t + i, t + part + i, t + 2 * part + i, t + 3 * part + i};
-      rows<B, 4>(job, four);
-    }
-    t += 4 * part;
-  }
-  if (job.m <= 2) {
-    const int64_t part = (job.tile_end - t) / 2;
-    for (int64_t i = 0; i < part; ++i) {
-      const int64_t two[2] = {t + i, t + part + i};
-      rows<B, 2>(job, two);
-    }
-    t += 2 * part;
-  }
-  for (; t < job.tile_end; ++t) rows<B, 1>(job, &t);
+  by_tiles<2>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
+    constexpr int J = decltype(tiles)::kValue;
+    by_rows<4 / J>(job.m,
+                   [&](auto rows, int64_t m) { walk<B, J, decltype(rows)::kValue>(job, tile, m); });
+  });
 }
 
 }  // namespace

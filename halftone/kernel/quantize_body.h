@@ -23,7 +23,8 @@ inline void quantize_rows(const Quantize& job) {
         for (int64_t k = u * job.unit; k < smaller(end, (u + 1) * job.unit); k += kTileCols) {
           const int64_t at = k - begin;
           if (R == 1 || job.depth >= kTileCols) {
-            const int64_t place = R == 1 ? k : (k - k % job.depth) * R + i * job.depth + k % job.depth;
+            const int64_t place =
+                R == 1 ? k : (k - k % job.depth) * R + i * job.depth + k % job.depth;
             sum += encode32(x + at, zero ? 0 : filled - at, inverse, codes + place);
           } else {
             alignas(32) int8_t quads[kTileCols];

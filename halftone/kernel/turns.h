@@ -25,6 +25,52 @@ inline __attribute__((always_inline)) void unrolled(
   }
 }
 
+// f(Index<R>(), m) for chunks of R rows, at most Most (4 or fewer), as even as they come; m is the
+// first of a chunk.
+template <int Most, class F>
+inline __attribute__((always_inline)) void by_rows(int64_t rows, const F& f) {
+  static_assert(Most <= 4);
+  for (int64_t m = 0; m < rows;) {
+    const int64_t left = rows - m, half = (left + 1) / 2,
+                  take = left <= Most  ? left
+                         : half < Most ? half
+                                       : Most;
+    if constexpr (Most >= 4)
+      if (take == 4) f(Index<4>(), m);
+    if constexpr (Most >= 3)
+      if (take == 3) f(Index<3>(), m);
+    if constexpr (Most >= 2)
+      if (take == 2) f(Index<2>(), m);
+    if (take == 1) f(Index<1>(), m);
+    m += take;
+  }
+}
+
+// f(Index<J>(), tiles) for tiles [begin, end), J of them together, one from each of J equal parts:
+// four for one row, two for up to `PairRows`, then singly.
+template <int PairRows, class F>
+inline __attribute__((always_inline)) void by_tiles(int64_t begin, int64_t end, int64_t rows,
+                                                    const F& f) {
+  int64_t t = begin;
+  if (rows == 1) {
+    const int64_t part = (end - t) / 4;
+    for (int64_t i = 0; i < part; ++i) {
+      const int64_t four[4] = {t + i, t + part + i, t + 2 * part + i, t + 3 * part + i};
+      f(Index<4>(), four);
+    }
+    t += 4 * part;
+  }
+  if (rows <= PairRows) {
+    const int64_t part = (end - t) / 2;
+    for (int64_t i = 0; i < part; ++i) {
+      const int64_t two[2] = {t + i, t + part + i};
+      f(Index<2>(), two);
+    }
+    t += 2 * part;
+  }
+  for (; t < end; ++t) f(Index<1>(), &t);
+}
+
 // f(Index<bits>()) for the widths that kernels are made for.
 template <class F>
 inline __attribute__((always_inline)) void by_bits(int bits, const F& f) {

@@ -52,14 +52,7 @@ namespace {
 using testing::Bench;
 using testing::fixture;
 using ::testing::HasSubstr;
-
-std::vector<int32_t> some_ids(int64_t count, uint64_t seed) {
-  const CounterRng rng(seed);
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i)
-    ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
-  return ids;
-}
+using testing::some_ids;
 
 // llama_gqa_untied with 4-bit weights in either numeric mode.
 std::shared_ptr<const Model> int4_model(Bench& bench, Numerics numerics) {

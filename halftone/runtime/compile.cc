@@ -53,10 +53,11 @@ class Compiler {
 
   TiledLinear tiled(const Op& op) {
     if (cache_) {
-      if (auto kept = cache_->find(op.name)) {
-        kept->preparation.plan =
-            plan_for(kept->weights->view(), std::get<spec::Linear>(op.params).role, options_);
-        return std::move(*kept);
+      if (const TiledLinear* kept = cache_->find(op.name)) {
+        TiledLinear t = *kept;
+        t.preparation.plan =
+            plan_for(t.weights->view(), std::get<spec::Linear>(op.params).role, options_);
+        return t;
       }
     }
     TiledLinear t = tile_linear(packed_, op, options_, context_);

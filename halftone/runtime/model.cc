@@ -75,7 +75,11 @@ std::string_view Model::isa() const { return kernels_->name; }
 
 std::string Model::label() const {
   return packed_->checkpoint().name + " (runtime, " +
-         std::string(numerics_name(options_.numerics)) + ")";
+         std::string(numerics_name(options_.numerics)) +
+         (options_.head_bits != 0 ? ", head " + std::to_string(options_.head_bits) + " bits" : "") +
+         (options_.kv != KvType::by_numerics ? ", kv " + std::string(kv_type_name(options_.kv))
+                                             : "") +
+         ")";
 }
 
 }  // namespace halftone::runtime

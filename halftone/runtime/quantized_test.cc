@@ -19,14 +19,7 @@ using testing::Bench;
 using testing::fixture;
 using testing::max_difference;
 using testing::Quantized;
-
-std::vector<int32_t> some_ids(int64_t count) {
-  const CounterRng rng(5);
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i)
-    ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
-  return ids;
-}
+using testing::some_ids;
 
 Matrix<float> run(std::shared_ptr<const pack::PackedModel> packed, const LoadOptions& options,
                   Bench& bench) {

@@ -1,25 +1,9 @@
 #include "halftone/runtime/row_table.h"
 
-#include <cstring>
-
 #include "halftone/base/error.h"
-#include "halftone/base/half.h"
 
 namespace halftone::runtime {
 namespace {
-
-// One row of stored floats -> f32, from bytes of any alignment.
-void widen(DType dtype, const std::byte* from, std::span<float> out) {
-  if (dtype == DType::f32) {
-    std::memcpy(out.data(), from, out.size_bytes());
-    return;
-  }
-  for (size_t i = 0; i < out.size(); ++i) {
-    uint16_t bits = 0;
-    std::memcpy(&bits, from + 2 * i, 2);
-    out[i] = dtype == DType::f16 ? f16_to_f32(bits) : bf16_to_f32(bits);
-  }
-}
 
 class TiedTable final : public RowTable {
  public:
@@ -40,7 +24,7 @@ class MappedTable final : public RowTable {
         bytes_(bytes),
         dtype_(info.dtype) {}
   void read(int64_t row, std::span<float> out) const override {
-    widen(dtype_, bytes_.data() + row * width() * dtype_bytes(dtype_), out);
+    to_f32(dtype_, bytes_.data() + row * width() * dtype_bytes(dtype_), out);
   }
 
  private:
@@ -55,7 +39,7 @@ class FileTable final : public RowTable {
       : RowTable(info.shape[0], info.shape[1]), source_(std::move(source)), name_(info.name) {}
   void read(int64_t row, std::span<float> out) const override {
     const HostTensor values = source_->read_rows(name_, row, row + 1);
-    widen(values.dtype(), values.bytes().data(), out);
+    to_f32(values.dtype(), values.bytes().data(), out);
   }
 
  private:
@@ -67,7 +51,7 @@ class HeldTable final : public RowTable {
  public:
   explicit HeldTable(HostTensor t) : RowTable(t.dim(0), t.dim(1)), t_(std::move(t)) {}
   void read(int64_t row, std::span<float> out) const override {
-    widen(t_.dtype(), t_.bytes().data() + row * width() * dtype_bytes(t_.dtype()), out);
+    to_f32(t_.dtype(), t_.bytes().data() + row * width() * dtype_bytes(t_.dtype()), out);
   }
 
  private:

@@ -20,15 +20,8 @@ namespace {
 using testing::Bench;
 using testing::fixture;
 using ::testing::HasSubstr;
+using testing::some_ids;
 using Distribution = std::vector<TokenProbability>;
-
-std::vector<int32_t> some_ids(int64_t count, uint64_t seed) {
-  const CounterRng rng(seed);
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i)
-    ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
-  return ids;
-}
 
 Distribution random_distribution(const CounterRng& rng, uint64_t which, int32_t tokens) {
   Distribution d;

@@ -11,6 +11,7 @@
 
 #include "halftone/base/context.h"
 #include "halftone/base/env.h"
+#include "halftone/base/rng.h"
 #include "halftone/base/threads.h"
 #include "halftone/files/safetensors.h"
 #include "halftone/runtime/session.h"
@@ -65,6 +66,15 @@ inline Matrix<float> all_logits(Session& session, std::span<const int32_t> ids) 
     session.logits(0, n, std::span(out.data).subspan(static_cast<size_t>(i * vocabulary)));
   }
   return out;
+}
+
+// Random ids below 96, the vocabulary of the small fixtures.
+inline std::vector<int32_t> some_ids(int64_t count, uint64_t seed = 5) {
+  const CounterRng rng(seed);
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < count; ++i)
+    ids.push_back(static_cast<int32_t>(rng.u32(static_cast<uint64_t>(i)) % 96));
+  return ids;
 }
 
 inline double max_difference(std::span<const float> a, std::span<const float> b) {

@@ -74,7 +74,7 @@ kernel::Tiles tiles_of(const Json& j) {
 
 TileCache::TileCache(const std::string& folder, const pack::PackedModel& packed,
                      const LoadOptions& options, const Context& context)
-    : context_(context), folder_(folder), linears_(Json::object()) {
+    : context_(context), folder_(folder) {
   const spec::Checkpoint& checkpoint = packed.checkpoint();
   const std::string which = Json({checkpoint.path, options.head_bits}).dump();
   path_ = join_path(folder, file_name(checkpoint.path) + "-" +
@@ -85,7 +85,7 @@ TileCache::TileCache(const std::string& folder, const pack::PackedModel& packed,
              .dump();
   if (!context.env->stat(path_)) return;
   try {
-    auto file = files::open_safetensors(path_, context);
+    const auto file = files::open_safetensors(path_, context);
     const auto key = file->metadata().find(std::string(kKey));
     if (key == file->metadata().end() || key->second != key_) {
       const Json kept = key == file->metadata().end() ? Json() : parse_json(key->second, path_);
@@ -98,24 +98,26 @@ TileCache::TileCache(const std::string& folder, const pack::PackedModel& packed,
                    ": written anew");
       return;
     }
-    linears_ = parse_json(file->metadata().at(std::string(kLinears)), path_);
-    file_ = std::move(file);
+    const Json linears = parse_json(file->metadata().at(std::string(kLinears)), path_);
+    for (const auto& [name, layout] : linears.items()) kept_[name] = read(file, name, layout);
   } catch (const std::exception& e) {
     context.warn("tile cache " + path_ + " cannot be used and is written anew: " + e.what());
-    file_.reset();
-    linears_ = Json::object();
+    kept_.clear();
   }
 }
 
-std::optional<TiledLinear> TileCache::find(const std::string& name) const {
-  if (!ready() || !linears_.contains(name)) return std::nullopt;
-  const Json& j = linears_.at(name);
-  const auto all = file_->mapped(name);
+const TiledLinear* TileCache::find(const std::string& name) const {
+  const auto kept = kept_.find(name);
+  return kept == kept_.end() ? nullptr : &kept->second;
+}
+
+TiledLinear TileCache::read(const std::shared_ptr<const files::SafetensorsSource>& file,
+                            const std::string& name, const Json& j) const {
+  const auto all = file->mapped(name);
   size_t at = 0;
   const auto take = [&](size_t bytes) {
     if (bytes > all.size() - at)
-      throw FileError(Code::truncated, path_, "the tiles of " + quote(name) + " are cut short",
-                      std::nullopt, "delete the file");
+      throw FileError(Code::truncated, path_, "the tiles of " + quote(name) + " are cut short");
     const auto part = all.subspan(at, bytes);
     at += bytes;
     return part;
@@ -129,8 +131,8 @@ std::optional<TiledLinear> TileCache::find(const std::string& name) const {
   const kernel::Tiles like = tiles_of(j);
   TiledLinear t;
   const size_t tiles = j.at("tile_bytes");
-  t.weights = std::make_shared<kernel::TiledWeights>(
-      kernel::TiledWeights::mapped(like, take(tiles), file_));
+  t.weights =
+      std::make_shared<kernel::TiledWeights>(kernel::TiledWeights::mapped(like, take(tiles), file));
   vector(t.preparation.transform.gather, "gather");
   vector(t.preparation.transform.scale, "scale");
   vector(t.bias, "bias");
@@ -140,7 +142,7 @@ std::optional<TiledLinear> TileCache::find(const std::string& name) const {
 void TileCache::add(const std::string& name, const TiledLinear& linear) { added_[name] = linear; }
 
 void TileCache::finish() {
-  if (ready() || added_.empty()) return;
+  if (added_.empty()) return;
   Json linears = Json::object();
   std::vector<files::TensorDecl> tensors;
   for (const auto& [name, t] : added_) {

@@ -10,7 +10,6 @@
 
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "halftone/files/safetensors.h"
@@ -25,10 +24,8 @@ class TileCache {
   TileCache(const std::string& folder, const pack::PackedModel& packed, const LoadOptions& options,
             const Context& context);
 
-  bool ready() const { return file_ != nullptr; }
-  const std::string& path() const { return path_; }
-  // The tiles of a linear; the plan of its preparation is the caller's to make. Empty: not ready.
-  std::optional<TiledLinear> find(const std::string& name) const;
+  // The tiles of a linear, or null; the plan of its preparation is the caller's to make.
+  const TiledLinear* find(const std::string& name) const;
   void add(const std::string& name, const TiledLinear& linear);
   // Writes what was added: temporary file, fsync, rename. A disk that is full or a folder that
   // cannot be written costs a warning, not the run.
@@ -37,9 +34,9 @@ class TileCache {
  private:
   const Context& context_;
   std::string folder_, path_, key_;
-  std::shared_ptr<const files::SafetensorsSource> file_;
-  Json linears_;
-  std::map<std::string, TiledLinear> added_;
+  TiledLinear read(const std::shared_ptr<const files::SafetensorsSource>& file,
+                   const std::string& name, const Json& layout) const;
+  std::map<std::string, TiledLinear> kept_, added_;
 };
 
 }  // namespace halftone::runtime

@@ -19,17 +19,6 @@ kernel::Store store_of(DType dtype) {
                                 : kernel::Store::f32;
 }
 
-float float_at(DType dtype, const std::byte* values, size_t i) {
-  if (dtype == DType::f32) {
-    float value = 0;
-    std::memcpy(&value, values + 4 * i, 4);
-    return value;
-  }
-  uint16_t bits = 0;
-  std::memcpy(&bits, values + 2 * i, 2);
-  return dtype == DType::f16 ? f16_to_f32(bits) : bf16_to_f32(bits);
-}
-
 // Kernels want groups that are runs of a multiple of 32 columns. Where groups are scattered
 // (act-order) or of another size, columns are gathered by group, each group padded with zero
 // columns to one common size.
@@ -123,13 +112,15 @@ TiledLinear tile_rounded(const std::string& name, const spec::Linear& linear, DT
   const auto fill = [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales,
                         std::span<uint8_t>) {
     thread_local std::vector<std::byte> bytes;
+    thread_local std::vector<float> values;
     thread_local std::vector<double> row;
     bytes.resize(static_cast<size_t>(linear.in * dtype_bytes(dtype)));
-    row.resize(static_cast<size_t>(linear.in));
+    values.resize(static_cast<size_t>(linear.in));
     read(n, bytes);
-    for (size_t k = 0; k < row.size(); ++k) {
-      row[k] = static_cast<double>(float_at(dtype, bytes.data(), k));
-      if (!std::isfinite(row[k]))
+    to_f32(dtype, bytes.data(), values);
+    row.assign(values.begin(), values.end());
+    for (const double x : row) {
+      if (!std::isfinite(x))
         throw InputError(name, "has a value in row " + std::to_string(n) + " that is not finite",
                          "leave the head as stored");
     }

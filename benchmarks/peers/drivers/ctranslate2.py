@@ -1,6 +1,8 @@
 """CTranslate2: int8 and float32 on its own generator, converted from the Hugging Face folder by its own converter."""
-from .peer import Peer, folder_or_file
-from .worker import serve
+import json
+
+from .peer import Peer
+from .worker import Generator, serve
 
 KINDS = ("int8", "float32")
 
@@ -12,20 +14,15 @@ class CTranslate2(Peer):
     measures = ("speed", "first-token")
 
     def variants(self, source):
-        found = []
-        for kind in KINDS:
-            folder = folder_or_file(self.root / "models" / f"{source.path.name}-{kind}", lambda out: self.run(
-                [self.python.with_name("ct2-transformers-converter"), "--model", source.path, "--output_dir", out, "--quantization", kind]))
-            found.append(self.variant(kind, folder, source, ("model.bin",)))
-        return found
+        return self.converted(source, KINDS, ("model.bin",), lambda kind, out: [
+            self.python.with_name("ct2-transformers-converter"), "--model", source.path, "--output_dir", out, "--quantization", kind])
 
 
-class Model:
+class Model(Generator):
     def __init__(self, path, variant, threads):
         import ctranslate2
         self.generator = ctranslate2.Generator(path, device="cpu", intra_threads=threads, inter_threads=1, compute_type=variant)
         with open(f"{path}/vocabulary.json", encoding="utf-8") as f:
-            import json
             self.tokens = json.load(f)
 
     def generate(self, ids, count):
@@ -33,12 +30,6 @@ class Model:
         result = self.generator.generate_batch([[self.tokens[i] for i in ids]], max_length=count, min_length=count, sampling_topk=1,
                                                include_prompt_in_result=False, end_token=[])
         assert len(result[0].sequences_ids[0]) == count, len(result[0].sequences_ids[0])
-
-    def prefill(self, ids):
-        self.generate(ids, 1)
-
-    def decode(self, bos, count):
-        self.generate([bos], count)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """ONNX Runtime with onnxruntime-genai: int4 (MatMulNBits, blocks of 32, int8 activations) and float32 from its own model builder."""
-from .peer import Peer, folder_or_file
+from .peer import Peer
 from .worker import serve
 
 KINDS = {"int4": ("int4", "int4_block_size=32", "int4_accuracy_level=4", "prune_lm_head=true"), "fp32": ("fp32", "prune_lm_head=true")}
@@ -12,13 +12,11 @@ class OnnxRuntime(Peer):
     measures = ("speed", "first-token")
 
     def variants(self, source):
-        found = []
-        for kind, (precision, *extra) in KINDS.items():
-            folder = folder_or_file(self.root / "models" / f"{source.path.name}-{kind}", lambda out: self.run(
-                [self.python, "-m", "onnxruntime_genai.models.builder", "-m", source.path, "-o", out, "-p", precision, "-e", "cpu",
-                 "-c", self.root / "cache", "--extra_options", *extra]))
-            found.append(self.variant(kind, folder, source, ("model.onnx*",)))
-        return found
+        def build(kind, out):
+            precision, *extra = KINDS[kind]
+            return [self.python, "-m", "onnxruntime_genai.models.builder", "-m", source.path, "-o", out, "-p", precision, "-e", "cpu",
+                    "-c", self.root / "cache", "--extra_options", *extra]
+        return self.converted(source, KINDS, ("model.onnx*",), build)
 
 
 class Model:

@@ -1,6 +1,6 @@
 """OpenVINO GenAI: int4 in groups of 64 and int8, exported by optimum-intel, run by LLMPipeline without its prefix cache."""
-from .peer import Peer, folder_or_file
-from .worker import serve
+from .peer import Peer
+from .worker import Generator, serve
 
 KINDS = {"int4_g64": ("int4", "--group-size", "64", "--ratio", "1.0"), "int8": ("int8",)}
 
@@ -12,16 +12,12 @@ class OpenVino(Peer):
     measures = ("speed", "first-token")
 
     def variants(self, source):
-        found = []
-        for kind, (weights, *extra) in KINDS.items():
-            folder = folder_or_file(self.root / "models" / f"{source.path.name}-{kind}", lambda out: self.run(
-                [self.python.with_name("optimum-cli"), "export", "openvino", "--model", source.path, "--task", "text-generation-with-past",
-                 "--weight-format", weights, *extra, out]))
-            found.append(self.variant(kind, folder, source, ("openvino_model.bin",)))
-        return found
+        return self.converted(source, KINDS, ("openvino_model.bin",), lambda kind, out: [
+            self.python.with_name("optimum-cli"), "export", "openvino", "--model", source.path, "--task", "text-generation-with-past",
+            "--weight-format", *KINDS[kind], out])
 
 
-class Model:
+class Model(Generator):
     def __init__(self, path, variant, threads):
         import numpy
         import openvino
@@ -37,12 +33,6 @@ class Model:
         inputs = self.genai.TokenizedInputs(self.openvino.Tensor(ids), self.openvino.Tensor(self.numpy.ones_like(ids)))
         result = self.pipeline.generate(inputs, self.genai.GenerationConfig(max_new_tokens=count, ignore_eos=True, do_sample=False))
         assert len(result.tokens[0]) == count, len(result.tokens[0])
-
-    def prefill(self, ids):
-        self.generate(ids, 1)
-
-    def decode(self, bos, count):
-        self.generate([bos], count)
 
 
 if __name__ == "__main__":

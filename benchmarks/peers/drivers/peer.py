@@ -195,6 +195,14 @@ class Peer:
         total = sum(f.stat().st_size for f in files)
         return Variant(name, path, total, 8 * total / source.parameters)
 
+    def converted(self, source: Source, kinds, patterns, command) -> list[Variant]:
+        """A folder for each kind, made once by `command(kind, out)`; `patterns` are its files of weights."""
+        found = []
+        for kind in kinds:
+            folder = folder_or_file(self.root / "models" / f"{source.path.name}-{kind}", lambda out: self.run(command(kind, out)))
+            found.append(self.variant(kind, folder, source, patterns))
+        return found
+
     # --- Python peers: a process of their own for each variant and number of threads, idle between samples
     def start_worker(self, variant: Variant, threads: int) -> Worker:
         return Worker([str(self.python), "-m", type(self).__module__, "worker", str(variant.path), variant.name, str(threads)], threads,

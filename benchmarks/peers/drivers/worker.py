@@ -63,6 +63,16 @@ class Worker:
             self.process.wait()
 
 
+class Generator:
+    """Of a model that only generates: `generate(ids, count)` reads a prompt and gives exactly `count` tokens."""
+
+    def prefill(self, ids):
+        self.generate(ids, 1)
+
+    def decode(self, bos, count):
+        self.generate([bos], count)
+
+
 def serve(load) -> None:
     """The worker's end: loads at the first request, answers until stdin closes. Whatever a library prints goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")

@@ -65,17 +65,20 @@ int bench_model(Session& session, const Options& options) {
   }
   const double prefill_rate = static_cast<double>(prefill) / median(prefill_s),
                decode_rate = static_cast<double>(decode) / median(decode_s);
-  const Json result = {{"model", options.model},
-                       {"mode", options.load.mode},
-                       {"prefill", {{"tokens", prefill}, {"tok_s", prefill_rate}}},
-                       {"decode", {{"tokens", decode}, {"tok_s", decode_rate}}},
-                       {"load_ms", loaded.load_ms},
-                       {"peak_rss_bytes", peak_rss_bytes()},
-                       {"weight_bytes", loaded.packed->weight_bytes()},
-                       {"bits_per_weight", loaded.packed->bits_per_weight()},
-                       {"threads", context.threads},
-                       {"isa", loaded.model->isa()},
-                       {"cpu", kernel::cpu_name()}};
+  const Json result = {
+      {"model", options.model},
+      {"mode", options.load.mode},
+      {"kv", runtime::kv_type_name(loaded.model->kv_type())},
+      {"head_bits", options.load.head_bits == 0 ? Json() : Json(options.load.head_bits)},
+      {"prefill", {{"tokens", prefill}, {"tok_s", prefill_rate}}},
+      {"decode", {{"tokens", decode}, {"tok_s", decode_rate}}},
+      {"load_ms", loaded.load_ms},
+      {"peak_rss_bytes", peak_rss_bytes()},
+      {"weight_bytes", loaded.packed->weight_bytes()},
+      {"bits_per_weight", loaded.packed->bits_per_weight()},
+      {"threads", context.threads},
+      {"isa", loaded.model->isa()},
+      {"cpu", kernel::cpu_name()}};
   session.print(result, [&] {
     Terminal& t = session.terminal;
     t.out(loaded.model->label() + ", " + std::to_string(context.threads) + " threads, " +

@@ -6,28 +6,12 @@
 namespace halftone::kernel {
 
 const Kernels& kernels_avx512_emulated() {
-  static constexpr Kernels table = {.name = "avx512vnni (emulated)",
-                                    .int_rows = avx512::kPanelRows,
-                                    .float_rows = avx512::kPanelRows,
-                                    .int_depth = 4,
-                                    .quantize = avx512::quantize,
-                                    .gemv_int = avx512::gemv_int,
-                                    .gemm_int = avx512::gemm_int,
-                                    .gemv_float = avx512::gemv_float,
-                                    .gemm_float = avx512::gemm_float,
-                                    .vector = &avx512::vector_ops};
+  static constexpr Kernels table = avx512::table("avx512vnni (emulated)");
   return table;
 }
 
 const Kernels& kernels_amx_emulated() {
-  static const Kernels table = [] {
-    Kernels t = kernels_avx512_emulated();
-    t.name = "amx (emulated)";
-    t.int_rows = amx::kPanelRows;
-    t.int_depth = 64;
-    t.gemm_int = amx::gemm_int;
-    return t;
-  }();
+  static constexpr Kernels table = amx::table("amx (emulated)");
   return table;
 }
 
