@@ -68,6 +68,11 @@ inline __m512i zeros(const Tiles& w, const uint8_t* tile, int64_t group) {
       _mm_load_si128(reinterpret_cast<const __m128i*>(tile + w.zeros_offset + group * kTileRows)));
 }
 
+// Asks for `count` bytes that will be read soon, but not at once.
+inline void prefetch(const uint8_t* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64) _mm_prefetch(from + i, _MM_HINT_T1);
+}
+
 inline __mmask16 first_lanes(int64_t count) {
   return count >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << count) - 1);
 }

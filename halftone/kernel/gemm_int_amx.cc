@@ -244,6 +244,11 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Running* 
         const int64_t u1 = smaller(u + inner, last);
         for (int64_t m = r; m < end; m += 2 * kR) {
           Running* sums = running + (m - m0) / kR * 2;
+          if (m == m0) {  // the next tiles come while these are multiplied
+            const int64_t line = kTileRows * B * job.unit / 8;
+            for (int t = 0; t < T; ++t)
+              prefetch(step.base[t] + T * w.tile_bytes + w.codes_offset + u * line, (u1 - u) * line);
+          }
           if (m + kR < end)
             panels<2, T, Z>(job, step, tile, m, u, u1, sums);
           else

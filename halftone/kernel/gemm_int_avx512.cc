@@ -117,6 +117,10 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* ou
     }
     for (int64_t m = m0; m < m1; m += kPanelRows) {
       Panel& p = out[(m - m0) / kPanelRows];
+      if (m == m0)  // the next tiles come while these are multiplied
+        for (int t = 0; t < T; ++t)
+          prefetch(step.base[t] + T * w.tile_bytes + w.codes_offset + k0 / kTileCols * 64 * B,
+                   (k1 - k0) / kTileCols * 64 * B);
       const bool half = m1 - m <= kPanelRows / 2;
       if (w.zeros_offset >= 0)
         half ? panel<T, kPanelRows / 2, true>(job, step, m, p)

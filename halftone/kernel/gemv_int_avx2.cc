@@ -15,6 +15,8 @@
 namespace halftone::kernel::avx2 {
 namespace {
 
+constexpr int64_t kAhead = 2048;  // bytes
+
 // J tiles (numbers in `tile`) times R rows of x from row m0.
 template <int B, int J, int R>
 void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
@@ -44,7 +46,10 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
           }
           for (int j = 0; j < J; ++j) {
             for (int h = 0; h < 2; ++h) {
-              const __m256i v = load(base[j] + w.codes_offset + (k / 4 + q) * 64 + h * 32);
+              const uint8_t* line = base[j] + w.codes_offset + (k / 4 + q) * 64 + h * 32;
+              if constexpr (R > 1)
+                if (h == 0) _mm_prefetch(line + kAhead, _MM_HINT_T0);
+              const __m256i v = load(line);
               const __m256i ve = _mm256_and_si256(v, low), vo = _mm256_srli_epi16(v, 8);
               for (int r = 0; r < R; ++r) {
                 sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(ve, even[r]));
@@ -58,7 +63,12 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         for (int j = 0; j < J; ++j) {
           for (int h = 0; h < 2; ++h) {
             __m256i q[8];
-            unpack<B>(base[j] + w.codes_offset + k / kTileCols * 64 * B + h * 32, q);
+            const uint8_t* lines = base[j] + w.codes_offset + k / kTileCols * 64 * B + h * 32;
+            // Few streams and much to compute: the next lines are not asked for early enough.
+            if constexpr (R > 1)
+              if (h == 0)
+                for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
+            unpack<B>(lines, q);
             for (int r = 0; r < R; ++r) {
               const int8_t* xr = x + r * w.padded_cols + k;
               __m256i a = _mm256_maddubs_epi16(q[0], broadcast4(xr));

@@ -12,6 +12,8 @@
 namespace halftone::kernel::avx512 {
 namespace {
 
+constexpr int64_t kAhead = 2048;  // bytes
+
 // J tiles (numbers in `tile`) times R rows of x from row m0.
 template <int B, int J, int R>
 void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
@@ -24,16 +26,22 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
     for (auto& t : row) t = _mm512_setzero_ps();
   for (int64_t u = 0; u < job.units; ++u) {
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
-    __m512i sum[R][J][2];  // two chains each: vpdpbusd has a latency of 5
+    constexpr int C = R * J < 6 ? 2 : 1;  // chains: vpdpbusd has a latency of 5
+    __m512i sum[R][J][C];
     for (auto& row : sum)
-      for (auto& t : row) t[0] = t[1] = _mm512_setzero_si512();
+      for (auto& t : row)
+        for (auto& chain : t) chain = _mm512_setzero_si512();
     for (int64_t k = begin; k < end; k += kTileCols) {
       for (int j = 0; j < J; ++j) {
         __m512i q[8];
-        unpack<B>(base[j] + w.codes_offset + k / kTileCols * 64 * B, q);
+        const uint8_t* lines = base[j] + w.codes_offset + k / kTileCols * 64 * B;
+        // Few streams and much to compute: the next lines are not asked for early enough.
+        if constexpr (R > 2)
+          for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
+        unpack<B>(lines, q);
         for (int i = 0; i < 8; ++i)
           for (int r = 0; r < R; ++r)
-            sum[r][j][i % 2] = _mm512_dpbusd_epi32(sum[r][j][i % 2], q[i],
+            sum[r][j][i % C] = _mm512_dpbusd_epi32(sum[r][j][i % C], q[i],
                                                    broadcast4(x + r * w.padded_cols + k + 4 * i));
       }
     }
@@ -45,8 +53,9 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         const int64_t at = (m0 + r) * job.units + u;
         // The sum fits int16 and z has no high half, so madd is the 32-bit product.
         const __m512i zx = _mm512_madd_epi16(z, _mm512_set1_epi32(job.sums[at]));
-        const __m512 d =
-            _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_add_epi32(sum[r][j][0], sum[r][j][1]), zx));
+        __m512i all = sum[r][j][0];
+        if constexpr (C == 2) all = _mm512_add_epi32(all, sum[r][j][1]);
+        const __m512 d = _mm512_cvtepi32_ps(_mm512_sub_epi32(all, zx));
         y[r][j] = _mm512_fmadd_ps(d, _mm512_mul_ps(s, _mm512_set1_ps(job.a[at])), y[r][j]);
       }
     }
@@ -59,9 +68,10 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
 
 template <int B>
 void tiles(const IntMatmul& job) {
-  by_tiles<kRowsLimit>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
+  // Up to 8 sums: more rows, fewer tiles at once.
+  by_tiles<4>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
     constexpr int J = decltype(tiles)::kValue;
-    by_rows<J == 4 ? 1 : 4>(
+    by_rows<J == 1 ? 8 : J == 2 ? 4 : 1>(
         job.m, [&](auto rows, int64_t m) { walk<B, J, decltype(rows)::kValue>(job, tile, m); });
   });
 }

@@ -131,7 +131,7 @@ class Bench {
     verify(kernels, c, w, plan, x, pool);
     Activations a;
     prepare(a, kernels, plan, x.data(), c.m, c.k, &pool);
-    if (c.m <= kRowsLimit)
+    if (std::string_view(c.name).starts_with("gemv"))
       memory_bound(kernels, limits, pool, c, w, a, y);
     else
       compute_bound(kernels, limits, pool, c, w, a, y);
@@ -154,7 +154,7 @@ class Bench {
       const int64_t begin = w.tiles() * worker / workers, end = w.tiles() * (worker + 1) / workers;
       const int64_t per_group = view.groups == 1 ? p.units() : view.group / p.unit;
       if (p.int8)
-        kernels.gemv_int({view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group,
+        (a.rows_per_panel() == 1 ? kernels.gemv_int : kernels.gemm_int)({view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group,
                           a.depth(), y.data(), c.n, begin, end});
       else
         kernels.gemv_float(
@@ -221,8 +221,12 @@ const std::vector<Case> kCases = {
     {"gemv W2 g64", Store::codes, 2, 64, false, true, 4096, 4096, 1},
     {"gemv W8 row", Store::codes, 8, 0, false, true, 4096, 4096, 1},
     {"gemv W4 g64 M2", Store::codes, 4, 64, false, true, 4096, 4096, 2},
+    {"gemv W4 g64 M3", Store::codes, 4, 64, false, true, 4096, 4096, 3},
     {"gemv W4 g64 M4", Store::codes, 4, 64, false, true, 4096, 4096, 4},
+    {"gemv W4 g64 M6", Store::codes, 4, 64, false, true, 4096, 4096, 6},
     {"gemv W4 g64 M8", Store::codes, 4, 64, false, true, 4096, 4096, 8},
+    {"gemv W4 g64 M16", Store::codes, 4, 64, false, true, 4096, 4096, 16},
+    {"gemv W8 row M8", Store::codes, 8, 0, false, true, 4096, 4096, 8},
     {"gemv exact W4 g64", Store::codes, 4, 64, false, false, 4096, 4096, 1},
     {"gemv exact W3 g64", Store::codes, 3, 64, false, false, 4096, 4096, 1},
     {"gemv exact W2 g64", Store::codes, 2, 64, false, false, 4096, 4096, 1},

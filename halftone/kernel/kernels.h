@@ -39,8 +39,7 @@ struct Tiles {
 };
 
 // y[m][n] for the rows of tiles [tile_begin, tile_end), with R = int_rows of the table.
-//   x           m <= kRowsLimit: [M][padded_cols]; above, with D = depth:
-//               [ceil(M / R)][padded_cols / D][R][D]
+//   x           gemv: [M][padded_cols]; gemm, with D = depth: [ceil(M / R)][padded_cols / D][R][D]
 //   a, sums     per unit: [M][units], or [ceil(M / R)][units][R]; padding rows are zero
 struct IntMatmul {
   Tiles w;
@@ -107,7 +106,7 @@ struct Kernels {
   int64_t int_depth;             // the largest depth of IntMatmul
 
   void (*quantize)(const Quantize&) noexcept;
-  void (*gemv_int)(const IntMatmul&) noexcept;      // m <= kRowsLimit
+  void (*gemv_int)(const IntMatmul&) noexcept;      // rows, m <= kRowsLimit
   void (*gemm_int)(const IntMatmul&) noexcept;      // panels
   void (*gemv_float)(const FloatMatmul&) noexcept;  // codes ("exact" mode), f32, f16, bf16
   void (*gemm_float)(const FloatMatmul&) noexcept;

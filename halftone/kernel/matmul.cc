@@ -17,7 +17,7 @@ void matmul(const Kernels& kernels, const TiledWeights& w, const Activations& x,
   const Tiles& t = w.view();
   const ActivationPlan& p = x.plan();
   const int64_t units = p.units(), units_per_group = t.groups == 1 ? units : t.group / p.unit;
-  const bool rows = x.rows() <= kRowsLimit;
+  const bool rows = x.rows_per_panel() == 1;
   if (p.int8) {
     const IntMatmul job{.w = t,
                         .x = x.codes(),

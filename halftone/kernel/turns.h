@@ -25,23 +25,27 @@ inline __attribute__((always_inline)) void unrolled(
   }
 }
 
-// f(Index<R>(), m) for chunks of R rows, at most Most (4 or fewer), as even as they come; m is the
-// first of a chunk.
+// f(Index<take>(), m) for the one of 1..Most that `take` is.
+template <int Most, class F>
+inline __attribute__((always_inline)) void with_rows(int64_t take, int64_t m, const F& f) {
+  if constexpr (Most > 0) {
+    if (take == Most)
+      f(Index<Most>(), m);
+    else
+      with_rows<Most - 1>(take, m, f);
+  }
+}
+
+// f(Index<R>(), m) for chunks of R rows, at most Most, as even as they come; m is the first of a
+// chunk.
 template <int Most, class F>
 inline __attribute__((always_inline)) void by_rows(int64_t rows, const F& f) {
-  static_assert(Most <= 4);
   for (int64_t m = 0; m < rows;) {
     const int64_t left = rows - m, half = (left + 1) / 2,
                   take = left <= Most  ? left
                          : half < Most ? half
                                        : Most;
-    if constexpr (Most >= 4)
-      if (take == 4) f(Index<4>(), m);
-    if constexpr (Most >= 3)
-      if (take == 3) f(Index<3>(), m);
-    if constexpr (Most >= 2)
-      if (take == 2) f(Index<2>(), m);
-    if (take == 1) f(Index<1>(), m);
+    with_rows<Most>(take, m, f);
     m += take;
   }
 }
