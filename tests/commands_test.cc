@@ -140,11 +140,12 @@ TEST_F(Commands, BenchHasThePromisedShape) {
   const Json bench =
       json_of({"bench", model, "--prefill", "16", "--decode", "8", "--threads", "1"});
   EXPECT_EQ(keys_of(bench),
-            (std::set<std::string>{"model", "mode", "kv", "head_bits", "prefill", "decode",
-                                   "load_ms", "peak_rss_bytes", "weight_bytes", "bits_per_weight",
+            (std::set<std::string>{"model", "mode", "activation_block", "kv", "head_bits", "prefill",
+                                   "decode", "load_ms", "peak_rss_bytes", "weight_bytes", "bits_per_weight",
                                    "threads", "isa", "cpu"}));
   EXPECT_EQ(bench["kv"], "f16");
   EXPECT_TRUE(bench["head_bits"].is_null());
+  EXPECT_TRUE(bench["activation_block"].is_null());
   EXPECT_EQ(bench["prefill"]["tokens"], 16);
   EXPECT_EQ(bench["decode"]["tokens"], 8);
   EXPECT_GT(bench["prefill"]["tok_s"].get<double>(), 0);
@@ -153,7 +154,8 @@ TEST_F(Commands, BenchHasThePromisedShape) {
   EXPECT_EQ(bench["threads"], 1);
   EXPECT_TRUE(bench["isa"].is_string() && bench["cpu"].is_string());
   const Json other = json_of({"bench", model, "--prefill", "16", "--decode", "8", "--threads", "1",
-                              "--kv", "int8", "--head-bits", "8"});
+                              "--kv", "int8", "--head-bits", "8", "--activation-block", "row"});
+  EXPECT_EQ(other["activation_block"], "row");
   EXPECT_EQ(other["kv"], "int8");
   EXPECT_EQ(other["head_bits"], 8);
 }

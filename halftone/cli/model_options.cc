@@ -23,14 +23,26 @@ void ModelOptions::declare(CLI::App& app, const std::string& default_mode) {
                             "how keys and values are kept: f32, f16 or int8 (default: f32 in mode "
                             "exact, f16 in mode int8)")
                  ->check(CLI::IsMember({"f32", "f16", "int8"}));
+  asked_block =
+      app.add_option("--activation-block", activation_block,
+                     "mode int8: inputs that share a scale, 32, 64, 128, 256 or row (all of a "
+                     "token); wider is faster and less accurate (default: 64 for 4-bit weights "
+                     "but mlp_down's, else 32)")
+          ->check(CLI::IsMember({"32", "64", "128", "256", "row"}));
   asked_cache = app.add_option("--tile-cache", tile_cache,
                                "folder that keeps the weights as the kernels read them, mapped at "
                                "the next start (default: none)");
 }
 
 runtime::LoadOptions ModelOptions::options() const {
+  if (!activation_block.empty() && mode == "exact")
+    throw InputError("--activation-block " + activation_block,
+                     "mode exact has no activations in 8 bits", "add --mode int8, or leave it out");
   return {.numerics = runtime::numerics_from(mode),
           .kv = kv.empty() ? runtime::KvType::by_numerics : runtime::kv_type_from(kv),
+          .activation_block = activation_block.empty()   ? 0
+                              : activation_block == "row" ? runtime::LoadOptions::kWholeRow
+                                                          : std::stoll(activation_block),
           .head_bits = head_bits,
           .tile_cache = tile_cache};
 }
@@ -65,6 +77,9 @@ void LogitOptions::settle(Session& session) const {
                        "leave it out, or use --engine runtime");
     if (load.asked_kv->count() > 0)
       throw InputError("--kv", "the torch engine keeps no keys and values",
+                       "leave it out, or use --engine runtime");
+    if (load.asked_block->count() > 0)
+      throw InputError("--activation-block", "the torch engine simulates in floats",
                        "leave it out, or use --engine runtime");
     if (load.asked_cache->count() > 0)
       throw InputError("--tile-cache", "the torch engine has no tiles",

@@ -15,10 +15,12 @@ struct ModelOptions {
   int64_t head_bits = 0;
   std::string kv;  // f32 | f16 | int8; empty: by mode
   std::string tile_cache;
+  std::string activation_block;        // 32 .. 256 | row; empty: by weights and role
   const CLI::Option* asked = nullptr;  // --mode
   const CLI::Option* asked_head = nullptr;
   const CLI::Option* asked_kv = nullptr;
   const CLI::Option* asked_cache = nullptr;
+  const CLI::Option* asked_block = nullptr;
   runtime::LoadOptions options() const;
   void declare(CLI::App& app, const std::string& default_mode);
 };

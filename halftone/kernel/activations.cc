@@ -85,18 +85,21 @@ void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t R, int64_t co
 
 ActivationPlan plan_int8(const Tiles& w, int64_t block) {
   check(w.store == Store::codes, "int8 activations for dense weights");
-  check(block >= kTileCols && block % kTileCols == 0 && block <= kMaxUnit,
-        "an activation block is 32 to 256, a multiple of 32");
+  const bool row = block == kWholeRow;
+  check(row || (block >= kTileCols && block % kTileCols == 0 && block <= kMaxUnit),
+        "an activation block is 32 to 256, a multiple of 32, or the whole row");
   ActivationPlan p{.int8 = true,
                    .cols = w.cols,
                    .padded_cols = w.padded_cols,
-                   .unit = unit_for(w, block),
+                   .unit = unit_for(w, row ? kMaxUnit : block),
                    .block = 0};
-  p.block = block % p.unit == 0 ? block : p.unit;
+  p.group = w.sub_offset >= 0 ? w.group : 0;
+  p.block = row ? w.padded_cols : p.group != 0 ? p.group : block % p.unit == 0 ? block : p.unit;
   return p;
 }
 
 ActivationPlan plan_float(const Tiles& w) {
+  check(w.sub_offset < 0, "float activations for two-level scales");
   // Dense weights have no scale to wait for: partial sums of 256 only keep rounding errors small.
   const int64_t unit = w.store == Store::codes ? unit_for(w) : kMaxUnit;
   return {.int8 = false, .cols = w.cols, .padded_cols = w.padded_cols, .unit = unit, .block = 0};
@@ -131,9 +134,10 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
   out.plan_ = plan;
   out.m_ = m;
   out.rows_per_panel_ = R;
-  out.depth_ = kernels.int_depth < kTileCols                       ? 4
-               : plan.unit % 64 == 0 && plan.padded_cols % 64 == 0 ? 64
-                                                                   : 32;
+  const int64_t sum = plan.group != 0 ? plan.group : plan.unit;
+  out.depth_ = kernels.int_depth < kTileCols                 ? 4
+               : sum % 64 == 0 && plan.padded_cols % 64 == 0 ? 64
+                                                             : 32;
   // Waking a pool costs more than preparing a few rows.
   const auto spread = [&](const auto& range) {
     if (pool != nullptr && m * plan.cols >= 32768)
@@ -154,6 +158,7 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
                         .unit = plan.unit,
                         .units = units,
                         .block = plan.block,
+                        .fixed = plan.fixed,
                         .rows_per_panel = R,
                         .depth = out.depth_,
                         .codes = reinterpret_cast<int8_t*>(out.values_.data),
@@ -192,7 +197,8 @@ float Activations::scale(int64_t m, int64_t unit) const {
 
 int Activations::sum(int64_t m, int64_t unit) const {
   const int64_t R = rows_per_panel_;
-  return sums()[m / R * R * plan_.units() + unit * R + m % R];
+  const int32_t halves = sums()[m / R * R * plan_.units() + unit * R + m % R];
+  return static_cast<int16_t>(halves & 0xffff) + (halves >> 16);
 }
 
 float Activations::value(int64_t m, int64_t k) const {

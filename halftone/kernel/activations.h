@@ -1,7 +1,7 @@
 // The left side of a matrix product, prepared once for every linear that reads it (q, k and v; gate
 // and up).
 //
-// int8: each block of k (32 to 256) of a row becomes int8 codes round_half_even(x * 127 / max|x|)
+// int8: each block of k of a row becomes int8 codes round_half_even(x * 127 / max|x|)
 // in -127..127 with the scale a = max|x| / 127; with them, per unit (the k of one integer sum), the
 // sum of the codes, which carries the zero-points. The same integers on every instruction set. A
 // block whose max|x| is below 2^-100 counts as zero. float ("exact" mode and dense weights): the
@@ -31,14 +31,21 @@ struct ActivationPlan {
   int64_t cols = 0, padded_cols = 0;  // K
   int64_t unit = 0;                   // k of one sum
   int64_t block = 0;  // int8: k sharing one activation scale, a multiple of unit or the unit itself
+  int64_t group = 0;  // weights with two-level scales: theirs, over which sums run; else 0
+  // int8: one scale for all that is ever multiplied (static, one for the tensor), found beforehand;
+  // larger values are cut off at 127 times it. 0: each block has its own.
+  float fixed = 0;
   int64_t units() const { return (padded_cols + unit - 1) / unit; }
   bool operator==(const ActivationPlan&) const = default;
 };
 
-// Activations as int8 for low-bit weights. `block` is the wish (32..256, multiple of 32): where it
+// Activations as int8 for low-bit weights. `block` is the wish (32..256, multiple of 32, or
+// kWholeRow: one scale for each token): where it
 // is shorter than the group the sums are shortened to it; where it is longer, several units share a
-// scale if it is a multiple of the unit, else the unit is the block. Measured advice: 64 to 128 for
-// b <= 4, 32 to 64 for b = 8 (wider costs accuracy, narrower speed).
+// scale if it is a multiple of the unit, else the unit is the block. Weights with two-level scales
+// fix it: it is their group. Measured advice: 64 to 128 for b <= 4, 32 to 64 for b = 8 (wider costs
+// accuracy, narrower speed).
+inline constexpr int64_t kWholeRow = 0;
 ActivationPlan plan_int8(const Tiles& w, int64_t block);
 // Activations as they are: exact mode of low-bit weights, and dense weights.
 ActivationPlan plan_float(const Tiles& w);

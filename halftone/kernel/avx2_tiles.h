@@ -56,11 +56,21 @@ inline void unpack(const uint8_t* lines, __m256i (&q)[8]) {
   }
 }
 
-// Scales of a group, rows 8 * half .. + 7 of the tile.
+// Scales of a group, rows 8 * half .. + 7 of the tile; those of two levels divided by 256.
 inline __m256 scales(const Tiles& w, const uint8_t* tile, int64_t group, int half) {
   const int64_t at = group * kTileRows + half * 8;
-  if (w.scales_f32) return _mm256_load_ps(reinterpret_cast<const float*>(tile + at * 4));
-  return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(tile + at * 2)));
+  const __m256 s =
+      w.scales_f32 ? _mm256_load_ps(reinterpret_cast<const float*>(tile + at * 4))
+                   : _mm256_cvtph_ps(
+                         _mm_load_si128(reinterpret_cast<const __m128i*>(tile + at * 2)));
+  return w.sub_offset < 0 ? s : _mm256_mul_ps(s, _mm256_set1_ps(0x1p-8f));
+}
+
+// Sub-scales at column k, each in both int16 of its lane.
+inline __m256i sub_pairs(const Tiles& w, const uint8_t* tile, int64_t k, int half) {
+  const __m256i u = _mm256_cvtepu8_epi32(_mm_loadl_epi64(
+      reinterpret_cast<const __m128i*>(tile + w.sub_offset + k / w.sub * kTileRows + half * 8)));
+  return _mm256_or_si256(u, _mm256_slli_epi32(u, 16));
 }
 
 // Zero-points of a group as int32.
@@ -68,6 +78,12 @@ inline __m256i zeros(const Tiles& w, const uint8_t* tile, int64_t group, int hal
   if (w.zeros_offset < 0) return _mm256_set1_epi32(w.zero);
   return _mm256_cvtepu8_epi32(_mm_loadl_epi64(
       reinterpret_cast<const __m128i*>(tile + w.zeros_offset + group * kTileRows + half * 8)));
+}
+
+// Zero-points of a group in both halves of each lane: madd with IntMatmul::sums is zero * sum.
+inline __m256i zero_pairs(const Tiles& w, const uint8_t* tile, int64_t group, int half) {
+  const __m256i z = zeros(w, tile, group, half);
+  return _mm256_or_si256(z, _mm256_slli_epi32(z, 16));
 }
 
 inline void store_tile_row(float* y, __m256 low, __m256 high, int64_t columns) {

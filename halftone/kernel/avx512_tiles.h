@@ -56,16 +56,32 @@ inline void unpack(const uint8_t* lines, __m512i (&q)[8]) {
   }
 }
 
+// Scales of a group, those of two levels divided by 256.
 inline __m512 scales(const Tiles& w, const uint8_t* tile, int64_t group) {
   const int64_t at = group * kTileRows;
-  if (w.scales_f32) return _mm512_load_ps(reinterpret_cast<const float*>(tile + at * 4));
-  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(tile + at * 2)));
+  const __m512 s =
+      w.scales_f32
+          ? _mm512_load_ps(reinterpret_cast<const float*>(tile + at * 4))
+          : _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(tile + at * 2)));
+  return w.sub_offset < 0 ? s : _mm512_mul_ps(s, _mm512_set1_ps(0x1p-8f));
+}
+
+// Sub-scales at column k as int32.
+inline __m512i subs(const Tiles& w, const uint8_t* tile, int64_t k) {
+  return _mm512_cvtepu8_epi32(_mm_load_si128(
+      reinterpret_cast<const __m128i*>(tile + w.sub_offset + k / w.sub * kTileRows)));
 }
 
 inline __m512i zeros(const Tiles& w, const uint8_t* tile, int64_t group) {
   if (w.zeros_offset < 0) return _mm512_set1_epi32(w.zero);
   return _mm512_cvtepu8_epi32(
       _mm_load_si128(reinterpret_cast<const __m128i*>(tile + w.zeros_offset + group * kTileRows)));
+}
+
+// Zero-points of a group in both halves of each lane: madd with IntMatmul::sums is zero * sum.
+inline __m512i zero_pairs(const Tiles& w, const uint8_t* tile, int64_t group) {
+  const __m512i z = zeros(w, tile, group);
+  return _mm512_or_si512(z, _mm512_slli_epi32(z, 16));
 }
 
 // Asks for `count` bytes that will be read soon, but not at once.

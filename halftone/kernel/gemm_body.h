@@ -10,7 +10,9 @@ inline __attribute__((always_inline)) void by_blocks(const Job& job, const Make&
                                                      const Add& add) {
   constexpr int64_t R = kPanelRows;
   const Tiles& w = job.w;
-  const int64_t step = kBlockCols / job.unit;
+  // Units of a K block: whole groups where sums run over them (two-level scales).
+  const int64_t span = w.sub_offset < 0 ? 1 : job.units_per_group,
+                step = kBlockCols / job.unit / span * span;
   Panel out[kBlockRows / R];
   for (int64_t m0 = 0; m0 < job.m; m0 += kBlockRows) {
     const int64_t m1 = smaller(m0 + kBlockRows, job.m);

@@ -160,13 +160,60 @@ inline void widen(const int8_t* x, int16_t* out) {
 template <int B>
 constexpr int64_t kColBytes = B == 8 ? 32 : 16;  // of an unpacked tile, per k
 
-// What a unit needs of the tile: codes, scales, and minus the zero-points as int16 with 0 in the
-// upper half of each lane.
+// What a unit needs of the tile: codes, scales, and minus the zero-points as two int16 in a lane.
 struct Unit {
   const uint8_t* w;
   __m256 scale[2];
   __m256i minus_zero[2];
 };
+
+// Two-level scales: a panel times a tile over 32 k. `sub` and `minus_zero` as int16 pairs; `whole`
+// holds the sums of a group so far times their sub-scales, which end in `out`. Sums start from
+// -zero * X, so that what meets a sub-scale fits int16.
+template <bool Begins, bool Ends>
+[[gnu::noinline]] void sub_unit(const uint8_t* w, const int8_t* x, const __m256i* sub,
+                                __m256i minus_zero, const int32_t* x_sums, const __m256* scale,
+                                const float* a, __m256i* whole, Panel& out) {
+  constexpr int R = kPanelRows;
+  __m256i h[2 * R];
+#pragma GCC unroll 6
+  for (int i = 0; i < R; ++i)
+    h[i] = h[R + i] = _mm256_mullo_epi16(minus_zero, _mm256_set1_epi32(x_sums[i]));
+  go_on(w, x, h);
+#pragma GCC unroll 12
+  for (int i = 0; i < 2 * R; ++i) {
+    h[i] = _mm256_madd_epi16(h[i], sub[i / R]);
+    if constexpr (!Begins) h[i] = _mm256_add_epi32(h[i], whole[i]);
+    if constexpr (Ends) {
+      float* y = out.y[i % R] + i / R * 8;
+      const __m256 sa = _mm256_mul_ps(scale[i / R], _mm256_set1_ps(a[i % R]));
+      _mm256_store_ps(y, _mm256_fmadd_ps(_mm256_cvtepi32_ps(h[i]), sa, _mm256_load_ps(y)));
+    } else {
+      whole[i] = h[i];
+    }
+  }
+}
+
+// The same over units [u0, u1), whole groups of two or more.
+inline void sub_panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, int64_t m,
+                      int64_t u0, int64_t u1, Panel& out) {
+  const Tiles& w = job.w;
+  const __m256i minus_zero = _mm256_set1_epi16(static_cast<int16_t>(-w.zero));
+  alignas(32) __m256i whole[2 * kPanelRows];
+  for (int64_t u = u0; u < u1;) {
+    const int64_t group = u / job.units_per_group,
+                  end = smaller(u1, (group + 1) * job.units_per_group), first = u;
+    const __m256 scale[2] = {scales(w, base, group, 0), scales(w, base, group, 1)};
+    for (; u < end; ++u) {
+      const int64_t k = u * kTileCols, at = m * job.units + u * kPanelRows;
+      const __m256i sub[2] = {sub_pairs(w, base, k, 0), sub_pairs(w, base, k, 1)};
+      const auto run = u == first ? (u + 1 == end ? sub_unit<true, true> : sub_unit<true, false>)
+                                  : (u + 1 == end ? sub_unit<false, true> : sub_unit<false, false>);
+      run(unpacked + (u - u0) * kTileCols * kTileRows, job.x + m * w.padded_cols + k * kPanelRows,
+          sub, minus_zero, job.sums + at, scale, job.a + at, whole, out);
+    }
+  }
+}
 
 // A panel times a tile over one unit of `count` k.
 template <int B>
@@ -174,7 +221,7 @@ template <int B>
                             const float* a, Panel& out) {
   constexpr int R = kPanelRows;
   alignas(32) __m256i sums[2 * R];
-  // Start from -zero * X: the sum of activations fits int16, so madd is the 32-bit product.
+  // Start from -zero * X.
 #pragma GCC unroll 6
   for (int i = 0; i < R; ++i) {
     const __m256i total = _mm256_set1_epi32(x_sums[i]);
@@ -234,9 +281,7 @@ void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, i
     in.w = unpacked + (begin - u0 * job.unit) * kColBytes<B>;
     for (int h = 0; h < 2; ++h) {
       in.scale[h] = scales(w, base, group, h);
-      in.minus_zero[h] =
-          _mm256_and_si256(_mm256_sub_epi32(_mm256_setzero_si256(), zeros(w, base, group, h)),
-                           _mm256_set1_epi32(0xffff));
+      in.minus_zero[h] = _mm256_sub_epi16(_mm256_setzero_si256(), zero_pairs(w, base, group, h));
     }
     unit<B>(in, job.x + m * w.padded_cols + begin * kPanelRows, count, job.sums + at, job.a + at,
             out);
@@ -256,6 +301,8 @@ void product(const IntMatmul& job) {
                          unpacked + (k - k0) * kColBytes<B>);
       },
       [&](const uint8_t* base, int64_t m, int64_t u0, int64_t u1, Panel& out) {
+        if constexpr (B <= 4)
+          if (job.w.sub_offset >= 0) return sub_panel(job, base, unpacked, m, u0, u1, out);
         panel<B>(job, base, unpacked, m, u0, u1, out);
       });
 }

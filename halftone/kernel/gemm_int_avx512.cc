@@ -26,21 +26,27 @@ struct Step {
   int64_t u0, u1;           // units of the K block
 };
 
-// What a unit needs of the tiles: codes, scales, and minus the zero-points as int16 with 0 in the
-// upper half of each lane.
+// What a unit needs of the tiles: codes, scales, and minus the zero-points as two int16 in a lane;
+// with two-level scales sub-scales too, and whether the unit begins and ends a group.
 struct Unit {
   const uint8_t* w[2];  // [quad][16][4]
   __m512 scale[2];
-  __m512i minus_zero[2];
+  __m512i minus_zero[2], sub[2];
+  bool begins, ends;
+};
+
+// With two-level scales, of a group: the sums so far times their sub-scales.
+struct alignas(64) Whole {
+  int32_t sum[kPanelRows][2][kTileRows];
 };
 
 // The first R rows of a panel times T tiles over one unit. x [quad][kPanelRows][4]. Z: the tiles
-// have zero-points of their own. A function of its own, with its loops over sums unrolled, so that
+// have zero-points of their own. Two: two-level scales. A function of its own, with its loops over sums unrolled, so that
 // GCC 12 keeps the sums in registers.
-template <int T, int R, bool Z>
+template <int T, int R, bool Z, bool Two>
 [[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t quads, const int32_t* sums,
-                            const float* a, Panel& out) {
-  // Start from -zero * X: the sum of activations fits int16, so madd is the 32-bit product.
+                            const float* a, Whole& whole, Panel& out) {
+  // Start from -zero * X.
   __m512i sum[R][T];
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i) {
@@ -59,6 +65,32 @@ template <int T, int R, bool Z>
       if constexpr (T == 2) sum[i][1] = _mm512_dpbusd_epi32(sum[i][1], v1, b);
     }
   } while (++q < quads);
+  if constexpr (Two) {
+    // Sums fit int16 and sub-scales have no high half, so these are 32-bit products.
+    if (in.begins) {
+#pragma GCC unroll 12
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+        for (int t = 0; t < T; ++t)
+          _mm512_store_si512(whole.sum[i][t], _mm512_madd_epi16(sum[i][t], in.sub[t]));
+    } else if (!in.ends) {
+#pragma GCC unroll 12
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+        for (int t = 0; t < T; ++t) {
+          int32_t* all = whole.sum[i][t];
+          _mm512_store_si512(all, _mm512_dpwssd_epi32(load(all), sum[i][t], in.sub[t]));
+        }
+    }
+    if (!in.ends) return;
+#pragma GCC unroll 12
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+      for (int t = 0; t < T; ++t) {
+        const __m512i all = load(whole.sum[i][t]);
+        sum[i][t] = in.begins ? all : _mm512_dpwssd_epi32(all, sum[i][t], in.sub[t]);
+      }
+  }
 #pragma GCC unroll 12
   for (int i = 0; i < R; ++i) {
     const __m512 ai = _mm512_set1_ps(a[i]);
@@ -71,9 +103,10 @@ template <int T, int R, bool Z>
   }
 }
 
-template <int T, int R, bool Z>
+template <int T, int R, bool Z, bool Two>
 void panel(const IntMatmul& job, const Step& step, int64_t m, Panel& out) {
   const Tiles& w = job.w;
+  Whole whole;
   for (int64_t u = step.u0; u < step.u1; ++u) {
     const int64_t begin = u * job.unit,
                   quads = (smaller(begin + job.unit, w.padded_cols) - begin) / 4;
@@ -83,20 +116,26 @@ void panel(const IntMatmul& job, const Step& step, int64_t m, Panel& out) {
       in.w[t] = step.codes[t] + (begin - step.u0 * job.unit) * kTileRows;
       in.scale[t] = scales(w, step.base[t], group);
       in.minus_zero[t] =
-          _mm512_and_si512(_mm512_sub_epi32(_mm512_setzero_si512(), zeros(w, step.base[t], group)),
-                           _mm512_set1_epi32(0xffff));
+          _mm512_sub_epi16(_mm512_setzero_si512(), zero_pairs(w, step.base[t], group));
+      if constexpr (Two) in.sub[t] = subs(w, step.base[t], begin);
     }
-    unit<T, R, Z>(in, job.x + m * w.padded_cols + begin * kPanelRows, quads, job.sums + at,
-                  job.a + at, out);
+    if constexpr (Two) {
+      in.begins = u % job.units_per_group == 0;
+      in.ends = u + 1 == job.units || (u + 1) % job.units_per_group == 0;
+    }
+    unit<T, R, Z, Two>(in, job.x + m * w.padded_cols + begin * kPanelRows, quads, job.sums + at,
+                       job.a + at, whole, out);
   }
 }
 
-template <int B, int T>
+template <int B, int T, bool Two>
 void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* out, uint8_t* room) {
   const Tiles& w = job.w;
   __builtin_memset(out, 0,
                    static_cast<uint64_t>((m1 - m0 + kPanelRows - 1) / kPanelRows) * sizeof(Panel));
-  const int64_t units = kBlockCols / job.unit;
+  // K blocks of whole groups where sums run over them (a group is at most 256 then).
+  const int64_t span = Two ? job.units_per_group : 1,
+                units = kBlockCols / job.unit / span * span;
   Step step;
   for (step.u0 = 0; step.u0 < job.units; step.u0 += units) {
     step.u1 = smaller(step.u0 + units, job.units);
@@ -123,11 +162,11 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* ou
                    (k1 - k0) / kTileCols * 64 * B);
       const bool half = m1 - m <= kPanelRows / 2;
       if (w.zeros_offset >= 0)
-        half ? panel<T, kPanelRows / 2, true>(job, step, m, p)
-             : panel<T, kPanelRows, true>(job, step, m, p);
+        half ? panel<T, kPanelRows / 2, true, false>(job, step, m, p)
+             : panel<T, kPanelRows, true, false>(job, step, m, p);
       else
-        half ? panel<T, kPanelRows / 2, false>(job, step, m, p)
-             : panel<T, kPanelRows, false>(job, step, m, p);
+        half ? panel<T, kPanelRows / 2, false, Two>(job, step, m, p)
+             : panel<T, kPanelRows, false, Two>(job, step, m, p);
     }
   }
   for (int64_t m = m0; m < m1; ++m)
@@ -138,22 +177,26 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* ou
     }
 }
 
-template <int B>
+template <int B, bool Two>
 void product(const IntMatmul& job) {
   alignas(64) uint8_t room[2 * kBlockCols * kTileRows];
   Panel out[kBlockRows / kPanelRows];
   for (int64_t m = 0; m < job.m; m += kBlockRows) {
     const int64_t m1 = smaller(m + kBlockRows, job.m);
     int64_t tile = job.tile_begin;
-    for (; tile + 2 <= job.tile_end; tile += 2) tiles<B, 2>(job, tile, m, m1, out, room);
-    if (tile < job.tile_end) tiles<B, 1>(job, tile, m, m1, out, room);
+    for (; tile + 2 <= job.tile_end; tile += 2) tiles<B, 2, Two>(job, tile, m, m1, out, room);
+    if (tile < job.tile_end) tiles<B, 1, Two>(job, tile, m, m1, out, room);
   }
 }
 
 }  // namespace
 
 void gemm_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) { product<b.kValue>(job); });
+  by_bits(job.w.bits, [&](auto b) {
+    if constexpr (b.kValue <= 4)
+      if (job.w.sub_offset >= 0) return product<b.kValue, true>(job);
+    product<b.kValue, false>(job);
+  });
 }
 
 }  // namespace halftone::kernel::avx512

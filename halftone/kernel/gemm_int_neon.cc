@@ -27,12 +27,17 @@ struct Unit {
   const uint8_t* w;  // [quad][16][4]
   float32x4_t scale[kQuarters];
   int32x4_t zero[kQuarters];
+  int32x4_t sub[kQuarters];  // two-level scales
+  bool two, starts, ends;    // two levels; this unit starts, ends a group
 };
+
+// Two-level scales: of a group, sums times sub-scales.
+using Whole = int32x4_t[kPanelRows][kQuarters];
 
 // A panel times a tile over one unit. x [quad][6][4]. A function of its own, with its loops over
 // sums unrolled, so that GCC 12 keeps the sums in registers.
 [[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t quads, const int32_t* x_sums,
-                            const float* a, Panel& out) {
+                            const float* a, Whole& whole, Panel& out) {
   static_assert(kPanelRows == 6);
   int32x4_t sum[kPanelRows][kQuarters];
 #pragma GCC unroll 6
@@ -58,12 +63,19 @@ struct Unit {
   } while (--quads > 0);
 #pragma GCC unroll 6
   for (int i = 0; i < kPanelRows; ++i) {
-    const int32x4_t total = vdupq_n_s32(x_sums[i]);
+    const int32x4_t total = whole_sum(x_sums[i]);
     float* y = out.y[i];
 #pragma GCC unroll 4
     for (int h = 0; h < kQuarters; ++h) {
-      const float32x4_t d = vcvtq_f32_s32(vmlsq_s32(sum[i][h], in.zero[h], total));
-      vst1q_f32(y + 4 * h, vfmaq_f32(vld1q_f32(y + 4 * h), d, vmulq_n_f32(in.scale[h], a[i])));
+      int32x4_t d = vmlsq_s32(sum[i][h], in.zero[h], total);
+      if (in.two) {
+        d = vmulq_s32(d, in.sub[h]);
+        if (!in.starts) d = vaddq_s32(d, whole[i][h]);
+        whole[i][h] = d;
+        if (!in.ends) continue;
+      }
+      vst1q_f32(y + 4 * h, vfmaq_f32(vld1q_f32(y + 4 * h), vcvtq_f32_s32(d),
+                                     vmulq_n_f32(in.scale[h], a[i])));
     }
   }
 }
@@ -73,17 +85,23 @@ template <int B>
 void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, int64_t m,
            int64_t u0, int64_t u1, Panel& out) {
   const Tiles& w = job.w;
+  Whole whole;
   for (int64_t u = u0; u < u1; ++u) {
     const int64_t begin = u * job.unit,
                   quads = (smaller(begin + job.unit, w.padded_cols) - begin) / 4;
     const int64_t group = u / job.units_per_group, at = m * job.units + u * kPanelRows;
     Unit in;
+    in.two = w.sub_offset >= 0;
+    in.starts = u % job.units_per_group == 0;
+    in.ends = u + 1 == job.units || (u + 1) % job.units_per_group == 0;
     in.w = unpacked + (begin - u0 * job.unit) * kTileRows;
     for (int h = 0; h < kQuarters; ++h) {
       in.scale[h] = scales(w, base, group, h);
       in.zero[h] = vsubq_s32(zeros(w, base, group, h), vdupq_n_s32(kOffset<B>));
+      if (in.two) in.sub[h] = subs(w, base, begin, h);
     }
-    unit(in, job.x + m * w.padded_cols + begin * kPanelRows, quads, job.sums + at, job.a + at, out);
+    unit(in, job.x + m * w.padded_cols + begin * kPanelRows, quads, job.sums + at, job.a + at,
+         whole, out);
   }
 }
 

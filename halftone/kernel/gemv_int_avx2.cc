@@ -17,22 +17,26 @@ namespace {
 
 constexpr int64_t kAhead = 2048;  // bytes
 
-// J tiles (numbers in `tile`) times R rows of x from row m0.
-template <int B, int J, int R>
+// J tiles (numbers in `tile`) times R rows of x from row m0. Two: two-level scales.
+template <int B, int J, int R, bool Two>
 void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
   const Tiles& w = job.w;
   const uint8_t* base[J];
   for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;
   const int8_t* x = job.x + m0 * w.padded_cols;
-  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i ones = _mm256_set1_epi16(1),
+                zero16 = _mm256_set1_epi16(static_cast<int16_t>(w.zero));
   __m256 y[R][J][2];
   for (auto& row : y)
     for (auto& t : row) t[0] = t[1] = _mm256_setzero_ps();
+  int64_t left = 0;  // units of the group
+  __m256i sum[R][J][2];
   for (int64_t u = 0; u < job.units; ++u) {
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
-    __m256i sum[R][J][2];
-    for (auto& row : sum)
-      for (auto& t : row) t[0] = t[1] = _mm256_setzero_si256();
+    if (!Two || left == 0)
+      for (auto& row : sum)
+        for (auto& t : row) t[0] = t[1] = _mm256_setzero_si256();
+    if (left == 0) left = job.units_per_group;
     for (int64_t k = begin; k < end; k += kTileCols) {
       if constexpr (B == 8) {
         // u8 times s8 overflows int16 pairs: widen both to int16 as (k0, k2) and (k1, k3).
@@ -69,27 +73,37 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
               if (h == 0)
                 for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
             unpack<B>(lines, q);
+            __m256i times = ones;
+            if constexpr (Two) times = sub_pairs(w, base[j], k, h);
             for (int r = 0; r < R; ++r) {
               const int8_t* xr = x + r * w.padded_cols + k;
               __m256i a = _mm256_maddubs_epi16(q[0], broadcast4(xr));
+              // Two: from -zero * X, so that what meets a sub-scale fits int16.
+              if constexpr (Two)
+                a = _mm256_sub_epi16(
+                    a, _mm256_mullo_epi16(
+                           zero16, _mm256_set1_epi32(job.sums[(m0 + r) * job.units + u])));
               for (int i = 1; i < 8; ++i)
                 a = _mm256_add_epi16(a, _mm256_maddubs_epi16(q[i], broadcast4(xr + 4 * i)));
-              sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(a, ones));
+              sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(a, times));
             }
           }
         }
       }
     }
+    if (--left > 0 && Two && u + 1 < job.units) continue;
     const int64_t group = u / job.units_per_group;
     for (int j = 0; j < J; ++j) {
       for (int h = 0; h < 2; ++h) {
         const __m256 s = scales(w, base[j], group, h);
-        const __m256i z = zeros(w, base[j], group, h);
+        const __m256i z = zero_pairs(w, base[j], group, h);
         for (int r = 0; r < R; ++r) {
           const int64_t at = (m0 + r) * job.units + u;
-          // The sum fits int16 and z has no high half, so madd is the 32-bit product.
-          const __m256i zx = _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at]));
-          const __m256 d = _mm256_cvtepi32_ps(_mm256_sub_epi32(sum[r][j][h], zx));
+          __m256i whole = sum[r][j][h];
+          if constexpr (!Two)
+            whole = _mm256_sub_epi32(whole,
+                                     _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at])));
+          const __m256 d = _mm256_cvtepi32_ps(whole);
           y[r][j][h] = _mm256_fmadd_ps(d, _mm256_mul_ps(s, _mm256_set1_ps(job.a[at])), y[r][j][h]);
         }
       }
@@ -102,19 +116,24 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
 }
 
 // 8 sums of 8 lanes: four tiles by one row, two by two, one by four.
-template <int B>
+template <int B, bool Two>
 void tiles(const IntMatmul& job) {
   by_tiles<2>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
     constexpr int J = decltype(tiles)::kValue;
-    by_rows<4 / J>(job.m,
-                   [&](auto rows, int64_t m) { walk<B, J, decltype(rows)::kValue>(job, tile, m); });
+    by_rows<4 / J>(job.m, [&](auto rows, int64_t m) {
+      walk<B, J, decltype(rows)::kValue, Two>(job, tile, m);
+    });
   });
 }
 
 }  // namespace
 
 void gemv_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) { tiles<b.kValue>(job); });
+  by_bits(job.w.bits, [&](auto b) {
+    if constexpr (b.kValue <= 4)
+      if (job.w.sub_offset >= 0) return tiles<b.kValue, true>(job);
+    tiles<b.kValue, false>(job);
+  });
 }
 
 }  // namespace halftone::kernel::avx2

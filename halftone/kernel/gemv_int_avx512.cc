@@ -14,8 +14,8 @@ namespace {
 
 constexpr int64_t kAhead = 2048;  // bytes
 
-// J tiles (numbers in `tile`) times R rows of x from row m0.
-template <int B, int J, int R>
+// J tiles (numbers in `tile`) times R rows of x from row m0. Two: two-level scales.
+template <int B, int J, int R, bool Two>
 void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
   const Tiles& w = job.w;
   const uint8_t* base[J];
@@ -24,6 +24,11 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
   __m512 y[R][J];
   for (auto& row : y)
     for (auto& t : row) t = _mm512_setzero_ps();
+  __m512i whole[R][J];  // Two: of a group, the sums so far times their sub-scales
+  if constexpr (Two)
+    for (auto& row : whole)
+      for (auto& t : row) t = _mm512_setzero_si512();
+  int64_t left = job.units_per_group;  // units of the group
   for (int64_t u = 0; u < job.units; ++u) {
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
     constexpr int C = R * J < 6 ? 2 : 1;  // chains: vpdpbusd has a latency of 5
@@ -46,17 +51,29 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
       }
     }
     const int64_t group = u / job.units_per_group;
+    const bool ends = --left == 0 || u + 1 == job.units;
+    if (ends) left = job.units_per_group;
     for (int j = 0; j < J; ++j) {
-      const __m512 s = scales(w, base[j], group);
-      const __m512i z = zeros(w, base[j], group);
+      const __m512i z = zero_pairs(w, base[j], group);
       for (int r = 0; r < R; ++r) {
-        const int64_t at = (m0 + r) * job.units + u;
-        // The sum fits int16 and z has no high half, so madd is the 32-bit product.
-        const __m512i zx = _mm512_madd_epi16(z, _mm512_set1_epi32(job.sums[at]));
-        __m512i all = sum[r][j][0];
-        if constexpr (C == 2) all = _mm512_add_epi32(all, sum[r][j][1]);
-        const __m512 d = _mm512_cvtepi32_ps(_mm512_sub_epi32(all, zx));
-        y[r][j] = _mm512_fmadd_ps(d, _mm512_mul_ps(s, _mm512_set1_ps(job.a[at])), y[r][j]);
+        __m512i& d = sum[r][j][0];
+        if constexpr (C == 2) d = _mm512_add_epi32(d, sum[r][j][1]);
+        d = _mm512_sub_epi32(
+            d, _mm512_madd_epi16(z, _mm512_set1_epi32(job.sums[(m0 + r) * job.units + u])));
+      }
+      if constexpr (Two) {
+        // Sums fit int16 and sub-scales have no high half, so these are 32-bit products.
+        const __m512i sub = subs(w, base[j], begin);
+        for (int r = 0; r < R; ++r)
+          whole[r][j] = _mm512_dpwssd_epi32(whole[r][j], sum[r][j][0], sub);
+        if (!ends) continue;
+      }
+      const __m512 s = scales(w, base[j], group);
+      for (int r = 0; r < R; ++r) {
+        const __m512 d = _mm512_cvtepi32_ps(Two ? whole[r][j] : sum[r][j][0]);
+        const float a = job.a[(m0 + r) * job.units + u];
+        y[r][j] = _mm512_fmadd_ps(d, _mm512_mul_ps(s, _mm512_set1_ps(a)), y[r][j]);
+        if constexpr (Two) whole[r][j] = _mm512_setzero_si512();
       }
     }
   }
@@ -66,20 +83,24 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
                             first_lanes(w.rows - tile[j] * kTileRows), y[r][j]);
 }
 
-template <int B>
+template <int B, bool Two>
 void tiles(const IntMatmul& job) {
   // Up to 8 sums: more rows, fewer tiles at once.
   by_tiles<4>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
     constexpr int J = decltype(tiles)::kValue;
     by_rows<J == 1 ? 8 : J == 2 ? 4 : 1>(
-        job.m, [&](auto rows, int64_t m) { walk<B, J, decltype(rows)::kValue>(job, tile, m); });
+        job.m, [&](auto rows, int64_t m) { walk<B, J, decltype(rows)::kValue, Two>(job, tile, m); });
   });
 }
 
 }  // namespace
 
 void gemv_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) { tiles<b.kValue>(job); });
+  by_bits(job.w.bits, [&](auto b) {
+    if constexpr (b.kValue <= 4)
+      if (job.w.sub_offset >= 0) return tiles<b.kValue, true>(job);
+    tiles<b.kValue, false>(job);
+  });
 }
 
 }  // namespace halftone::kernel::avx512

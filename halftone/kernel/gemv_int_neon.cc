@@ -76,7 +76,14 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
   for (auto& row : y)
     for (auto& t : row)
       for (auto& v : t) v = vdupq_n_f32(0);
+  const bool two = w.sub_offset >= 0;
+  int32x4_t whole[R][J][kQuarters];  // two-level scales: of a group, sums times sub-scales
+  int64_t left = 0;                  // units of the group
   for (int64_t u = 0; u < job.units; ++u) {
+    const bool starts = left == 0;
+    if (starts) left = job.units_per_group;
+    --left;
+    const bool ends = left == 0 || u + 1 == job.units;
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
     const uint8_t* lines[J];
     for (int j = 0; j < J; ++j) lines[j] = base[j] + w.codes_offset + begin / kTileCols * 64 * B;
@@ -89,9 +96,13 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         const int32x4_t z = vsubq_s32(zeros(w, base[j], group, h), vdupq_n_s32(kOffset<B>));
         for (int r = 0; r < R; ++r) {
           const int64_t at = (m0 + r) * job.units + u;
-          const float32x4_t d =
-              vcvtq_f32_s32(vmlsq_s32(sum[r][j][h], z, vdupq_n_s32(job.sums[at])));
-          y[r][j][h] = vfmaq_f32(y[r][j][h], d, vmulq_n_f32(s, job.a[at]));
+          int32x4_t d = vmlsq_s32(sum[r][j][h], z, whole_sum(job.sums[at]));
+          if (two) {
+            const int32x4_t part = vmulq_s32(d, subs(w, base[j], begin, h));
+            d = whole[r][j][h] = starts ? part : vaddq_s32(whole[r][j][h], part);
+            if (!ends) continue;
+          }
+          y[r][j][h] = vfmaq_f32(y[r][j][h], vcvtq_f32_s32(d), vmulq_n_f32(s, job.a[at]));
         }
       }
     }

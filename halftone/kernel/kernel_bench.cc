@@ -46,6 +46,7 @@ struct Case {
   bool zeros;
   bool int8;
   int64_t n, k, m;
+  int64_t super = 0;  // two-level scales
 };
 
 TiledWeights weights_for(const Case& c, ThreadPool& pool) {
@@ -57,7 +58,8 @@ TiledWeights weights_for(const Case& c, ThreadPool& pool) {
                         .bits = c.bits,
                         .group = c.group,
                         .zeros = c.zeros,
-                        .zero = 1 << (c.bits - 1)};
+                        .zero = 1 << (c.bits - 1),
+                        .super = c.super};
     return TiledWeights::from_codes(
         spec,
         [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales,
@@ -217,6 +219,9 @@ const std::vector<Case> kCases = {
     {"gemv W4 g64", Store::codes, 4, 64, false, true, 4096, 4096, 1},
     {"gemv W4 g64 zeros", Store::codes, 4, 64, true, true, 4096, 4096, 1},
     {"gemv W4 g32", Store::codes, 4, 32, false, true, 4096, 4096, 1},
+    {"gemv W4 g32/64", Store::codes, 4, 32, false, true, 4096, 4096, 1, 64},
+    {"gemv W4 g32/128", Store::codes, 4, 32, false, true, 4096, 4096, 1, 128},
+    {"gemv W4 g32/256", Store::codes, 4, 32, false, true, 4096, 4096, 1, 256},
     {"gemv W3 g64", Store::codes, 3, 64, false, true, 4096, 4096, 1},
     {"gemv W2 g64", Store::codes, 2, 64, false, true, 4096, 4096, 1},
     {"gemv W8 row", Store::codes, 8, 0, false, true, 4096, 4096, 1},
@@ -238,6 +243,9 @@ const std::vector<Case> kCases = {
     {"gemm W4 g64", Store::codes, 4, 64, false, true, 2048, 2048, 512},
     {"gemm W4 g64 zeros", Store::codes, 4, 64, true, true, 2048, 2048, 512},
     {"gemm W4 g32", Store::codes, 4, 32, false, true, 2048, 2048, 512},
+    {"gemm W4 g32/64", Store::codes, 4, 32, false, true, 2048, 2048, 512, 64},
+    {"gemm W4 g32/128", Store::codes, 4, 32, false, true, 2048, 2048, 512, 128},
+    {"gemm W4 g32/256", Store::codes, 4, 32, false, true, 2048, 2048, 512, 256},
     {"gemm W4 g64 576", Store::codes, 4, 64, false, true, 1536, 576, 512},
     {"gemm W4 g64 M64", Store::codes, 4, 64, false, true, 2048, 2048, 64},
     {"gemm W3 g64", Store::codes, 3, 64, false, true, 2048, 2048, 512},

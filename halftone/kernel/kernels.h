@@ -30,7 +30,10 @@ struct Tiles {
   int64_t rows, cols;     // N, K as the caller knows them
   int64_t padded_cols;    // codes: K up to a multiple of 32; dense: K
   int64_t group, groups;  // k per scale; groups = ceil(K / group)
-  int64_t zeros_offset;   // of u8 [groups][16] in the tile, or -1: `zero` everywhere
+  // Two-level scales: of u8 [ceil(K / sub)][16] in the tile, u = 0..255 for each `sub` k of a group;
+  // the scale of such k is scale * u / 256. Or -1: one level.
+  int64_t sub_offset = -1, sub;
+  int64_t zeros_offset = -1;  // of u8 [groups][16] in the tile, or -1: `zero` everywhere
   int64_t codes_offset;
   Store store;
   int32_t bits;  // 2, 3, 4, 8; 0 if dense
@@ -41,11 +44,14 @@ struct Tiles {
 // y[m][n] for the rows of tiles [tile_begin, tile_end), with R = int_rows of the table.
 //   x           gemv: [M][padded_cols]; gemm, with D = depth: [ceil(M / R)][padded_cols / D][R][D]
 //   a, sums     per unit: [M][units], or [ceil(M / R)][units][R]; padding rows are zero
+// Two-level weights: unit is 32, a is the same for all units of a group, and codes less zero times
+// activations fit int16 over a unit.
 struct IntMatmul {
   Tiles w;
   const int8_t* x;
   const float* a;       // activation scale of a unit
-  const int32_t* sums;  // sum of x over a unit
+  // sums of x over a unit, two int16: low half those with k % 4 < 2, high half the others
+  const int32_t* sums;
   int64_t m, unit, units, units_per_group;
   int64_t depth;  // 4, or for tile registers 64, 32 where unit or padded_cols is no multiple of 64
   float* y;       // row-major, row stride ldy, no padding columns touched
@@ -72,6 +78,7 @@ struct Quantize {
   const float* x;
   int64_t ldx, m, cols, padded_cols;
   int64_t unit, units, block;
+  float fixed;  // a scale for all blocks, beyond which values are cut off; 0: from each block
   int64_t rows_per_panel, depth;
   int8_t* codes;
   float* a;

@@ -5,6 +5,9 @@
 // = one rounding):
 //   int8    D[u]   = sum over k in unit u of (code - zero) * x8      (exact integer)
 //           y      = 0, then for u in order: y = fma(float(D[u]), s[group of u] * a[u], y)
+//   with two-level scales, for each group G, all integer:
+//           E[G]   = sum over its units of u[sub-group of u] * D[u]
+//           y      = 0, then for G in order: y = fma(float(E[G]), s[G] / 256 * a[G], y)
 //   exact   p[u]   = 0, then for k in u in order: p = fma(float(code - zero), x, p)
 //           y      = 0, then for u in order: y = fma(s[group of u], p[u], y)
 //   dense   as exact with s = 1, the weight itself (f16 and bf16 widened) and units of 256 k

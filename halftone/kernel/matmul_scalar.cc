@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "halftone/base/half.h"
 #include "halftone/kernel/entries.h"
@@ -46,8 +48,12 @@ uint16_t load_half(const uint8_t* p) {
 
 float scale_at(const Tiles& w, const uint8_t* tile, int64_t group, int64_t r) {
   const int64_t at = group * kTileRows + r;
-  return w.scales_f32 ? load_float(tile + at * 4) : f16_to_f32(load_half(tile + at * 2));
+  const float s = w.scales_f32 ? load_float(tile + at * 4) : f16_to_f32(load_half(tile + at * 2));
+  return w.sub_offset < 0 ? s : s * 0x1p-8f;
 }
+
+// Sum of both halves of IntMatmul::sums.
+int32_t whole(int32_t halves) { return static_cast<int16_t>(halves & 0xffff) + (halves >> 16); }
 
 int zero_at(const Tiles& w, const uint8_t* tile, int64_t group, int64_t r) {
   return w.zeros_offset >= 0 ? tile[w.zeros_offset + group * kTileRows + r] : w.zero;
@@ -77,9 +83,11 @@ void int_product(const IntMatmul& job, int64_t R) {
     for (int64_t r = 0; r < std::min(kTileRows, w.rows - tile * kTileRows); ++r) {
       float* y = job.y + tile * kTileRows + r;
       for (int64_t m = 0; m < job.m; ++m) y[m * job.ldy] = 0;
+      std::vector<int32_t> group_sums(w.sub_offset < 0 ? 0 : static_cast<size_t>(job.m));
       for (int64_t u = 0; u < job.units; ++u) {
         const int64_t begin = u * job.unit, end = std::min(begin + job.unit, w.padded_cols),
                       group = u / job.units_per_group;
+        const bool last = u + 1 == job.units || (u + 1) % job.units_per_group == 0;
         int codes[kMaxUnit];
         for (int64_t k = begin; k < end; ++k)
           codes[k - begin] = code_at(base + w.codes_offset, w.bits, r, k);
@@ -87,10 +95,16 @@ void int_product(const IntMatmul& job, int64_t R) {
         const float s = scale_at(w, base, group, r);
         for (int64_t m = 0; m < job.m; ++m) {
           const int64_t panel = m / R * R, i = m % R, at = panel * job.units + u * R + i;
-          int32_t sum = -zero * job.sums[at];
+          int32_t sum = -zero * whole(job.sums[at]);
           const int8_t* x = job.x + panel * w.padded_cols;
           for (int64_t k = begin; k < end; ++k)
             sum += codes[k - begin] * (R == 1 ? x[k] : x[k / 4 * 4 * R + i * 4 + k % 4]);
+          if (w.sub_offset >= 0) {
+            int32_t& all = group_sums[static_cast<size_t>(m)];
+            all += sum * base[w.sub_offset + begin / w.sub * kTileRows + r];
+            if (!last) continue;
+            sum = std::exchange(all, 0);
+          }
           y[m * job.ldy] = std::fma(static_cast<float>(sum), s * job.a[at], y[m * job.ldy]);
         }
       }
@@ -140,18 +154,23 @@ void quantize(const Quantize& job) noexcept {
       for (int64_t k = begin; k < filled; ++k)
         bits = std::max(bits, std::bit_cast<uint32_t>(x[k]) & 0x7fffffffu);
       const float most = std::bit_cast<float>(bits);
-      const bool finite = bits < 0x7f800000u, zero = !finite || most < kLeastActivation;
-      const float a = !finite ? std::bit_cast<float>(0x7fc00000u) : zero ? 0.0f : most / 127.0f;
-      const float inverse = zero ? 0.0f : 127.0f / most;
+      const bool fixed = job.fixed > 0;
+      const bool finite = bits < 0x7f800000u,
+                 zero = !finite || (!fixed && most < kLeastActivation);
+      const float a = !finite ? std::bit_cast<float>(0x7fc00000u)
+                      : fixed ? job.fixed
+                      : zero  ? 0.0f
+                              : most / 127.0f;
+      const float inverse = zero ? 0.0f : fixed ? 1.0f / job.fixed : 127.0f / most;
       for (int64_t u = begin / job.unit; u * job.unit < end; ++u) {
-        int32_t sum = 0;
+        int32_t half[2] = {};
         for (int64_t k = u * job.unit; k < std::min(end, (u + 1) * job.unit); ++k) {
           const float q = k < filled && !zero ? std::nearbyint(x[k] * inverse) : 0.0f;
-          code(k) = static_cast<int8_t>(q);
-          sum += code(k);
+          code(k) = static_cast<int8_t>(std::clamp(q, -127.0f, 127.0f));
+          half[k % 4 / 2] += code(k);
         }
         job.a[panel * job.units + u * R + i] = a;
-        job.sums[panel * job.units + u * R + i] = sum;
+        job.sums[panel * job.units + u * R + i] = (half[0] & 0xffff) | (half[1] * 65536);
       }
     }
   }

@@ -119,6 +119,152 @@ TEST(Matmul, Int8IsTheFormulaAndTheSameBitsOnEveryIsa) {
   }
 }
 
+// Two-level scales as tiles.h says, from the plain ones.
+struct TwoLevels {
+  std::vector<float> scale;  // [N][groups of super]
+  std::vector<int> u;        // [N][groups]
+  int64_t supers;
+  explicit TwoLevels(const Problem& p) {
+    const Case& c = p.shape;
+    const int64_t per = c.super / c.group;
+    supers = (p.groups + per - 1) / per;
+    for (int64_t n = 0; n < c.n; ++n)
+      for (int64_t s = 0; s < supers; ++s) {
+        const auto* from = p.scales.data() + n * p.groups + s * per;
+        const int64_t count = std::min(per, p.groups - s * per);
+        float top = *std::max_element(from, from + count) * (256.0f / 255.0f);
+        if (c.scales == ScaleType::f16) top = f16_to_f32(f32_to_f16(top));
+        scale.push_back(top);
+        for (int64_t i = 0; i < count; ++i)
+          u.push_back(top > 0 ? std::min(255, static_cast<int>(std::nearbyint(from[i] * 256.0f / top)))
+                              : 0);
+      }
+  }
+};
+
+TEST(Matmul, TwoLevelScalesAreTheFormulaAndTheSameBitsOnEveryIsa) {
+  std::vector<Case> all;
+  const int64_t ks[] = {64, 65, 96, 172, 288, 576, 1100, 2100};
+  const int64_t ns[] = {1, 16, 17, 48, 100, 13 * 16};
+  int i = 0;
+  for (const int bits : {2, 3, 4})
+    for (const int64_t m : {1, 2, 3, 5, 8, 9, 13, 25, 40, 103}) {
+      for (const int64_t k : ks) {
+        const int64_t group = i % 3 == 0 ? 64 : 32;
+        all.push_back({.bits = bits,
+                       .n = ns[i % 6],
+                       .k = k,
+                       .group = group,
+                       .m = m,
+                       .scales = i % 4 == 0 ? ScaleType::f32 : ScaleType::f16,
+                       .super = i % 5 == 0   ? 256
+                                : i % 5 == 1 ? 192
+                                : i % 5 == 2 ? 128
+                                             : 2 * group});
+        ++i;
+      }
+    }
+  for (const Case& c : all) {
+    const Problem p(c);
+    const TiledWeights w = p.tiled();
+    const TwoLevels two(p);
+    const int64_t per = c.super / c.group;
+    std::vector<float> first;
+    for (const Kernels* kernels : tables_here()) {
+      SCOPED_TRACE(kernels->name);
+      // a scale for each group, or one for each row
+      const ActivationPlan plan = plan_int8(w.view(), c.m % 2 == 0 ? kWholeRow : 64);
+      ASSERT_TRUE(fits(w.view(), plan));
+      Activations x;
+      prepare(x, *kernels, plan, p.x.data(), c.m, c.k);
+      const auto y = multiply(*kernels, w, x);
+      if (first.empty()) {
+        for (int64_t m = 0; m < c.m; ++m)
+          for (int64_t n = 0; n < c.n; ++n) {
+            double sum = 0, terms = 0;
+            for (int64_t s = 0; s < two.supers; ++s) {
+              int64_t integer = 0;
+              const double scale =
+                  two.scale[static_cast<size_t>(n * two.supers + s)] / 256.0 *
+                  static_cast<double>(x.scale(m, s * c.super / kTileCols));
+              for (int64_t k = s * c.super; k < std::min(c.k, (s + 1) * c.super); ++k) {
+                const int64_t term = two.u[static_cast<size_t>(n * p.groups + k / c.group)] *
+                                     (p.code(n, k) - p.zero(n, k)) * x.code(m, k);
+                integer += term;
+                terms += std::abs(static_cast<double>(term) * scale);
+              }
+              sum += static_cast<double>(integer) * scale;
+            }
+            ASSERT_LE(std::abs(y[static_cast<size_t>(m * c.n + n)] - sum), kShare * terms + 1e-30)
+                << c << " at m " << m << " n " << n << " of " << per;
+          }
+        first = y;
+      }
+      ASSERT_EQ(std::memcmp(first.data(), y.data(), y.size() * 4), 0) << c;
+    }
+  }
+}
+
+TEST(Matmul, TwoLevelSumsAreExactAtTheirLargest) {
+  for (const int bits : {2, 3, 4})
+    for (const int64_t m : {1, 2, 4, 13})
+      for (const int code : {0, (1 << bits) - 1})
+        for (const float sign : {1.0f, -1.0f}) {
+          Problem p({.bits = bits, .n = 33, .k = 512, .group = 32, .m = m, .super = 256});
+          std::fill(p.codes.begin(), p.codes.end(), static_cast<uint8_t>(code));
+          std::fill(p.scales.begin(), p.scales.end(), 255.0f);  // u = 255, scale 256
+          std::fill(p.x.begin(), p.x.end(), sign * 127.0f);
+          const TiledWeights w = p.tiled();
+          const float expected =
+              sign * 127.0f * 512 * 255.0f * static_cast<float>(code - p.spec.zero);
+          for (const Kernels* kernels : tables_here())
+            for (const float y : multiply(*kernels, w, plan_int8(w.view(), 256), p.x, m))
+              ASSERT_EQ(y, expected) << kernels->name << " W" << bits << " M" << m;
+        }
+}
+
+// One scale for each token, or one for all: W8A8 and what static quantization wants.
+TEST(Matmul, OneScaleATokenOrOneForAll) {
+  for (const int bits : {4, 8})
+    for (const int64_t m : {1, 4, 9, 20}) {
+      const Case c{.bits = bits, .n = 40, .k = 600, .group = 0, .m = m};
+      Problem p(c);
+      p.x[3] = 1e9f;  // far beyond a fixed scale
+      p.x[4] = -1e9f;
+      const TiledWeights w = p.tiled();
+      for (const float fixed : {0.0f, 0.03f}) {
+        ActivationPlan plan = plan_int8(w.view(), kWholeRow);
+        EXPECT_EQ(plan.block, w.view().padded_cols);
+        plan.fixed = fixed;
+        std::vector<float> first;
+        for (const Kernels* kernels : tables_here()) {
+          Activations x;
+          prepare(x, *kernels, plan, p.x.data(), m, c.k);
+          for (int64_t i = 0; i < m; ++i) {
+            float most = 0;
+            for (int64_t k = 0; k < c.k; ++k)
+              most = std::max(most, std::abs(p.x[static_cast<size_t>(i * c.k + k)]));
+            for (int64_t u = 0; u < plan.units(); ++u)
+              ASSERT_EQ(x.scale(i, u), fixed > 0 ? fixed : most / 127.0f);
+            const float inverse = fixed > 0 ? 1.0f / fixed : 127.0f / most;
+            for (int64_t k = 0; k < c.k; ++k)
+              ASSERT_EQ(x.code(i, k),
+                        std::clamp(std::nearbyint(p.x[static_cast<size_t>(i * c.k + k)] * inverse),
+                                   -127.0f, 127.0f))
+                  << kernels->name << " k " << k;
+          }
+          const auto y = multiply(*kernels, w, x);
+          if (first.empty()) {
+            expect_int8(p, x, y);
+            if (HasFatalFailure()) return;
+            first = y;
+          }
+          ASSERT_EQ(std::memcmp(first.data(), y.data(), y.size() * 4), 0) << kernels->name;
+        }
+      }
+    }
+}
+
 TEST(Matmul, ExactIsTheFormulaAndTheSameBitsOnEveryIsa) {
   for (const Case& c : cases()) {
     const Problem p(c);

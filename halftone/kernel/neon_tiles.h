@@ -70,20 +70,38 @@ inline int8x16_t signed_codes(uint8x16_t quad) {
 }
 
 // Scales of a group, rows 4 * quarter .. + 3 of the tile.
+// Two levels: divided by 256.
 inline float32x4_t scales(const Tiles& w, const uint8_t* tile, int64_t group, int quarter) {
   const int64_t at = group * kTileRows + quarter * 4;
-  if (w.scales_f32) return vld1q_f32(reinterpret_cast<const float*>(tile + at * 4));
-  return vcvt_f32_f16(
-      vreinterpret_f16_u16(vld1_u16(reinterpret_cast<const uint16_t*>(tile + at * 2))));
+  const float32x4_t s =
+      w.scales_f32 ? vld1q_f32(reinterpret_cast<const float*>(tile + at * 4))
+                   : vcvt_f32_f16(vreinterpret_f16_u16(
+                         vld1_u16(reinterpret_cast<const uint16_t*>(tile + at * 2))));
+  return w.sub_offset < 0 ? s : vmulq_n_f32(s, 0x1p-8f);
+}
+
+// Four bytes as int32.
+inline int32x4_t four_bytes(const uint8_t* from) {
+  uint32_t four = 0;
+  __builtin_memcpy(&four, from, 4);
+  const uint16x8_t wide = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide)));
+}
+
+// Sub-scales at column k.
+inline int32x4_t subs(const Tiles& w, const uint8_t* tile, int64_t k, int quarter) {
+  return four_bytes(tile + w.sub_offset + k / w.sub * kTileRows + quarter * 4);
+}
+
+// Both halves of IntMatmul::sums in every lane.
+inline int32x4_t whole_sum(int32_t halves) {
+  return vdupq_n_s32(static_cast<int16_t>(halves & 0xffff) + (halves >> 16));
 }
 
 // Zero-points of a group as int32.
 inline int32x4_t zeros(const Tiles& w, const uint8_t* tile, int64_t group, int quarter) {
   if (w.zeros_offset < 0) return vdupq_n_s32(w.zero);
-  uint32_t four = 0;
-  __builtin_memcpy(&four, tile + w.zeros_offset + group * kTileRows + quarter * 4, 4);
-  const uint16x8_t wide = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
-  return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide)));
+  return four_bytes(tile + w.zeros_offset + group * kTileRows + quarter * 4);
 }
 
 // Four f16 or bf16 as f32.

@@ -11,15 +11,23 @@ namespace {
 
 __mmask16 lanes_of(int64_t count) { return first_lanes(count < 0 ? 0 : count); }
 
-// 32 values -> 32 codes in order; returns their sum.
+// 32 values -> 32 codes in order; returns their sums.
 int32_t encode32(const float* x, int64_t filled, __m512 inverse, int8_t* codes) {
-  const __m512i a =
-      _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(lanes_of(filled), x), inverse));
-  const __m512i b = _mm512_cvtps_epi32(
-      _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes_of(filled - 16), x + 16), inverse));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), _mm512_cvtepi32_epi8(a));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16), _mm512_cvtepi32_epi8(b));
-  return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
+  // Cut off at 127 before the conversion, which knows no larger numbers, and at -127 after it.
+  const auto encode16 = [&](const float* from, int64_t count) {
+    const __m512 v = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes_of(count), from), inverse);
+    return _mm_max_epi8(
+        _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_min_ps(v, _mm512_set1_ps(127.0f)))),
+        _mm_set1_epi8(-127));
+  };
+  const __m128i low = encode16(x, filled), high = encode16(x + 16, filled - 16);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes), low);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + 16), high);
+  const __m128i ones = _mm_set1_epi8(1);
+  __m128i s = _mm_add_epi16(_mm_maddubs_epi16(ones, low), _mm_maddubs_epi16(ones, high));
+  s = _mm_add_epi16(s, _mm_shuffle_epi32(s, 0x4e));
+  s = _mm_add_epi16(s, _mm_shuffle_epi32(s, 0xb1));
+  return _mm_cvtsi128_si32(s);
 }
 
 uint32_t largest_bits(const float* x, int64_t count) {

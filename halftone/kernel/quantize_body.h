@@ -1,7 +1,15 @@
 // How activations become int8 codes with a scale a block (activations.h), the same on every
 // instruction set. A quantize_<isa>.cc file defines, in its anonymous namespace, largest_bits (the
 // bits of the largest magnitude), spread (one float in every lane) and encode32 (32 codes and their
-// sum); it includes this there, so every copy is private to the flags it was compiled with.
+// sums, two int16 as IntMatmul::sums has them); it includes this there, so every copy is private to
+// the flags it was compiled with.
+
+inline int32_t add_halves(int32_t a, int32_t b) {
+  const uint32_t low = (static_cast<uint32_t>(a) + static_cast<uint32_t>(b)) & 0xffffu;
+  const uint32_t high =
+      ((static_cast<uint32_t>(a) >> 16) + (static_cast<uint32_t>(b) >> 16)) << 16;
+  return static_cast<int32_t>(high | low);
+}
 
 inline void quantize_rows(const Quantize& job) {
   const int64_t R = job.rows_per_panel;
@@ -15,9 +23,14 @@ inline void quantize_rows(const Quantize& job) {
       const uint32_t bits = largest_bits(x, filled);
       float most = 0;
       __builtin_memcpy(&most, &bits, 4);
-      const bool finite = bits < 0x7f800000u, zero = !finite || most < kLeastActivation;
-      const float a = !finite ? __builtin_nanf("") : zero ? 0.0f : most / 127.0f;
-      const auto inverse = spread(zero ? 0.0f : 127.0f / most);
+      const bool fixed = job.fixed > 0;
+      const bool finite = bits < 0x7f800000u,
+                 zero = !finite || (!fixed && most < kLeastActivation);
+      const float a = !finite ? __builtin_nanf("")
+                      : fixed ? job.fixed
+                      : zero  ? 0.0f
+                              : most / 127.0f;
+      const auto inverse = spread(zero ? 0.0f : fixed ? 1.0f / job.fixed : 127.0f / most);
       for (int64_t u = begin / job.unit; u * job.unit < end; ++u) {
         int32_t sum = 0;
         for (int64_t k = u * job.unit; k < smaller(end, (u + 1) * job.unit); k += kTileCols) {
@@ -25,10 +38,10 @@ inline void quantize_rows(const Quantize& job) {
           if (R == 1 || job.depth >= kTileCols) {
             const int64_t place =
                 R == 1 ? k : (k - k % job.depth) * R + i * job.depth + k % job.depth;
-            sum += encode32(x + at, zero ? 0 : filled - at, inverse, codes + place);
+            sum = add_halves(sum, encode32(x + at, zero ? 0 : filled - at, inverse, codes + place));
           } else {
             alignas(32) int8_t quads[kTileCols];
-            sum += encode32(x + at, zero ? 0 : filled - at, inverse, quads);
+            sum = add_halves(sum, encode32(x + at, zero ? 0 : filled - at, inverse, quads));
             for (int64_t q = 0; q < kTileCols / 4; ++q)
               __builtin_memcpy(codes + (k + 4 * q) * R + i * 4, quads + 4 * q, 4);
           }

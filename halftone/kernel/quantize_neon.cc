@@ -26,9 +26,14 @@ int32_t encode32(const float* x, int64_t filled, float32x4_t inverse, int8_t* co
         vcvtnq_s32_f32(vmulq_f32(load_some(x + 8 * i + 4, filled - 8 * i - 4), inverse));
     q[i] = vcombine_s16(vqmovn_s32(low), vqmovn_s32(high));
   }
-  vst1q_s8(codes, vcombine_s8(vqmovn_s16(q[0]), vqmovn_s16(q[1])));
-  vst1q_s8(codes + 16, vcombine_s8(vqmovn_s16(q[2]), vqmovn_s16(q[3])));
-  return vaddlvq_s16(vaddq_s16(vaddq_s16(q[0], q[1]), vaddq_s16(q[2], q[3])));
+  const int8x16_t least = vdupq_n_s8(-127);
+  const int8x16_t first = vmaxq_s8(vcombine_s8(vqmovn_s16(q[0]), vqmovn_s16(q[1])), least),
+                  second = vmaxq_s8(vcombine_s8(vqmovn_s16(q[2]), vqmovn_s16(q[3])), least);
+  vst1q_s8(codes, first);
+  vst1q_s8(codes + 16, second);
+  const int16x8_t pairs = vaddq_s16(vpaddlq_s8(first), vpaddlq_s8(second));
+  const int16x4_t s = vadd_s16(vget_low_s16(pairs), vget_high_s16(pairs));
+  return vget_lane_s32(vreinterpret_s32_s16(vadd_s16(s, vext_s16(s, s, 2))), 0);
 }
 
 uint32_t largest_bits(const float* x, int64_t count) {

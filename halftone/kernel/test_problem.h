@@ -31,12 +31,13 @@ struct Case {
   bool zeros = false;
   ScaleType scales = ScaleType::f16;
   int64_t block = 64;
+  int64_t super = 0;  // two-level scales
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Case& c) {
   return out << "W" << c.bits << " N" << c.n << " K" << c.k << " g" << c.group << " M" << c.m
              << (c.zeros ? " zeros" : "") << (c.scales == ScaleType::f32 ? " f32" : "") << " block"
-             << c.block;
+             << c.block << (c.super != 0 ? " super" + std::to_string(c.super) : "");
 }
 
 // Plain codes, scales, zero-points and activations; what a kernel must reproduce is computed from
@@ -58,7 +59,8 @@ struct Problem {
     const CounterRng more(seed + 1);
     scales.resize(static_cast<size_t>(c.n * groups));
     for (size_t i = 0; i < scales.size(); ++i) {
-      const float s = static_cast<float>(0.01 + more.uniform(i)) * (i % 7 == 3 ? -1.0f : 1.0f);
+      const bool negative = i % 7 == 3 && c.super == 0;
+      const float s = static_cast<float>(0.01 + more.uniform(i)) * (negative ? -1.0f : 1.0f);
       scales[i] = i % 11 == 5                  ? 0.0f
                   : c.scales == ScaleType::f16 ? f16_to_f32(f32_to_f16(s))
                                                : s;  // some groups are zero
@@ -78,7 +80,8 @@ struct Problem {
             .group = c.group,
             .scales = c.scales,
             .zeros = c.zeros,
-            .zero = 1 << (c.bits - 1)};
+            .zero = 1 << (c.bits - 1),
+            .super = c.super};
   }
 
   TiledWeights tiled(ThreadPool* pool = nullptr) const {

@@ -32,17 +32,26 @@ Tiles layout(const TileSpec& s) {
                      "use a multiple of 32, or one scale per row");
   if (!s.zeros && (s.zero < 0 || s.zero > 255))
     throw InputError("tiles", "zero-point " + std::to_string(s.zero) + " is not in 0..255");
+  if (s.super != 0 &&
+      (!has_two_levels(s) || s.group == 0 || s.super % s.group != 0 || s.super > kMaxUnit))
+    throw InputError("tiles", "two-level scales of " + std::to_string(s.super) + " columns over " +
+                                  std::to_string(s.group) + " at " + std::to_string(s.bits) +
+                                  " bits");
   Tiles t{};
   t.rows = s.rows;
   t.cols = s.cols;
   t.padded_cols = up(s.cols, kTileCols);
-  t.group = s.group == 0 || s.group >= s.cols ? t.padded_cols : s.group;
+  const int64_t group = s.super != 0 ? s.super : s.group;
+  t.group = group == 0 || group >= s.cols ? t.padded_cols : group;
   t.groups = (t.padded_cols + t.group - 1) / t.group;
   t.store = Store::codes;
   t.bits = stored_bits(s.bits);
   t.zero = s.zero;
   t.scales_f32 = s.scales == ScaleType::f32;
   int64_t at = t.groups * kTileRows * (t.scales_f32 ? 4 : 2);
+  t.sub = s.super != 0 ? s.group : 0;
+  t.sub_offset = s.super != 0 ? at : -1;
+  if (s.super != 0) at += (t.padded_cols + t.sub - 1) / t.sub * kTileRows;
   t.zeros_offset = s.zeros ? at : -1;
   if (s.zeros) at += t.groups * kTileRows;
   t.codes_offset = up(at, 64);
@@ -60,7 +69,7 @@ Tiles dense_layout(int64_t rows, int64_t cols, Store store) {
   t.cols = t.padded_cols = cols;
   t.group = cols;
   t.groups = 1;
-  t.zeros_offset = -1;
+  t.sub_offset = t.zeros_offset = -1;
   t.store = store;
   t.tile_bytes = up(cols * kTileRows * (store == Store::f32 ? 4 : 2), 64);
   return t;
@@ -135,6 +144,29 @@ void put_scale(const Tiles& t, uint8_t* base, int64_t g, int64_t n, float s) {
   std::memcpy(base + at * 2, &half, 2);
 }
 
+// The scales of row n in two levels: the upper one holds the largest of its group as u = 255.
+void put_two_levels(const Tiles& t, uint8_t* base, int64_t n, std::span<const float> scales) {
+  const int64_t r = n % kTileRows, subs = (t.group + t.sub - 1) / t.sub, count = std::ssize(scales);
+  for (int64_t g = 0; g < t.groups; ++g) {
+    const auto some = scales.subspan(static_cast<size_t>(g * subs),
+                                     static_cast<size_t>(std::min(subs, count - g * subs)));
+    float most = 0;
+    for (const float s : some) {
+      if (!(s >= 0) || !std::isfinite(s))
+        throw NumericError("tiles", "a scale of row " + std::to_string(n) + " is negative or not finite");
+      most = std::max(most, s);
+    }
+    float top = most * (256.0f / 255.0f);
+    if (t.scales_f32 == 0) top = f16_to_f32(f32_to_f16(top));
+    put_scale(t, base, g, n, top);
+    for (int64_t i = 0; i < std::ssize(some); ++i) {
+      const float u = top > 0 ? std::nearbyint(some[static_cast<size_t>(i)] * 256.0f / top) : 0.0f;
+      base[t.sub_offset + (g * subs + i) * kTileRows + r] =
+          static_cast<uint8_t>(std::min(u, 255.0f));
+    }
+  }
+}
+
 void for_tiles(ThreadPool* pool, int64_t tiles,
                const std::function<void(int64_t, int64_t)>& range) {
   if (pool != nullptr)
@@ -144,6 +176,11 @@ void for_tiles(ThreadPool* pool, int64_t tiles,
 }
 
 }  // namespace
+
+bool has_two_levels(const TileSpec& spec) {
+  const int most = std::max(spec.zero, (1 << spec.bits) - 1 - spec.zero);
+  return spec.bits <= 4 && !spec.zeros && spec.zero >= 0 && most * 127 * kTileCols <= 32767;
+}
 
 int stored_bits(int bits) { return bits <= 2 ? 2 : bits <= 4 ? bits : 8; }
 
@@ -178,7 +215,8 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
   for_tiles(pool, w.tiles(), [&](int64_t begin, int64_t end) {
     std::vector<uint8_t> rows(static_cast<size_t>(kTileRows * t.padded_cols)),
         zeros(static_cast<size_t>(spec.zeros ? t.groups : 0));
-    std::vector<float> scales(static_cast<size_t>(t.groups));
+    std::vector<float> scales(static_cast<size_t>(
+        t.sub_offset < 0 ? t.groups : (t.padded_cols + t.sub - 1) / t.sub));
     for (int64_t tile = begin; tile < end; ++tile) {
       auto* base = reinterpret_cast<uint8_t*>(w.data_.get()) + tile * t.tile_bytes;
       const int64_t held = std::min(kTileRows, t.rows - tile * kTileRows);
@@ -196,7 +234,8 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
                                           std::to_string(n) + " does not fit " +
                                           std::to_string(spec.bits) + " bits");
         }
-        for (int64_t g = 0; g < t.groups; ++g)
+        if (t.sub_offset >= 0) put_two_levels(t, base, n, scales);
+        for (int64_t g = 0; g < t.groups && t.sub_offset < 0; ++g)
           put_scale(t, base, g, n, scales[static_cast<size_t>(g)]);
         for (int64_t g = 0; g < std::ssize(zeros); ++g)
           base[t.zeros_offset + g * kTileRows + r] = zeros[static_cast<size_t>(g)];
@@ -214,17 +253,18 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, std::span<const uint
                                       ThreadPool* pool) {
   const Tiles t = layout(spec);
   const auto size = [](auto s) { return static_cast<int64_t>(s.size()); };
-  if (size(codes) != t.rows * t.cols || size(scales) != t.rows * t.groups ||
-      size(zeros) != (spec.zeros ? t.rows * t.groups : 0))
+  const int64_t groups = t.sub_offset < 0 ? t.groups : (t.padded_cols + t.sub - 1) / t.sub;
+  if (size(codes) != t.rows * t.cols || size(scales) != t.rows * groups ||
+      size(zeros) != (spec.zeros ? t.rows * groups : 0))
     throw ShapeError("tiles", "codes, scales or zero-points do not match [" +
                                   std::to_string(t.rows) + ", " + std::to_string(t.cols) +
-                                  "] with " + std::to_string(t.groups) + " groups");
+                                  "] with " + std::to_string(groups) + " groups");
   return from_codes(
       spec,
       [&](int64_t n, std::span<uint8_t> c, std::span<float> s, std::span<uint8_t> z) {
         std::copy_n(codes.data() + n * t.cols, t.cols, c.data());
-        std::copy_n(scales.data() + n * t.groups, t.groups, s.data());
-        if (!z.empty()) std::copy_n(zeros.data() + n * t.groups, t.groups, z.data());
+        std::copy_n(scales.data() + n * groups, groups, s.data());
+        if (!z.empty()) std::copy_n(zeros.data() + n * groups, groups, z.data());
       },
       pool);
 }
@@ -272,10 +312,13 @@ TiledWeights TiledWeights::mapped(const Tiles& like, std::span<const std::byte> 
                 : layout({.rows = like.rows,
                           .cols = like.cols,
                           .bits = like.bits,
-                          .group = like.groups == 1 ? 0 : like.group,
+                          .group = like.sub_offset >= 0 ? like.sub
+                                   : like.groups == 1   ? 0
+                                                        : like.group,
                           .scales = like.scales_f32 != 0 ? ScaleType::f32 : ScaleType::f16,
                           .zeros = like.zeros_offset >= 0,
-                          .zero = like.zero});
+                          .zero = like.zero,
+                          .super = like.sub_offset >= 0 ? up(like.group, like.sub) : 0});
   const auto* data = reinterpret_cast<const uint8_t*>(tiles.data());
   if (std::ssize(tiles) != w.bytes() || reinterpret_cast<uintptr_t>(data) % 64 != 0)
     throw InputError("tiles", std::to_string(tiles.size()) + " bytes are not the tiles of [" +
@@ -320,8 +363,9 @@ float TiledWeights::value(int64_t row, int64_t col) const {
       break;
   }
   const int64_t g = col / view_.group, lane = g * kTileRows + r;
-  const float s =
-      view_.scales_f32 ? float_at(base + lane * 4) : f16_to_f32(half_at(base + lane * 2));
+  float s = view_.scales_f32 ? float_at(base + lane * 4) : f16_to_f32(half_at(base + lane * 2));
+  if (view_.sub_offset >= 0)
+    s *= static_cast<float>(base[view_.sub_offset + col / view_.sub * kTileRows + r]) * 0x1p-8f;
   const int z = view_.zeros_offset >= 0 ? base[view_.zeros_offset + lane] : view_.zero;
   return s * static_cast<float>(code(row, col) - z);
 }
@@ -331,6 +375,7 @@ void TiledWeights::row(int64_t row, std::span<float> out) const {
 }
 
 int64_t unit_for(const Tiles& w, int64_t limit) {
+  if (w.sub_offset >= 0) return kTileCols;
   const int64_t most = std::max(kTileCols, std::min(limit, kMaxUnit) / kTileCols * kTileCols);
   if (w.groups == 1) return std::min(most, w.padded_cols);
   int64_t unit = std::min(most, w.group);

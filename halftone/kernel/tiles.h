@@ -2,8 +2,8 @@
 // floats.
 //
 // Low-bit tile (16 rows x K, contiguous, starts 64-byte aligned):
-//     [ scales: groups x 16 f16 or f32 ][ zero-points: groups x 16 u8, if any ][ pad to 64 ]
-//     [ codes ][ pad to 64 ]
+//     [ scales: groups x 16 f16 or f32 ][ sub-scales: ceil(K / sub) x 16 u8, if any ]
+//     [ zero-points: groups x 16 u8, if any ][ pad to 64 ][ codes ][ pad to 64 ]
 // Codes come in lines of 64 bytes = 16 lanes of 32 bits; lane r is row r and its 4 bytes are 4
 // consecutive k (a quad). A byte holds the same k-position of several quads:
 //     b=8: 1 line  =  4 k
@@ -17,6 +17,11 @@
 // Example: N = 1, K = 4, one group, b = 8, codes 1 2 3 4, scale 1: 64 bytes of scales (f16,
 // padded), then one line `1 2 3 4 0 ...` and 7 lines of zeros.
 // Bits per weight: b + 16/g (+ 8/g with zero-points).
+//
+// Two-level scales: groups of `sub` k keep an integer u in 0..255 and share the scale of a wider
+// group: scale * u / 256. Sums over the wider group stay integer (matmul.h), so that narrow groups
+// cost what wide ones do. It is a rounding, of each scale by at most 1/510 of the group's largest.
+// Bits per weight: b + 8/sub + 16/group.
 //
 // Dense tile: [K][16] of f32, f16 or bf16, padded to 64 bytes.
 //
@@ -41,7 +46,7 @@ class ThreadPool;
 namespace halftone::kernel {
 
 // Of the layout above: whoever keeps tiles in a file keeps this beside them.
-inline constexpr int64_t kTileLayout = 1;
+inline constexpr int64_t kTileLayout = 2;
 
 enum class ScaleType : uint8_t { f16, f32 };
 
@@ -52,8 +57,15 @@ struct TileSpec {
   ScaleType scales = ScaleType::f16;
   bool zeros = false;  // zero-points stored; else every one is `zero`
   int zero = 8;        // symmetric: 2^(bits-1)
+  // Two-level scales: k that share the scale, a multiple of the group, up to 256; 0: one level. What is read
+  // row by row stays one scale a group, none negative; see has_two_levels().
+  int64_t super = 0;
   bool operator==(const TileSpec&) const = default;
 };
+
+// Can these weights have two-level scales? Codes less zero-point times activations must fit int16
+// over 32 k: symmetric ones of up to 4 bits.
+bool has_two_levels(const TileSpec& spec);
 
 int stored_bits(int bits);                  // 1, 2 -> 2; 3 -> 3; 4 -> 4; 5..8 -> 8
 int64_t tiled_bytes(const TileSpec& spec);  // known before anything is read

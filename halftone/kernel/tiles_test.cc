@@ -128,6 +128,32 @@ TEST(Tiles, UnitsDivideTheGroup) {
   EXPECT_EQ(unit(1024, 512, 96), 64);
 }
 
+TEST(Tiles, TwoLevelScalesRoundEachByLittle) {
+  const Problem p({.bits = 4, .n = 40, .k = 600, .group = 32, .super = 256});
+  const TiledWeights w = p.tiled();
+  EXPECT_EQ(w.bytes(), tiled_bytes(p.spec));
+  for (int64_t n = 0; n < 40; ++n)
+    for (int64_t k = 0; k < 600; ++k) {
+      float most = 0;
+      for (int64_t g = k / 256 * 8; g < std::min<int64_t>(p.groups, k / 256 * 8 + 8); ++g)
+        most = std::max(most, p.scales[static_cast<size_t>(n * p.groups + g)]);
+      const auto centred = static_cast<float>(p.code(n, k) - p.zero(n, k));
+      // half a step of u = 1 / 510 of the largest, and the rounding of that to f16
+      ASSERT_LE(std::abs(w.value(n, k) - p.scale(n, k) * centred),
+                std::abs(centred) * most * (1.0f / 510 + 0x1p-10f));
+    }
+  const auto refused = [](TileSpec spec) {
+    EXPECT_THROW(tiled_bytes(spec), InputError);
+  };
+  refused({.rows = 16, .cols = 512, .bits = 8, .group = 32, .zero = 128, .super = 64});
+  refused({.rows = 16, .cols = 512, .bits = 4, .group = 32, .zeros = true, .super = 64});
+  refused({.rows = 16, .cols = 512, .bits = 4, .group = 64, .super = 96});
+  refused({.rows = 16, .cols = 1024, .bits = 4, .group = 64, .super = 512});
+  Problem negative({.bits = 4, .n = 1, .k = 64, .group = 32, .super = 64});
+  negative.scales[1] = -0.5f;
+  EXPECT_THROW(negative.tiled(), NumericError);
+}
+
 TEST(Activations, AreTheSameIntegersOnEveryIsa) {
   for (const int64_t k : {1, 31, 32, 33, 100, 576}) {
     for (const int64_t m : {1, 5, 8, 9, 17}) {

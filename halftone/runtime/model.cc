@@ -42,7 +42,8 @@ Model::~Model() = default;
 std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel> packed,
                                          const LoadOptions& options, const Context& context) {
   const int64_t block = options.activation_block;
-  if (block != 0 && (block < 32 || block > 256 || block % 32 != 0))
+  if (block != 0 && block != LoadOptions::kWholeRow &&
+      (block < 32 || block > 256 || block % 32 != 0))
     throw InputError("activation_block",
                      "is " + std::to_string(block) + ", wanted a multiple of 32 from 32 to 256");
   if (const int64_t bits = options.head_bits; bits != 0 && bits != 4 && bits != 8)
@@ -76,6 +77,10 @@ std::string_view Model::isa() const { return kernels_->name; }
 std::string Model::label() const {
   return packed_->checkpoint().name + " (runtime, " +
          std::string(numerics_name(options_.numerics)) +
+         (options_.activation_block == LoadOptions::kWholeRow ? ", a scale a token"
+          : options_.activation_block != 0
+              ? ", activation block " + std::to_string(options_.activation_block)
+              : "") +
          (options_.head_bits != 0 ? ", head " + std::to_string(options_.head_bits) + " bits" : "") +
          (options_.kv != KvType::by_numerics ? ", kv " + std::string(kv_type_name(options_.kv))
                                              : "") +

@@ -41,8 +41,11 @@ std::string_view kv_type_name(KvType type);
 struct LoadOptions {
   Numerics numerics = Numerics::exact;
   KvType kv = KvType::by_numerics;
-  // int8: inputs sharing a scale, 32 to 256; 0: 64, and 32 for mlp_down and weights above 4 bits.
+  // int8: inputs sharing a scale, 32 to 256, or kWholeRow; 0: 64, and 32 for mlp_down and weights
+  // other than of 4 bits. Where it is wider than the groups of symmetric weights of up to 4 bits,
+  // their scales are kept in two levels (kernel/tiles.h).
   int64_t activation_block = 0;
+  static constexpr int64_t kWholeRow = -1;
   // 8 or 4: a head stored in floats, and with it an embedding tied to it, is rounded to that many
   // bits, 32 weights to a scale, as it is loaded: in a small model it is most of what a token reads.
   // 0: as stored.

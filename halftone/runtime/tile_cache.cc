@@ -46,6 +46,7 @@ Json layout_of(const TiledLinear& t) {
           {"cols", v.cols},
           {"group", v.group},
           {"groups", v.groups},
+          {"sub", v.sub_offset >= 0 ? v.sub : 0},
           {"zeros", v.zeros_offset >= 0},
           {"store", static_cast<int>(v.store)},
           {"bits", v.bits},
@@ -62,6 +63,8 @@ kernel::Tiles tiles_of(const Json& j) {
   v.cols = j.at("cols");
   v.group = j.at("group");
   v.groups = j.at("groups");
+  v.sub = j.at("sub");
+  v.sub_offset = v.sub != 0 ? 0 : -1;
   v.zeros_offset = j.at("zeros").get<bool>() ? 0 : -1;
   v.store = static_cast<kernel::Store>(j.at("store").get<int>());
   v.bits = j.at("bits");
@@ -76,11 +79,16 @@ TileCache::TileCache(const std::string& folder, const pack::PackedModel& packed,
                      const LoadOptions& options, const Context& context)
     : context_(context), folder_(folder) {
   const spec::Checkpoint& checkpoint = packed.checkpoint();
-  const std::string which = Json({checkpoint.path, options.head_bits}).dump();
+  // exact needs scales as stored, int8 may keep them in two levels
+  const std::string numerics(numerics_name(options.numerics));
+  const std::string which =
+      Json({checkpoint.path, options.head_bits, numerics, options.activation_block}).dump();
   path_ = join_path(folder, file_name(checkpoint.path) + "-" +
                                 hex(hash64(std::as_bytes(std::span(which)))) + ".safetensors");
   key_ = Json({{"layout", kernel::kTileLayout},
                {"head_bits", options.head_bits},
+               {"mode", numerics},
+               {"activation_block", options.activation_block},
                {"files", state_of(checkpoint, context)}})
              .dump();
   if (!context.env->stat(path_)) return;

@@ -59,8 +59,25 @@ bool fits_f16(const std::vector<float>& scales) {
 // in proportion, so blocks are short where inputs have massive values beside small ones (what
 // mlp_down reads), where the weights themselves lose next to nothing (8 bits), and where they have
 // lost so much that the model feels anything more (3 and 2 bits).
-int64_t activation_block(int64_t bits, spec::Role role) {
+int64_t activation_block(int64_t bits, spec::Role role, const LoadOptions& options) {
+  if (options.activation_block == LoadOptions::kWholeRow) return kernel::kWholeRow;
+  if (options.activation_block != 0) return options.activation_block;
   return bits != 4 || role == spec::Role::mlp_down ? 32 : 64;
+}
+
+// k over which sums stay integer by two-level scales: where activations share a scale over more than
+// a group of weights does. 0: not for these.
+int64_t two_level_block(const kernel::TileSpec& spec, const format::Codes& c, spec::Role role,
+                        const LoadOptions& options) {
+  if (options.numerics != Numerics::int8 || spec.group == 0 || spec.group >= spec.cols) return 0;
+  const int64_t wanted = activation_block(kernel::stored_bits(spec.bits), role, options),
+                block = wanted == kernel::kWholeRow ? kernel::kMaxUnit : wanted;
+  if (block <= spec.group || block % spec.group != 0 || !kernel::has_two_levels(spec)) return 0;
+  // f16 holds their sums of levels to 11 bits only where they are normal numbers
+  const bool fit = std::all_of(c.scales.begin(), c.scales.end(), [](float s) {
+    return s == 0 || (s >= 0x1p-14f && s <= 32768.0f);
+  });
+  return fit ? block : 0;
 }
 
 TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
@@ -77,6 +94,10 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
   spec.scales = fits_f16(c.scales) ? kernel::ScaleType::f16 : kernel::ScaleType::f32;
   spec.zeros = !c.zeros.empty();
   spec.zero = 1 << (c.format.bits - 1);
+  if (const int64_t block = two_level_block(spec, c, role, options)) {
+    spec.super = block;
+    spec.scales = kernel::ScaleType::f16;
+  }
   const auto fill = [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales,
                         std::span<uint8_t> zeros) {
     const uint8_t* row = c.codes.data() + n * c.cols;
@@ -164,9 +185,7 @@ kernel::ActivationPlan plan_for(const kernel::Tiles& view, spec::Role role,
                                 const LoadOptions& options) {
   if (view.store != kernel::Store::codes || options.numerics == Numerics::exact)
     return kernel::plan_float(view);
-  const int64_t block =
-      options.activation_block != 0 ? options.activation_block : activation_block(view.bits, role);
-  return kernel::plan_int8(view, block);
+  return kernel::plan_int8(view, activation_block(view.bits, role, options));
 }
 
 TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,

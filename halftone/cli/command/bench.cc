@@ -68,6 +68,8 @@ int bench_model(Session& session, const Options& options) {
   const Json result = {
       {"model", options.model},
       {"mode", options.load.mode},
+      {"activation_block",
+       options.load.activation_block.empty() ? Json() : Json(options.load.activation_block)},
       {"kv", runtime::kv_type_name(loaded.model->kv_type())},
       {"head_bits", options.load.head_bits == 0 ? Json() : Json(options.load.head_bits)},
       {"prefill", {{"tokens", prefill}, {"tok_s", prefill_rate}}},
