@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "halftone/kernel/kernels.h"
+#include "halftone/kernel/turns.h"
 
 namespace halftone::kernel::avx2 {
 namespace {
@@ -15,19 +16,54 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
 
-// The 8 quads of 32 k as unsigned bytes, for one half (8 rows) of the tile: `lines` points at this
+// `Width` bits of each byte of v from bit `From` on, or-ed into bits `To` and up of q.
+template <int From, int Width, int To>
+inline __m256i with_bits(__m256i q, __m256i v) {
+  const __m256i mask = _mm256_set1_epi8(static_cast<char>(((1 << Width) - 1) << To));
+  if constexpr (From > To) v = _mm256_srli_epi16(v, From - To);
+  if constexpr (From < To) v = _mm256_slli_epi16(v, To - From);
+  return _mm256_or_si256(q, _mm256_and_si256(v, mask));
+}
+
+// The 8 quads of 32 k as unsigned bytes, those of a code book as its levels, for one half (8 rows) of the tile: `lines` points at this
 // half of the first line.
 template <int B>
-inline void unpack(const uint8_t* lines, __m256i (&q)[8]) {
+inline void unpack(const Tiles& w, const uint8_t* lines, __m256i (&q)[8]) {
   if constexpr (B == 8) {
     for (int i = 0; i < 8; ++i) q[i] = load(lines + i * 64);
-  } else if constexpr (B == 4) {
+  } else if constexpr (B >= 4) {
     const __m256i mask = _mm256_set1_epi8(15);
     for (int i = 0; i < 4; ++i) {
       const __m256i v = load(lines + i * 64);
       q[2 * i] = _mm256_and_si256(v, mask);
       q[2 * i + 1] = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
     }
+    if constexpr (B == kBook) {
+      const __m256i table = _mm256_broadcastsi128_si256(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level)));
+      for (auto& quad : q) quad = _mm256_shuffle_epi8(table, quad);
+    }
+    if constexpr (B == 6 || B == 7)
+      unrolled<8>([&](auto index) __attribute__((always_inline)) {
+        constexpr int I = decltype(index)::kValue;
+        q[I] = with_bits<2 * (I % 4), 2, 4>(q[I], load(lines + (4 + I / 4) * 64));
+      });
+    if constexpr (B == 5)
+      unrolled<8>([&](auto index) __attribute__((always_inline)) {
+        constexpr int I = decltype(index)::kValue;
+        q[I] = with_bits<I, 1, 4>(q[I], load(lines + 4 * 64));
+      });
+    if constexpr (B == 7)
+      unrolled<8>([&](auto index) __attribute__((always_inline)) {
+        constexpr int I = decltype(index)::kValue;
+        q[I] = with_bits<I, 1, 6>(q[I], load(lines + 6 * 64));
+      });
+  } else if constexpr (B == 1) {
+    const __m256i v = load(lines), mask = _mm256_set1_epi8(1);
+    unrolled<8>([&](auto index) __attribute__((always_inline)) {
+      constexpr int I = decltype(index)::kValue;
+      q[I] = _mm256_and_si256(_mm256_srli_epi16(v, I), mask);
+    });
   } else if constexpr (B == 2) {
     const __m256i mask = _mm256_set1_epi8(3);
     for (int i = 0; i < 2; ++i) {
@@ -56,14 +92,14 @@ inline void unpack(const uint8_t* lines, __m256i (&q)[8]) {
   }
 }
 
-// Scales of a group, rows 8 * half .. + 7 of the tile; those of two levels divided by 256.
-inline __m256 scales(const Tiles& w, const uint8_t* tile, int64_t group, int half) {
+// Scales of a group, rows 8 * half .. + 7 of the tile, as they are and as integer products take them.
+inline __m256 plain_scales(const Tiles& w, const uint8_t* tile, int64_t group, int half) {
   const int64_t at = group * kTileRows + half * 8;
-  const __m256 s =
-      w.scales_f32 ? _mm256_load_ps(reinterpret_cast<const float*>(tile + at * 4))
-                   : _mm256_cvtph_ps(
-                         _mm_load_si128(reinterpret_cast<const __m128i*>(tile + at * 2)));
-  return w.sub_offset < 0 ? s : _mm256_mul_ps(s, _mm256_set1_ps(0x1p-8f));
+  if (w.scales_f32) return _mm256_load_ps(reinterpret_cast<const float*>(tile + at * 4));
+  return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(tile + at * 2)));
+}
+inline __m256 scales(const Tiles& w, const uint8_t* tile, int64_t group, int half) {
+  return _mm256_mul_ps(plain_scales(w, tile, group, half), _mm256_set1_ps(w.step));
 }
 
 // Sub-scales at column k, each in both int16 of its lane.

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "halftone/kernel/kernels.h"
+#include "halftone/kernel/turns.h"
 
 namespace halftone::kernel::avx512 {
 namespace {
@@ -16,18 +17,53 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline __m512i load(const void* p) { return _mm512_load_si512(p); }
 
-// The 8 quads of 32 k as unsigned bytes.
+// `Width` bits of each byte of v from bit `From` on, or-ed into bits `To` and up of q.
+template <int From, int Width, int To>
+inline __m512i with_bits(__m512i q, __m512i v) {
+  const __m512i mask = _mm512_set1_epi8(static_cast<char>(((1 << Width) - 1) << To));
+  if constexpr (From > To) v = _mm512_srli_epi16(v, From - To);
+  if constexpr (From < To) v = _mm512_slli_epi16(v, To - From);
+  return _mm512_ternarylogic_epi32(q, v, mask, 0xf8);  // q | (v & mask)
+}
+
+// The 8 quads of 32 k as unsigned bytes, those of a code book as its levels.
 template <int B>
-inline void unpack(const uint8_t* lines, __m512i (&q)[8]) {
+inline void unpack(const Tiles& w, const uint8_t* lines, __m512i (&q)[8]) {
   if constexpr (B == 8) {
     for (int i = 0; i < 8; ++i) q[i] = load(lines + i * 64);
-  } else if constexpr (B == 4) {
+  } else if constexpr (B >= 4) {
     const __m512i mask = _mm512_set1_epi8(15);
     for (int i = 0; i < 4; ++i) {
       const __m512i v = load(lines + i * 64);
       q[2 * i] = _mm512_and_si512(v, mask);
       q[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
     }
+    if constexpr (B == kBook) {
+      const __m512i table = _mm512_broadcast_i32x4(
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level)));
+      for (auto& quad : q) quad = _mm512_shuffle_epi8(table, quad);
+    }
+    if constexpr (B == 6 || B == 7)
+      unrolled<8>([&](auto index) __attribute__((always_inline)) {
+        constexpr int I = decltype(index)::kValue;
+        q[I] = with_bits<2 * (I % 4), 2, 4>(q[I], load(lines + (4 + I / 4) * 64));
+      });
+    if constexpr (B == 5)
+      unrolled<8>([&](auto index) __attribute__((always_inline)) {
+        constexpr int I = decltype(index)::kValue;
+        q[I] = with_bits<I, 1, 4>(q[I], load(lines + 4 * 64));
+      });
+    if constexpr (B == 7)
+      unrolled<8>([&](auto index) __attribute__((always_inline)) {
+        constexpr int I = decltype(index)::kValue;
+        q[I] = with_bits<I, 1, 6>(q[I], load(lines + 6 * 64));
+      });
+  } else if constexpr (B == 1) {
+    const __m512i v = load(lines), mask = _mm512_set1_epi8(1);
+    unrolled<8>([&](auto index) __attribute__((always_inline)) {
+      constexpr int I = decltype(index)::kValue;
+      q[I] = _mm512_and_si512(_mm512_srli_epi16(v, I), mask);
+    });
   } else if constexpr (B == 2) {
     const __m512i mask = _mm512_set1_epi8(3);
     for (int i = 0; i < 2; ++i) {
@@ -56,14 +92,14 @@ inline void unpack(const uint8_t* lines, __m512i (&q)[8]) {
   }
 }
 
-// Scales of a group, those of two levels divided by 256.
-inline __m512 scales(const Tiles& w, const uint8_t* tile, int64_t group) {
+// Scales of a group as integer products take them, and as they are.
+inline __m512 plain_scales(const Tiles& w, const uint8_t* tile, int64_t group) {
   const int64_t at = group * kTileRows;
-  const __m512 s =
-      w.scales_f32
-          ? _mm512_load_ps(reinterpret_cast<const float*>(tile + at * 4))
-          : _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(tile + at * 2)));
-  return w.sub_offset < 0 ? s : _mm512_mul_ps(s, _mm512_set1_ps(0x1p-8f));
+  if (w.scales_f32) return _mm512_load_ps(reinterpret_cast<const float*>(tile + at * 4));
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(tile + at * 2)));
+}
+inline __m512 scales(const Tiles& w, const uint8_t* tile, int64_t group) {
+  return _mm512_mul_ps(plain_scales(w, tile, group), _mm512_set1_ps(w.step));
 }
 
 // Sub-scales at column k as int32.

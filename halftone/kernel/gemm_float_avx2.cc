@@ -27,11 +27,13 @@ void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, fl
     for (int h = 0; h < 2; ++h) {
       const __m256 z = _mm256_cvtepi32_ps(zeros(w, base, k / w.group, h));
       __m256i q[8];
-      unpack<B>(base + w.codes_offset + k / kTileCols * 64 * B + h * 32, q);
+      // of a book, plain codes: its levels are for integer products
+      unpack<kBits<B>>(w, base + w.codes_offset + k / kTileCols * 64 * kBits<B> + h * 32, q);
       for (int i = 0; i < kTileCols; ++i) {
         const __m256i code = _mm256_and_si256(_mm256_srli_epi32(q[i / 4], 8 * (i % 4)), byte);
         _mm256_store_ps(out + (k - k0 + i) * kTileRows + h * 8,
-                        _mm256_sub_ps(_mm256_cvtepi32_ps(code), z));
+                        B == kBook ? _mm256_i32gather_ps(w.value, code, 4)
+                                   : _mm256_sub_ps(_mm256_cvtepi32_ps(code), z));
       }
     }
   }
@@ -41,7 +43,7 @@ void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, fl
 const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, float* room) {
   if (w.store == Store::f32) return reinterpret_cast<const float*>(base) + k0 * kTileRows;
   if (w.store == Store::codes) {
-    by_bits(w.bits, [&](auto b) { widen_codes<b.kValue>(w, base, k0, k1, room); });
+    by_kind(w, [&](auto b) { widen_codes<b.kValue>(w, base, k0, k1, room); });
     return room;
   }
   const uint8_t* from = base + k0 * kTileRows * 2;
@@ -89,7 +91,7 @@ void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, in
   for (int64_t u = u0; u < u1; ++u) {
     const int64_t begin = u * job.unit;
     if (w.store == Store::codes)
-      for (int h = 0; h < 2; ++h) scale[h] = scales(w, base, u / job.units_per_group, h);
+      for (int h = 0; h < 2; ++h) scale[h] = plain_scales(w, base, u / job.units_per_group, h);
     unit(weights + (begin - u0 * job.unit) * kTileRows,
          job.x + m * w.padded_cols + begin * kPanelRows,
          smaller(begin + job.unit, w.padded_cols) - begin, scale, out);

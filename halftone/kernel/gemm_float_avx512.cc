@@ -24,8 +24,21 @@ template <int B>
 void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, float* out) {
   for (int64_t k = k0; k < k1; k += kTileCols) {
     const Magic zero = magic(zeros(w, base, k / w.group));
+    if constexpr (B == kBook) {
+      const uint8_t* lines = base + w.codes_offset + k / kTileCols * 64 * 4;
+      const __m512 table = _mm512_loadu_ps(w.value);
+      unrolled<kTileCols>([&](auto index) __attribute__((always_inline)) {
+        constexpr int I = decltype(index)::kValue;
+        const __m512i v = load(lines + I / 8 * 64);
+        _mm512_store_ps(out + I * kTileRows,
+                        _mm512_permutexvar_ps(
+                            _mm512_srli_epi32(v, 8 * (I % 4) + 4 * (I / 4 % 2)), table));
+      });
+      out += kTileCols * kTileRows;
+      continue;
+    }
     __m512i q[8];
-    unpack<B>(base + w.codes_offset + k / kTileCols * 64 * B, q);
+    unpack<B>(w, base + w.codes_offset + k / kTileCols * 64 * kBits<B>, q);
     for (int i = 0; i < 8; ++i, out += 4 * kTileRows) {
       _mm512_store_ps(out, centred<0>(q[i], zero));
       _mm512_store_ps(out + 16, centred<1>(q[i], zero));
@@ -39,7 +52,7 @@ void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, fl
 const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, float* room) {
   if (w.store == Store::f32) return reinterpret_cast<const float*>(base) + k0 * kTileRows;
   if (w.store == Store::codes) {
-    by_bits(w.bits, [&](auto b) { widen_codes<b.kValue>(w, base, k0, k1, room); });
+    by_kind(w, [&](auto b) { widen_codes<b.kValue>(w, base, k0, k1, room); });
     return room;
   }
   const uint8_t* from = base + k0 * kTileRows * 2;
@@ -91,7 +104,7 @@ void panel(const FloatMatmul& job, const uint8_t* const* base, const float* cons
   for (int64_t u = u0; u < u1; ++u) {
     const int64_t begin = u * job.unit, at = (begin - u0 * job.unit) * kTileRows;
     if (w.store == Store::codes)
-      for (int t = 0; t < T; ++t) scale[t] = scales(w, base[t], u / job.units_per_group);
+      for (int t = 0; t < T; ++t) scale[t] = plain_scales(w, base[t], u / job.units_per_group);
     unit<T, R>(weights[0] + at, weights[T - 1] + at, job.x + m * w.padded_cols + begin * kPanelRows,
                smaller(begin + job.unit, w.padded_cols) - begin, scale, out);
   }

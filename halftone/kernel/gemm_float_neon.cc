@@ -24,17 +24,19 @@ template <int B>
 void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, float* out) {
   const uint32x4_t byte = vdupq_n_u32(255);
   for (int64_t k = k0; k < k1; k += kTileCols) {
-    const uint8_t* lines = base + w.codes_offset + k / kTileCols * 64 * B;
+    const uint8_t* lines = base + w.codes_offset + k / kTileCols * 64 * kBits<B>;
     for (int h = 0; h < kQuarters; ++h) {
       const float32x4_t z = vcvtq_f32_s32(zeros(w, base, k / w.group, h));
       for (int t = 0; t < 8; t += kQuads<B>) {
+        // of a book, plain codes: its levels are for integer products
         uint8x16_t q[kQuads<B>];
-        unpack<B>(lines + t / kQuads<B> * kLines<B> * 64 + 16 * h, q);
+        unpack<B == kBook ? 4 : B>(w, lines + t / kQuads<B> * kLines<B> * 64 + 16 * h, q);
         for (int i = 0; i < kQuads<B>; ++i) {
           const uint32x4_t v = vreinterpretq_u32_u8(q[i]);
           float* to = out + (k - k0 + 4 * (t + i)) * kTileRows + 4 * h;
           const auto put = [&](int j, uint32x4_t code) {
-            vst1q_f32(to + j * kTileRows, vsubq_f32(vcvtq_f32_u32(code), z));
+            vst1q_f32(to + j * kTileRows, B == kBook ? book_values(w, code)
+                                                     : vsubq_f32(vcvtq_f32_u32(code), z));
           };
           put(0, vandq_u32(v, byte));
           put(1, vandq_u32(vshrq_n_u32(v, 8), byte));
@@ -55,7 +57,7 @@ void widen_dense(const uint8_t* from, int64_t count, float* out) {
 const float* widen(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, float* room) {
   if (w.store == Store::f32) return reinterpret_cast<const float*>(base) + k0 * kTileRows;
   if (w.store == Store::codes)
-    by_bits(w.bits, [&](auto b) { widen_codes<b.kValue>(w, base, k0, k1, room); });
+    by_kind(w, [&](auto b) { widen_codes<b.kValue>(w, base, k0, k1, room); });
   const uint8_t* from = base + k0 * kTileRows * 2;
   if (w.store == Store::f16) widen_dense<Store::f16>(from, (k1 - k0) * kTileRows, room);
   if (w.store == Store::bf16) widen_dense<Store::bf16>(from, (k1 - k0) * kTileRows, room);
@@ -106,7 +108,7 @@ void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, in
   for (int64_t u = u0; u < u1; ++u) {
     const int64_t begin = u * job.unit;
     if (w.store == Store::codes)
-      for (int h = 0; h < kQuarters; ++h) scale[h] = scales(w, base, u / job.units_per_group, h);
+      for (int h = 0; h < kQuarters; ++h) scale[h] = plain_scales(w, base, u / job.units_per_group, h);
     unit(weights + (begin - u0 * job.unit) * kTileRows,
          job.x + m * w.padded_cols + begin * kPanelRows,
          smaller(begin + job.unit, w.padded_cols) - begin, scale, out);

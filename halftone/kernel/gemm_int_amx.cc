@@ -57,18 +57,18 @@ struct Step {
 
 // 32 k of 16 rows -> signed bytes without the zero-point, or (8 bits with zero-points) unsigned.
 template <int B>
-inline void unpack_signed(const uint8_t* lines, __m512i zero, uint8_t* to) {
+inline void unpack_signed(const Tiles& w, const uint8_t* lines, __m512i zero, uint8_t* to) {
   __m512i q[8];
-  unpack<B>(lines, q);
+  unpack<B>(w, lines, q);
   for (int i = 0; i < 8; ++i) _mm512_store_si512(to + i * 64, _mm512_sub_epi8(q[i], zero));
 }
 
 // 32 k of 16 rows -> codes less zero times sub-scale, as signed high and unsigned low bytes.
 template <int B>
-inline void unpack_folded(const uint8_t* lines, __m512i zero, __m512i sub, uint8_t* high,
-                          uint8_t* low) {
+inline void unpack_folded(const Tiles& w, const uint8_t* lines, __m512i zero, __m512i sub,
+                          uint8_t* high, uint8_t* low) {
   __m512i q[8];
-  unpack<B>(lines, q);
+  unpack<B>(w, lines, q);
   const __m512i bytes = _mm512_set1_epi16(255);
   for (int i = 0; i < 8; ++i) {
     const __m512i c = _mm512_sub_epi8(q[i], zero);
@@ -256,16 +256,16 @@ template <int B, Codes C>
 void unpack_block(const Tiles& w, const Step& step, int t, int64_t k0, int64_t k1, uint8_t* codes,
                   uint8_t* low) {
   const uint8_t* base = step.base[t];
-  const uint8_t* lines = base + w.codes_offset + k0 / kTileCols * 64 * B;
+  const uint8_t* lines = base + w.codes_offset + k0 / kTileCols * 64 * kBits<B>;
   for (int64_t k = k0; k < k1;) {
     const int64_t group = k / w.group, end = smaller(k1, (group + 1) * w.group);
     const __m512i zero = four_times(zeros(w, base, group));
-    for (; k < end; k += kTileCols, lines += 64 * B, codes += 8 * 64, low += 8 * 64) {
+    for (; k < end; k += kTileCols, lines += 64 * kBits<B>, codes += 8 * 64, low += 8 * 64) {
       if constexpr (C == Codes::folded) {
         const __m512i sub = subs(w, base, k);
-        unpack_folded<B>(lines, zero, _mm512_or_si512(sub, _mm512_slli_epi32(sub, 16)), codes, low);
+        unpack_folded<B>(w, lines, zero, _mm512_or_si512(sub, _mm512_slli_epi32(sub, 16)), codes, low);
       } else {
-        unpack_signed<B>(lines, zero, codes);
+        unpack_signed<B>(w, lines, zero, codes);
       }
     }
   }
@@ -305,7 +305,7 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Running* 
         for (int64_t m = r; m < end; m += 2 * kR) {
           Running* at = running + (m - m0) / kR * 2;
           if (m == m0) {  // the next tiles come while these are multiplied
-            const int64_t line = kTileRows * B * step.width / 8;
+            const int64_t line = kTileRows * kBits<B> * step.width / 8;
             for (int t = 0; t < T; ++t)
               prefetch(step.base[t] + T * w.tile_bytes + w.codes_offset + u * line,
                        (u1 - u) * line);
@@ -342,8 +342,8 @@ void gemm_int(const IntMatmul& job) noexcept {
     config.row_bytes[t] = static_cast<uint16_t>(a ? job.depth : 64);
   }
   configure(config);
-  by_bits(job.w.bits, [&](auto b) {
-    // 8-bit codes fit a signed byte where 128 is the zero-point of all.
+  by_kind(job.w, [&](auto b) {
+    // 8-bit codes fit a signed byte where 128 is the zero-point of all, as a code book's do.
     if constexpr (b.kValue == 8)
       if (job.w.zeros_offset >= 0 || job.w.zero != 128) return product<b.kValue, Codes::plain>(job);
     if constexpr (b.kValue <= 4)

@@ -123,12 +123,12 @@ inline void block_i16(const uint8_t* w, const int16_t* x, __m256i* sums) {
 
 // 32 k of a tile to the form the blocks read.
 template <int B>
-void unpack_tile(const uint8_t* lines, uint8_t* out) {
+void unpack_tile(const Tiles& w, const uint8_t* lines, uint8_t* out) {
   for (int h = 0; h < 2; ++h) {
     __m256i q[8];
-    unpack<B>(lines + h * 32, q);
+    unpack<B>(w, lines + h * 32, q);
     for (int i = 0; i < 8; ++i) {
-      if constexpr (B == 8) {
+      if constexpr (B >= 5) {
         _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * 128 + h * 32),
                            _mm256_and_si256(q[i], _mm256_set1_epi16(255)));
         _mm256_store_si256(reinterpret_cast<__m256i*>(out + i * 128 + 64 + h * 32),
@@ -158,7 +158,7 @@ inline void widen(const int8_t* x, int16_t* out) {
 }
 
 template <int B>
-constexpr int64_t kColBytes = B == 8 ? 32 : 16;  // of an unpacked tile, per k
+constexpr int64_t kColBytes = B >= 5 ? 32 : 16;  // of an unpacked tile, per k
 
 // What a unit needs of the tile: codes, scales, and minus the zero-points as two int16 in a lane.
 struct Unit {
@@ -234,7 +234,7 @@ template <int B>
     _mm256_store_ps(y, _mm256_fmadd_ps(_mm256_cvtepi32_ps(d), sa, _mm256_load_ps(y)));
   };
   const uint8_t* w = in.w;
-  if constexpr (B == 8) {
+  if constexpr (B >= 5) {
     for (; count > 0; count -= kTileCols, w += kTileCols * kColBytes<B>, x += kTileCols * R) {
       alignas(32) int16_t wide[kTileCols * R];
       widen(x, wide);
@@ -297,7 +297,7 @@ void product(const IntMatmul& job) {
       job,
       [&](const uint8_t* base, int64_t k0, int64_t k1) {
         for (int64_t k = k0; k < k1; k += kTileCols)
-          unpack_tile<B>(base + job.w.codes_offset + k / kTileCols * 64 * B,
+          unpack_tile<B>(job.w, base + job.w.codes_offset + k / kTileCols * 64 * kBits<B>,
                          unpacked + (k - k0) * kColBytes<B>);
       },
       [&](const uint8_t* base, int64_t m, int64_t u0, int64_t u1, Panel& out) {
@@ -310,7 +310,7 @@ void product(const IntMatmul& job) {
 }  // namespace
 
 void gemm_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) { product<b.kValue>(job); });
+  by_kind(job.w, [&](auto b) { product<b.kValue>(job); });
 }
 
 }  // namespace halftone::kernel::avx2

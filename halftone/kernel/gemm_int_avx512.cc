@@ -142,14 +142,14 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* ou
     const int64_t k0 = step.u0 * job.unit, k1 = smaller(step.u1 * job.unit, w.padded_cols);
     for (int t = 0; t < T; ++t) {
       step.base[t] = w.data + (tile + t) * w.tile_bytes;
-      const uint8_t* lines = step.base[t] + w.codes_offset + k0 / kTileCols * 64 * B;
+      const uint8_t* lines = step.base[t] + w.codes_offset + k0 / kTileCols * 64 * kBits<B>;
       step.codes[t] = lines;
       if constexpr (B != 8) {
         uint8_t* to = room + t * kBlockCols * kTileRows;
         step.codes[t] = to;
-        for (int64_t k = k0; k < k1; k += kTileCols, lines += 64 * B) {
+        for (int64_t k = k0; k < k1; k += kTileCols, lines += 64 * kBits<B>) {
           __m512i q[8];
-          unpack<B>(lines, q);
+          unpack<B>(w, lines, q);
           for (int i = 0; i < 8; ++i, to += 64) _mm512_store_si512(to, q[i]);
         }
       }
@@ -158,8 +158,8 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* ou
       Panel& p = out[(m - m0) / kPanelRows];
       if (m == m0)  // the next tiles come while these are multiplied
         for (int t = 0; t < T; ++t)
-          prefetch(step.base[t] + T * w.tile_bytes + w.codes_offset + k0 / kTileCols * 64 * B,
-                   (k1 - k0) / kTileCols * 64 * B);
+          prefetch(step.base[t] + T * w.tile_bytes + w.codes_offset + k0 / kTileCols * 64 * kBits<B>,
+                   (k1 - k0) / kTileCols * 64 * kBits<B>);
       const bool half = m1 - m <= kPanelRows / 2;
       if (w.zeros_offset >= 0)
         half ? panel<T, kPanelRows / 2, true, false>(job, step, m, p)
@@ -192,7 +192,7 @@ void product(const IntMatmul& job) {
 }  // namespace
 
 void gemm_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) {
+  by_kind(job.w, [&](auto b) {
     if constexpr (b.kValue <= 4)
       if (job.w.sub_offset >= 0) return product<b.kValue, true>(job);
     product<b.kValue, false>(job);

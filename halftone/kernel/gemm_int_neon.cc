@@ -107,11 +107,11 @@ void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, i
 
 // 32 k of a tile to signed bytes, [8 quads][16 rows][4].
 template <int B>
-void unpack_tile(const uint8_t* lines, uint8_t* out) {
+void unpack_tile(const Tiles& w, const uint8_t* lines, uint8_t* out) {
   for (int t = 0; t < 8; t += kQuads<B>, lines += kLines<B> * 64)
     for (int h = 0; h < kQuarters; ++h) {
       uint8x16_t q[kQuads<B>];
-      unpack<B>(lines + 16 * h, q);
+      unpack<B>(w, lines + 16 * h, q);
       for (int i = 0; i < kQuads<B>; ++i)
         vst1q_u8(out + (t + i) * 64 + 16 * h, vreinterpretq_u8_s8(signed_codes<B>(q[i])));
     }
@@ -126,7 +126,7 @@ void product(const IntMatmul& job) {
       job,
       [&](const uint8_t* base, int64_t k0, int64_t k1) {
         for (int64_t k = k0; k < k1; k += kTileCols)
-          unpack_tile<B>(base + job.w.codes_offset + k / kTileCols * 64 * B,
+          unpack_tile<B>(job.w, base + job.w.codes_offset + k / kTileCols * 64 * kBits<B>,
                          unpacked + (k - k0) * kTileRows);
       },
       [&](const uint8_t* base, int64_t m, int64_t u0, int64_t u1, Panel& out) {
@@ -137,7 +137,7 @@ void product(const IntMatmul& job) {
 }  // namespace
 
 void gemm_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) { product<b.kValue>(job); });
+  by_kind(job.w, [&](auto b) { product<b.kValue>(job); });
 }
 
 }  // namespace halftone::kernel::neon

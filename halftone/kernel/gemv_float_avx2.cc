@@ -58,51 +58,71 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
                      w.rows - tile[j] * kTileRows);
 }
 
+// What value() needs beside the lines of a turn. b = 3: bits 6-7 of the three lines put together, quad
+// 6 in the low 3 bits of each byte, quad 7 above. Planes: all quads.
+template <int B>
+struct Rest {
+  __m256i quad[kPlanes<B> ? 8 : 1];
+};
+template <int B>
+inline void rest_of(const Tiles& w, const uint8_t* lines, Rest<B>& out) {
+  if constexpr (kPlanes<B>) unpack<B>(w, lines, out.quad);
+  if constexpr (B == 3) {
+    const __m256i t0 = _mm256_and_si256(_mm256_srli_epi16(load(lines), 6), _mm256_set1_epi8(3));
+    const __m256i t1 =
+        _mm256_and_si256(_mm256_srli_epi16(load(lines + 64), 4), _mm256_set1_epi8(12));
+    const __m256i t2 =
+        _mm256_and_si256(_mm256_srli_epi16(load(lines + 128), 2), _mm256_set1_epi8(48));
+    out.quad[0] = _mm256_or_si256(_mm256_or_si256(t0, t1), t2);
+  }
+}
+
 // float(code - zero), exactly, without unpacking to bytes first.
 //   b = 2, 3: a permute looks the value up; it uses the low 3 bits of a lane, so a shift is all it
 //             needs (b = 2: the table repeats).
-//   b = 4, 8: the code is or-ed into the mantissa of 2^23, and 2^23 + zero is subtracted.
+//   book:     two permutes look it up in halves of 8, and bit 3 of the code chooses.
+//   others:   the code is or-ed into the mantissa of 2^23, and 2^23 + zero is subtracted.
 template <int B, bool Z>
 struct Decoder {
-  __m256 table, zero;  // zero: 2^23 + zero if b = 4, 8
+  __m256 table, high, zero;  // high: of a book; zero: 2^23 + zero where codes become floats by it
   void set(const Tiles& w, const uint8_t* base, int64_t group, int half) {
     zero = _mm256_cvtepi32_ps(zeros(w, base, group, half));
-    if constexpr (B >= 4) zero = _mm256_add_ps(zero, _mm256_set1_ps(8388608.0f));
+    if constexpr (B != 2 && B != 3) zero = _mm256_add_ps(zero, _mm256_set1_ps(8388608.0f));
     const __m256i codes = B == 2 ? _mm256_setr_epi32(0, 1, 2, 3, 0, 1, 2, 3)
                                  : _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     table = _mm256_cvtepi32_ps(_mm256_sub_epi32(codes, _mm256_set1_epi32(Z ? 0 : w.zero)));
+    if constexpr (B == kBook) {
+      table = _mm256_loadu_ps(w.value);
+      high = _mm256_loadu_ps(w.value + 8);
+    }
   }
-  // Column I of a turn; `rest` is what third() made of the lines.
+  // Column I of a turn; `rest` is what rest_of() made of the lines.
   template <int I>
-  __m256 value(const uint8_t* lines, __m256i rest) const {
+  __m256 value(const uint8_t* lines, const Rest<B>& rest) const {
     constexpr int kQuad = I / 4, kByte = I % 4;
-    if constexpr (B <= 3) {
+    if constexpr (B == kBook) {
+      const __m256i v = _mm256_srli_epi32(load(lines), 8 * kByte + 4 * kQuad);
+      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table, v),
+                              _mm256_permutevar8x32_ps(high, v),
+                              _mm256_castsi256_ps(_mm256_slli_epi32(v, 28)));
+    } else if constexpr (B == 2 || B == 3) {
       constexpr bool kRest = B == 3 && kQuad >= 6;
       constexpr int kLine = B == 2 ? kQuad / 4 : kQuad / 2;
       constexpr int kShift = 8 * kByte + (B == 2 ? 2 * (kQuad % 4) : 3 * (kQuad % 2));
-      const __m256i v = kRest ? rest : load(lines + (kRest ? 0 : kLine) * 64);
+      const __m256i v = kRest ? rest.quad[0] : load(lines + (kRest ? 0 : kLine) * 64);
       const __m256 code = _mm256_permutevar8x32_ps(table, _mm256_srli_epi32(v, kShift));
       return Z ? _mm256_sub_ps(code, zero) : code;
     } else {
       constexpr int kShift = 8 * kByte + (B == 4 ? 4 * kQuad : 0);  // of the code in its lane
-      __m256i v = _mm256_srli_epi32(load(lines + (B == 8 ? kQuad : 0) * 64), kShift);
-      if constexpr (kShift + B < 32) v = _mm256_and_si256(v, _mm256_set1_epi32((1 << B) - 1));
+      constexpr int kHeld = kPlanes<B> ? 8 : B;  // bits of a code and what is above it
+      __m256i v = _mm256_srli_epi32(
+          kPlanes<B> ? rest.quad[kPlanes<B> ? kQuad : 0] : load(lines + (B == 8 ? kQuad : 0) * 64),
+          kShift);
+      if constexpr (kShift + kHeld < 32) v = _mm256_and_si256(v, _mm256_set1_epi32((1 << kHeld) - 1));
       return _mm256_sub_ps(_mm256_or_ps(_mm256_castsi256_ps(v), _mm256_set1_ps(8388608.0f)), zero);
     }
   }
 };
-
-// b = 3: bits 6-7 of the three lines put together, quad 6 in the low 3 bits of each byte, quad 7
-// above.
-template <int B>
-inline __m256i third(const uint8_t* lines) {
-  if constexpr (B != 3) return _mm256_setzero_si256();
-  const __m256i t0 = _mm256_and_si256(_mm256_srli_epi16(load(lines), 6), _mm256_set1_epi8(3));
-  const __m256i t1 = _mm256_and_si256(_mm256_srli_epi16(load(lines + 64), 4), _mm256_set1_epi8(12));
-  const __m256i t2 =
-      _mm256_and_si256(_mm256_srli_epi16(load(lines + 128), 2), _mm256_set1_epi8(48));
-  return _mm256_or_si256(_mm256_or_si256(t0, t1), t2);
-}
 
 // One unit of C tiles times R rows: p = the chains of the unit. A function of its own, with its
 // loops over sums unrolled, so that GCC 12 keeps the sums in registers.
@@ -119,11 +139,11 @@ template <int B, int C, int R, bool Z>
     for (int c = 0; c < C; ++c) sum[r][c][0] = sum[r][c][1] = _mm256_setzero_ps();
   for (int64_t k = begin; k < end; k += kTurn<B>) {
     const uint8_t* lines[C];
-    __m256i rest[C][2];
+    Rest<B> rest[C][2];
 #pragma GCC unroll 2
     for (int c = 0; c < C; ++c) {
       lines[c] = base[c] + w.codes_offset + k / kTurn<B> * kTurnLines<B> * 64;
-      for (int h = 0; h < 2; ++h) rest[c][h] = third<B>(lines[c] + 32 * h);
+      for (int h = 0; h < 2; ++h) rest_of<B>(w, lines[c] + 32 * h, rest[c][h]);
     }
     unrolled<kTurn<B>>([&](auto index) __attribute__((always_inline)) {
       constexpr int I = decltype(index)::kValue;
@@ -166,7 +186,7 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
       codes_unit<B, C, R, Z>(w, base + j, job.x + m0 * w.padded_cols, begin, end, group, p);
       for (int c = 0; c < C; ++c)
         for (int h = 0; h < 2; ++h) {
-          const __m256 s = scales(w, base[j + c], group, h);
+          const __m256 s = plain_scales(w, base[j + c], group, h);
           for (int r = 0; r < R; ++r)
             y[r][j + c][h] = _mm256_fmadd_ps(s, p[r][c][h], y[r][j + c][h]);
         }

@@ -59,9 +59,28 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   total.store(job, tile, m0);
 }
 
-// float(code - zero), exactly. b <= 4: a permute looks the value up in 16 floats; it uses the low 4
-// bits of a lane, so a shift of the line is all it needs (shorter codes: the table repeats). b = 8:
-// as centred() does. Z: zero-points of each row, subtracted.
+// What value() needs beside the lines of a turn. b = 3: bits 6-7 of the three lines put together, quad
+// 6 in the low 3 bits of each byte, quad 7 above. Planes: all quads.
+template <int B>
+struct Rest {
+  __m512i quad[kPlanes<B> ? 8 : 1];
+};
+template <int B>
+inline void rest_of(const Tiles& w, const uint8_t* lines, Rest<B>& out) {
+  if constexpr (kPlanes<B>) unpack<B>(w, lines, out.quad);
+  if constexpr (B == 3) {
+    const __m512i t0 = _mm512_and_si512(_mm512_srli_epi16(load(lines), 6), _mm512_set1_epi8(3));
+    const __m512i t1 =
+        _mm512_and_si512(_mm512_srli_epi16(load(lines + 64), 4), _mm512_set1_epi8(12));
+    const __m512i t2 =
+        _mm512_and_si512(_mm512_srli_epi16(load(lines + 128), 2), _mm512_set1_epi8(48));
+    out.quad[0] = _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
+  }
+}
+
+// float(code - zero), exactly. b = 2 to 4: a permute looks the value up in 16 floats, those of a code
+// book too; it uses the low 4 bits of a lane, so a shift of the line is all it needs (shorter codes:
+// the table repeats). Others: as centred() does. Z: zero-points of each row, subtracted.
 template <int B, bool Z>
 struct Decoder {
   __m512 table, zero;
@@ -69,42 +88,35 @@ struct Decoder {
   void start(const Tiles& w) {
     const __m512i codes =
         _mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                         _mm512_set1_epi32((1 << B) - 1));
-    table = _mm512_cvtepi32_ps(_mm512_sub_epi32(codes, _mm512_set1_epi32(Z ? 0 : w.zero)));
+                         _mm512_set1_epi32((1 << kBits<B>) - 1));
+    if constexpr (B == kBook)
+      table = _mm512_loadu_ps(w.value);
+    else
+      table = _mm512_cvtepi32_ps(_mm512_sub_epi32(codes, _mm512_set1_epi32(Z ? 0 : w.zero)));
   }
   void set(const Tiles& w, const uint8_t* base, int64_t group) {
     const __m512i z = zeros(w, base, group);
     zero = _mm512_cvtepi32_ps(z);
     powers = magic(z);
   }
-  // Column I of a turn; `rest` is what third() made of the lines.
+  // Column I of a turn; `rest` is what rest_of() made of the lines.
   template <int I>
-  __m512 value(const uint8_t* lines, __m512i rest) const {
+  __m512 value(const uint8_t* lines, const Rest<B>& rest) const {
     constexpr int kQuad = I / 4, kByte = I % 4;
     if constexpr (B == 8) {
       return centred<kByte>(load(lines + kQuad * 64), powers);
+    } else if constexpr (kPlanes<B>) {
+      return centred<kByte>(rest.quad[kQuad], powers);
     } else {
       constexpr bool kRest = B == 3 && kQuad >= 6;
-      constexpr int kPerLine = B == 3 ? 2 : 8 / B;
-      const __m512i v = kRest ? rest : load(lines + (kRest ? 0 : kQuad / kPerLine) * 64);
+      constexpr int kPerLine = B == 3 ? 2 : 8 / kBits<B>;
+      const __m512i v = kRest ? rest.quad[0] : load(lines + (kRest ? 0 : kQuad / kPerLine) * 64);
       const __m512 code =
-          _mm512_permutexvar_ps(_mm512_srli_epi32(v, 8 * kByte + B * (kQuad % kPerLine)), table);
-      return Z ? _mm512_sub_ps(code, zero) : code;
+          _mm512_permutexvar_ps(_mm512_srli_epi32(v, 8 * kByte + kBits<B> * (kQuad % kPerLine)), table);
+      return Z && B != kBook ? _mm512_sub_ps(code, zero) : code;
     }
   }
 };
-
-// b = 3: bits 6-7 of the three lines put together, quad 6 in the low 3 bits of each byte, quad 7
-// above.
-template <int B>
-inline __m512i third(const uint8_t* lines) {
-  if constexpr (B != 3) return _mm512_setzero_si512();
-  const __m512i t0 = _mm512_and_si512(_mm512_srli_epi16(load(lines), 6), _mm512_set1_epi8(3));
-  const __m512i t1 = _mm512_and_si512(_mm512_srli_epi16(load(lines + 64), 4), _mm512_set1_epi8(12));
-  const __m512i t2 =
-      _mm512_and_si512(_mm512_srli_epi16(load(lines + 128), 2), _mm512_set1_epi8(48));
-  return _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
-}
 
 template <int B, int J, int R, bool Z>
 void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
@@ -122,10 +134,10 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
     for (int j = 0; j < J; ++j) decoder[j].set(w, base[j], group);
     for (int64_t k = begin; k < end; k += kTurn<B>) {
       const uint8_t* lines[J];
-      __m512i rest[J];
+      Rest<B> rest[J];
       for (int j = 0; j < J; ++j) {
         lines[j] = base[j] + w.codes_offset + k / kTurn<B> * kTurnLines<B> * 64;
-        rest[j] = third<B>(lines[j]);
+        rest_of<B>(w, lines[j], rest[j]);
       }
       unrolled<kTurn<B>>([&](auto index) __attribute__((always_inline)) {
         constexpr int I = decltype(index)::kValue;
@@ -138,7 +150,7 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
       });
     }
     for (int j = 0; j < J; ++j) {
-      const __m512 s = scales(w, base[j], group);
+      const __m512 s = plain_scales(w, base[j], group);
       for (int r = 0; r < R; ++r) total.y[r][j] = _mm512_fmadd_ps(s, part.y[r][j], total.y[r][j]);
     }
   }

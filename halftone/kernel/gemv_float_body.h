@@ -24,7 +24,7 @@ void walk(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
     case Store::codes:
       break;
   }
-  by_bits(job.w.bits, [&](auto b) { walk_codes<b.kValue, J, R>(job, tile, m0); });
+  by_kind(job.w, [&](auto b) { walk_codes<b.kValue, J, R>(job, tile, m0); });
 }
 
 inline void walk_all(const FloatMatmul& job) {

@@ -94,11 +94,12 @@ inline float32x4_t code_at(uint32x4_t v) {
 template <int B, int Q>
 inline uint32x4_t quad(const uint8_t* lines, uint32x4_t rest) {
   if constexpr (B == 3 && Q >= 6) return rest;
-  constexpr int kPerLine = B == 3 ? 2 : 8 / B;
+  if constexpr (kPlanes<B>) return rest;
+  constexpr int kPerLine = B == 3 ? 2 : 8 / kBits<B>;
   return vreinterpretq_u32_u8(vld1q_u8(lines + Q / kPerLine * 64));
 }
 template <int B, int Q>
-constexpr int kQuadShift = B*(Q % (B == 3 ? 2 : 8 / B));
+constexpr int kQuadShift = kPlanes<B> ? 0 : kBits<B> * (Q % (B == 3 ? 2 : 8 / kBits<B>));
 
 inline uint32x4_t rest_of(const uint8_t* lines) {
   return vreinterpretq_u32_u8(third(vld1q_u8(lines), vld1q_u8(lines + 64), vld1q_u8(lines + 128)));
@@ -136,10 +137,20 @@ template <int B, int C, int R>
       for (int c = 0; c < C; ++c)
 #pragma GCC unroll 4
         for (int h = 0; h < kQuarters; ++h) {
+          if constexpr (kPlanes<B>) {
+            uint8x16_t q[8];
+            unpack<B>(w, lines[c] + 16 * h, q);
+            rest[c][h] = vreinterpretq_u32_u8(q[Q]);
+          }
           const uint32x4_t v = quad<B, Q>(lines[c] + 16 * h, rest[c][h]);
           unrolled<4>([&](auto byte) __attribute__((always_inline)) {
             constexpr int I = decltype(byte)::kValue;
-            const float32x4_t f = vsubq_f32(code_at<B, kQuadShift<B, Q> + 8 * I>(v), zero[c][h]);
+            float32x4_t f;
+            if constexpr (B == kBook)
+              f = book_values(w, vandq_u32(vshlq_u32(v, vdupq_n_s32(-(kQuadShift<B, Q> + 8 * I))),
+                                           vdupq_n_u32(15)));
+            else
+              f = vsubq_f32(code_at<kPlanes<B> ? 8 : B, kQuadShift<B, Q> + 8 * I>(v), zero[c][h]);
 #pragma GCC unroll 4
             for (int r = 0; r < R; ++r)
               sum.y[r][c][h] = vfmaq_laneq_f32(sum.y[r][c][h], f, b[r], I);
@@ -168,7 +179,7 @@ void walk_codes(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
       codes_unit<B, C, R>(w, base + j, job.x + m0 * w.padded_cols, begin, end, group, part);
       for (int c = 0; c < C; ++c)
         for (int h = 0; h < kQuarters; ++h) {
-          const float32x4_t s = scales(w, base[j + c], group, h);
+          const float32x4_t s = plain_scales(w, base[j + c], group, h);
           for (int r = 0; r < R; ++r)
             total.y[r][j + c][h] = vfmaq_f32(total.y[r][j + c][h], s, part.y[r][c][h]);
         }

@@ -38,9 +38,15 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         for (auto& t : row) t[0] = t[1] = _mm256_setzero_si256();
     if (left == 0) left = job.units_per_group;
     for (int64_t k = begin; k < end; k += kTileCols) {
-      if constexpr (B == 8) {
+      if constexpr (B >= 5) {
         // u8 times s8 overflows int16 pairs: widen both to int16 as (k0, k2) and (k1, k3).
         const __m256i low = _mm256_set1_epi16(255);
+        __m256i quads[J][2][8];
+        if constexpr (B != 8)
+          for (int j = 0; j < J; ++j)
+            for (int h = 0; h < 2; ++h)
+              unpack<B>(w, base[j] + w.codes_offset + k / kTileCols * 64 * kBits<B> + h * 32,
+                        quads[j][h]);
         for (int q = 0; q < 8; ++q) {
           __m256i even[R], odd[R];
           for (int r = 0; r < R; ++r) {
@@ -50,10 +56,15 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
           }
           for (int j = 0; j < J; ++j) {
             for (int h = 0; h < 2; ++h) {
-              const uint8_t* line = base[j] + w.codes_offset + (k / 4 + q) * 64 + h * 32;
-              if constexpr (R > 1)
-                if (h == 0) _mm_prefetch(line + kAhead, _MM_HINT_T0);
-              const __m256i v = load(line);
+              __m256i v;
+              if constexpr (B == 8) {
+                const uint8_t* line = base[j] + w.codes_offset + (k / 4 + q) * 64 + h * 32;
+                if constexpr (R > 1)
+                  if (h == 0) _mm_prefetch(line + kAhead, _MM_HINT_T0);
+                v = load(line);
+              } else {
+                v = quads[j][h][q];
+              }
               const __m256i ve = _mm256_and_si256(v, low), vo = _mm256_srli_epi16(v, 8);
               for (int r = 0; r < R; ++r) {
                 sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(ve, even[r]));
@@ -67,12 +78,12 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         for (int j = 0; j < J; ++j) {
           for (int h = 0; h < 2; ++h) {
             __m256i q[8];
-            const uint8_t* lines = base[j] + w.codes_offset + k / kTileCols * 64 * B + h * 32;
+            const uint8_t* lines = base[j] + w.codes_offset + k / kTileCols * 64 * kBits<B> + h * 32;
             // Few streams and much to compute: the next lines are not asked for early enough.
             if constexpr (R > 1)
               if (h == 0)
                 for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
-            unpack<B>(lines, q);
+            unpack<B>(w, lines, q);
             __m256i times = ones;
             if constexpr (Two) times = sub_pairs(w, base[j], k, h);
             for (int r = 0; r < R; ++r) {
@@ -129,7 +140,7 @@ void tiles(const IntMatmul& job) {
 }  // namespace
 
 void gemv_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) {
+  by_kind(job.w, [&](auto b) {
     if constexpr (b.kValue <= 4)
       if (job.w.sub_offset >= 0) return tiles<b.kValue, true>(job);
     tiles<b.kValue, false>(job);

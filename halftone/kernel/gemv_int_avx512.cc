@@ -39,11 +39,11 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
     for (int64_t k = begin; k < end; k += kTileCols) {
       for (int j = 0; j < J; ++j) {
         __m512i q[8];
-        const uint8_t* lines = base[j] + w.codes_offset + k / kTileCols * 64 * B;
+        const uint8_t* lines = base[j] + w.codes_offset + k / kTileCols * 64 * kBits<B>;
         // Few streams and much to compute: the next lines are not asked for early enough.
         if constexpr (R > 2)
           for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
-        unpack<B>(lines, q);
+        unpack<B>(w, lines, q);
         for (int i = 0; i < 8; ++i)
           for (int r = 0; r < R; ++r)
             sum[r][j][i % C] = _mm512_dpbusd_epi32(sum[r][j][i % C], q[i],
@@ -96,7 +96,7 @@ void tiles(const IntMatmul& job) {
 }  // namespace
 
 void gemv_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) {
+  by_kind(job.w, [&](auto b) {
     if constexpr (b.kValue <= 4)
       if (job.w.sub_offset >= 0) return tiles<b.kValue, true>(job);
     tiles<b.kValue, false>(job);

@@ -18,8 +18,8 @@ namespace {
 // J tiles times R rows over the k of one unit, codes as signed_codes() makes them. A function of its
 // own, with its loops over sums unrolled, so that GCC 12 keeps the sums in registers.
 template <int B, int J, int R>
-[[gnu::noinline]] void unit(const uint8_t* const* lines, const int8_t* x, int64_t x_stride,
-                            int64_t count, int32x4_t (&out)[R][J][kQuarters]) {
+[[gnu::noinline]] void unit(const Tiles& w, const uint8_t* const* lines, const int8_t* x,
+                            int64_t x_stride, int64_t count, int32x4_t (&out)[R][J][kQuarters]) {
   const uint8_t* from[J];
   for (int j = 0; j < J; ++j) from[j] = lines[j];
   int32x4_t sum[R][J][kQuarters];
@@ -43,7 +43,7 @@ template <int B, int J, int R>
 #pragma GCC unroll 4
         for (int h = 0; h < kQuarters; ++h) {
           uint8x16_t q[kQuads<B>];
-          unpack<B>(from[j] + T * kLines<B> * 64 + h * 16, q);
+          unpack<B>(w, from[j] + T * kLines<B> * 64 + h * 16, q);
           unrolled<kQuads<B>>([&](auto index) __attribute__((always_inline)) {
             constexpr int I = decltype(index)::kValue, Q = T * kQuads<B> + I;
             const int8x16_t v = signed_codes<B>(q[I]);
@@ -54,7 +54,7 @@ template <int B, int J, int R>
         }
     });
 #pragma GCC unroll 4
-    for (int j = 0; j < J; ++j) from[j] += 64 * B;
+    for (int j = 0; j < J; ++j) from[j] += 64 * kBits<B>;
     x += kTileCols;
   } while ((count -= kTileCols) > 0);
 #pragma GCC unroll 4
@@ -86,9 +86,9 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
     const bool ends = left == 0 || u + 1 == job.units;
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
     const uint8_t* lines[J];
-    for (int j = 0; j < J; ++j) lines[j] = base[j] + w.codes_offset + begin / kTileCols * 64 * B;
+    for (int j = 0; j < J; ++j) lines[j] = base[j] + w.codes_offset + begin / kTileCols * 64 * kBits<B>;
     int32x4_t sum[R][J][kQuarters];
-    unit<B, J, R>(lines, x + begin, w.padded_cols, end - begin, sum);
+    unit<B, J, R>(w, lines, x + begin, w.padded_cols, end - begin, sum);
     const int64_t group = u / job.units_per_group;
     for (int j = 0; j < J; ++j) {
       for (int h = 0; h < kQuarters; ++h) {
@@ -126,7 +126,7 @@ void tiles(const IntMatmul& job) {
 }  // namespace
 
 void gemv_int(const IntMatmul& job) noexcept {
-  by_bits(job.w.bits, [&](auto b) { tiles<b.kValue>(job); });
+  by_kind(job.w, [&](auto b) { tiles<b.kValue>(job); });
 }
 
 }  // namespace halftone::kernel::neon

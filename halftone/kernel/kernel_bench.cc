@@ -47,7 +47,19 @@ struct Case {
   bool int8;
   int64_t n, k, m;
   int64_t super = 0;  // two-level scales
+  char book = 0;      // 'n': nf4, 'f': fp4
 };
+
+std::vector<float> book_of(char book) {
+  if (book == 'n')
+    return {-1.0f,      -0.696193f, -0.525073f, -0.394917f, -0.284441f, -0.184773f,
+            -0.091050f, 0.0f,       0.079580f,  0.160930f,  0.246112f,  0.337915f,
+            0.440710f,  0.562617f,  0.722956f,  1.0f};
+  if (book == 'f')
+    return {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+            -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+  return {};
+}
 
 TiledWeights weights_for(const Case& c, ThreadPool& pool) {
   const CounterRng random(7, static_cast<uint32_t>(c.n), static_cast<uint32_t>(c.k));
@@ -59,7 +71,8 @@ TiledWeights weights_for(const Case& c, ThreadPool& pool) {
                         .group = c.group,
                         .zeros = c.zeros,
                         .zero = 1 << (c.bits - 1),
-                        .super = c.super};
+                        .super = c.super,
+                        .book = book_of(c.book)};
     return TiledWeights::from_codes(
         spec,
         [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales,
@@ -185,7 +198,7 @@ class Bench {
       const int64_t begin = (sample % slices * workers + worker) * slice;
       matmul(kernels, w, a, y.data(), c.n, begin, std::min(begin + slice, w.tiles()));
     };
-    const bool wide = c.int8 && c.bits == 8;
+    const bool wide = c.int8 && (c.bits > 4 || c.book != 0);
     const Limits::Peak& peak = !c.int8 ? limits.f32 : wide ? limits.wide : limits.int8;
     const int64_t rounds = 100'000'000 / peak.operations;
     const auto limit = [&](int64_t, int64_t, int64_t) { peak.run(rounds); };
@@ -224,6 +237,12 @@ const std::vector<Case> kCases = {
     {"gemv W4 g32/256", Store::codes, 4, 32, false, true, 4096, 4096, 1, 256},
     {"gemv W3 g64", Store::codes, 3, 64, false, true, 4096, 4096, 1},
     {"gemv W2 g64", Store::codes, 2, 64, false, true, 4096, 4096, 1},
+    {"gemv W6 g64", Store::codes, 6, 64, false, true, 4096, 4096, 1},
+    {"gemv W5 g64", Store::codes, 5, 64, false, true, 4096, 4096, 1},
+    {"gemv W1 g64", Store::codes, 1, 64, false, true, 4096, 4096, 1},
+    {"gemv nf4 g64", Store::codes, 4, 64, false, true, 4096, 4096, 1, 0, 'n'},
+    {"gemv fp4 g64", Store::codes, 4, 64, false, true, 4096, 4096, 1, 0, 'f'},
+    {"gemv exact nf4 g64", Store::codes, 4, 64, false, false, 4096, 4096, 1, 0, 'n'},
     {"gemv W8 row", Store::codes, 8, 0, false, true, 4096, 4096, 1},
     {"gemv W4 g64 M2", Store::codes, 4, 64, false, true, 4096, 4096, 2},
     {"gemv W4 g64 M3", Store::codes, 4, 64, false, true, 4096, 4096, 3},
@@ -250,6 +269,8 @@ const std::vector<Case> kCases = {
     {"gemm W4 g64 M64", Store::codes, 4, 64, false, true, 2048, 2048, 64},
     {"gemm W3 g64", Store::codes, 3, 64, false, true, 2048, 2048, 512},
     {"gemm W2 g64", Store::codes, 2, 64, false, true, 2048, 2048, 512},
+    {"gemm W6 g64", Store::codes, 6, 64, false, true, 2048, 2048, 512},
+    {"gemm nf4 g64", Store::codes, 4, 64, false, true, 2048, 2048, 512, 0, 'n'},
     {"gemm W8 row", Store::codes, 8, 0, false, true, 2048, 2048, 512},
     {"gemm exact W4 g64", Store::codes, 4, 64, false, false, 2048, 2048, 512},
     {"gemm exact W2 g32", Store::codes, 2, 32, false, false, 2048, 2048, 512},

@@ -31,14 +31,21 @@ struct Tiles {
   int64_t padded_cols;    // codes: K up to a multiple of 32; dense: K
   int64_t group, groups;  // k per scale; groups = ceil(K / group)
   // Two-level scales: of u8 [ceil(K / sub)][16] in the tile, u = 0..255 for each `sub` k of a group;
-  // the scale of such k is scale * u / 256. Or -1: one level.
+  // the scale of such k is scale * step * u. Or -1: one level.
   int64_t sub_offset = -1, sub;
   int64_t zeros_offset = -1;  // of u8 [groups][16] in the tile, or -1: `zero` everywhere
   int64_t codes_offset;
   Store store;
-  int32_t bits;  // 2, 3, 4, 8; 0 if dense
+  int32_t bits;  // 1 to 8; 0 if dense
   int32_t zero;
   int32_t scales_f32;  // scales are f32, else f16
+  // Integer products multiply scales by this: 1, or 1/256 with two levels, or a code book's step.
+  float step = 1;
+  // Code book (nf4, fp4): 4-bit codes stand for value[code]; integer products take
+  // step * (level[code] - zero), which is close to it.
+  int32_t book;
+  uint8_t level[16];
+  float value[16];
 };
 
 // y[m][n] for the rows of tiles [tile_begin, tile_end), with R = int_rows of the table.

@@ -8,31 +8,11 @@
 #include <vector>
 
 #include "halftone/base/half.h"
+#include "halftone/kernel/codes.h"
 #include "halftone/kernel/entries.h"
 
 namespace halftone::kernel::scalar {
 namespace {
-
-// Unsigned code of lane row r, column k; the line formats are in tiles.h.
-int code_at(const uint8_t* lines, int32_t bits, int64_t r, int64_t k) {
-  const int64_t quad = k / 4;
-  const uint8_t* lane = lines + r * 4 + k % 4;
-  switch (bits) {
-    case 8:
-      return lane[quad * 64];
-    case 4:
-      return (lane[quad / 2 * 64] >> (4 * (quad % 2))) & 15;
-    case 2:
-      return (lane[quad / 4 * 64] >> (2 * (quad % 4))) & 3;
-    default:
-      break;
-  }
-  const uint8_t* three = lane + k / 32 * 3 * 64;
-  const int64_t q = quad % 8;
-  if (q < 6) return (three[q / 2 * 64] >> (3 * (q % 2))) & 7;
-  const int t = (three[0] >> 6) | ((three[64] >> 6) << 2) | ((three[128] >> 6) << 4);
-  return q == 6 ? t & 7 : t >> 3;
-}
 
 float load_float(const uint8_t* p) {
   float value = 0;
@@ -48,8 +28,7 @@ uint16_t load_half(const uint8_t* p) {
 
 float scale_at(const Tiles& w, const uint8_t* tile, int64_t group, int64_t r) {
   const int64_t at = group * kTileRows + r;
-  const float s = w.scales_f32 ? load_float(tile + at * 4) : f16_to_f32(load_half(tile + at * 2));
-  return w.sub_offset < 0 ? s : s * 0x1p-8f;
+  return w.scales_f32 ? load_float(tile + at * 4) : f16_to_f32(load_half(tile + at * 2));
 }
 
 // Sum of both halves of IntMatmul::sums.
@@ -72,8 +51,9 @@ float weight_at(const Tiles& w, const uint8_t* tile, int64_t r, int64_t k) {
     case Store::codes:
       break;
   }
-  return static_cast<float>(code_at(tile + w.codes_offset, w.bits, r, k) -
-                            zero_at(w, tile, k / w.group, r));
+  const int code = code_at(tile + w.codes_offset, w.bits, r, k);
+  if (w.book != 0) return w.value[code];
+  return static_cast<float>(code - zero_at(w, tile, k / w.group, r));
 }
 
 void int_product(const IntMatmul& job, int64_t R) {
@@ -89,10 +69,12 @@ void int_product(const IntMatmul& job, int64_t R) {
                       group = u / job.units_per_group;
         const bool last = u + 1 == job.units || (u + 1) % job.units_per_group == 0;
         int codes[kMaxUnit];
-        for (int64_t k = begin; k < end; ++k)
-          codes[k - begin] = code_at(base + w.codes_offset, w.bits, r, k);
+        for (int64_t k = begin; k < end; ++k) {
+          const int code = code_at(base + w.codes_offset, w.bits, r, k);
+          codes[k - begin] = w.book != 0 ? w.level[code] : code;
+        }
         const int zero = zero_at(w, base, group, r);
-        const float s = scale_at(w, base, group, r);
+        const float s = scale_at(w, base, group, r) * w.step;
         for (int64_t m = 0; m < job.m; ++m) {
           const int64_t panel = m / R * R, i = m % R, at = panel * job.units + u * R + i;
           int32_t sum = -zero * whole(job.sums[at]);

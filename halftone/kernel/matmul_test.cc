@@ -69,7 +69,7 @@ std::vector<Case> cases() {
   const int64_t ms[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 25};
   const int64_t groups[] = {32, 64, 96, 128, 0};
   int i = 0;
-  for (const int bits : {2, 3, 4, 8}) {
+  for (const int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
     for (const int64_t m : ms) {
       for (const int64_t k : ks) {
         const Case c{.bits = bits,
@@ -147,7 +147,7 @@ TEST(Matmul, TwoLevelScalesAreTheFormulaAndTheSameBitsOnEveryIsa) {
   const int64_t ks[] = {64, 65, 96, 172, 288, 576, 1100, 2100};
   const int64_t ns[] = {1, 16, 17, 48, 100, 13 * 16};
   int i = 0;
-  for (const int bits : {2, 3, 4})
+  for (const int bits : {1, 2, 3, 4})
     for (const int64_t m : {1, 2, 3, 5, 8, 9, 13, 25, 40, 103}) {
       for (const int64_t k : ks) {
         const int64_t group = i % 3 == 0 ? 64 : 32;
@@ -285,6 +285,56 @@ TEST(Matmul, ExactIsTheFormulaAndTheSameBitsOnEveryIsa) {
   }
 }
 
+// Values of a code book as exact mode and as integer products take them.
+TEST(Matmul, CodeBooksAreTheFormulaAndTheSameBitsOnEveryIsa) {
+  // "nf4": 16 unequal values of both signs; "fp4": e2m1, multiples of one half
+  const std::vector<float> nf4 = {-1.0f,  -0.7f,  -0.53f, -0.39f, -0.28f, -0.18f, -0.09f, 0.0f,
+                                  0.08f,  0.16f,  0.25f,  0.34f,  0.44f,  0.56f,  0.72f,  1.0f};
+  const std::vector<float> fp4 = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                  -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+  for (const auto* book : {&nf4, &fp4})
+    for (const int64_t m : {1, 2, 3, 4, 7, 8, 9, 13, 30})
+      for (const int64_t k : {1, 33, 64, 100, 576, 1100}) {
+        const Case c{.bits = 4, .n = 7 * 16 + 5, .k = k, .group = 64, .m = m};
+        Problem p(c);
+        p.spec.book = *book;
+        const TiledWeights w = p.tiled();
+        // as integer products take them: exactly for fp4, to 1/127 of the largest for nf4
+        const double step = book == &fp4 ? 0.5 : 1.0 / 127;
+        const auto level = [&](int code) {
+          return static_cast<int>(std::nearbyint((*book)[static_cast<size_t>(code)] / step));
+        };
+        std::vector<float> first, first_exact;
+        for (const Kernels* kernels : tables_here()) {
+          SCOPED_TRACE(kernels->name);
+          const auto exact = multiply(*kernels, w, plan_float(w.view()), p.x, m);
+          Activations x;
+          prepare(x, *kernels, plan_int8(w.view(), 64), p.x.data(), m, k);
+          const auto y = multiply(*kernels, w, x);
+          if (first.empty()) {
+            expect_float(c, p.x, exact, [&](int64_t n, int64_t i) {
+              return static_cast<double>(p.scale(n, i)) *
+                     (*book)[static_cast<size_t>(p.code(n, i))];
+            });
+            std::vector<float> decoded(static_cast<size_t>(m * k));
+            for (int64_t i = 0; i < m * k; ++i)
+              decoded[static_cast<size_t>(i)] = x.value(i / k, i % k);
+            expect_float(c, decoded, y, [&](int64_t n, int64_t i) {
+              return p.scale(n, i) * step * level(p.code(n, i));
+            });
+            if (HasFatalFailure()) return;
+            first = y;
+            first_exact = exact;
+          }
+          ASSERT_EQ(std::memcmp(first.data(), y.data(), y.size() * 4), 0) << c;
+          ASSERT_EQ(std::memcmp(first_exact.data(), exact.data(), exact.size() * 4), 0) << c;
+        }
+        for (int64_t n = 0; n < c.n; n += 17)
+          for (int64_t i = 0; i < k; i += 5)
+            ASSERT_EQ(w.value(n, i), p.scale(n, i) * (*book)[static_cast<size_t>(p.code(n, i))]);
+      }
+}
+
 TEST(Matmul, DenseIsTheFormulaAndTheSameBitsOnEveryIsa) {
   for (const Store store : {Store::f32, Store::f16, Store::bf16}) {
     for (const int64_t m : {1, 2, 3, 4, 6, 8, 9, 12, 14, 19, 100}) {
@@ -327,7 +377,7 @@ TEST(Matmul, DenseIsTheFormulaAndTheSameBitsOnEveryIsa) {
 // The int16 sums of AVX2 hold just what the codes can make; the largest of both signs must come out
 // exactly.
 TEST(Matmul, LargestSumsAreExact) {
-  for (const int bits : {2, 3, 4, 8}) {
+  for (const int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
     for (const bool zero_points : {false, true}) {
       for (const int64_t m : {1, 2, 4, 13}) {
         for (const float sign : {1.0f, -1.0f}) {
@@ -367,7 +417,7 @@ TEST(Matmul, LargestSumsAreExact) {
 }
 
 TEST(Matmul, RowsOfABatchEqualThemselvesAlone) {
-  for (const int bits : {2, 3, 4, 8}) {
+  for (const int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
     const Case c{.bits = bits, .n = 5 * 16 + 3, .k = 576, .group = 64, .m = 27, .zeros = true};
     const Problem p(c);
     const TiledWeights w = p.tiled();

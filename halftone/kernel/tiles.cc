@@ -11,6 +11,7 @@
 #include "halftone/base/error.h"
 #include "halftone/base/half.h"
 #include "halftone/base/threads.h"
+#include "halftone/kernel/codes.h"
 
 namespace halftone::kernel {
 namespace {
@@ -20,6 +21,28 @@ int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 // Sizes that could overflow were never allocated by whoever holds the codes; the limits only keep
 // the products in 64 bits.
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
+
+void set_book(Tiles& t, const TileSpec& s) {
+  if (s.book.size() != 16 || s.bits != 4 || s.zeros)
+    throw InputError("tiles", "a code book has 16 values for codes of 4 bits and no zero-points");
+  float least = 0, most = 0;
+  for (const float v : s.book) {
+    if (!std::isfinite(v)) throw NumericError("tiles", "a value of the code book is not finite");
+    most = std::max(most, std::abs(v));
+    if (v != 0 && (least == 0 || std::abs(v) < least)) least = std::abs(v);
+  }
+  const bool multiples =
+      least > 0 && std::all_of(s.book.begin(), s.book.end(), [&](float v) {
+        return v / least == std::nearbyint(v / least) && std::abs(v) <= 127 * least;
+      });
+  t.book = 1;
+  t.step = multiples ? least : most > 0 ? most / 127 : 1;
+  t.zero = multiples ? static_cast<int32_t>(most / least) : 128;
+  for (size_t i = 0; i < 16; ++i) {
+    t.value[i] = s.book[i];
+    t.level[i] = static_cast<uint8_t>(std::nearbyint(s.book[i] / t.step) + static_cast<float>(t.zero));
+  }
+}
 
 Tiles layout(const TileSpec& s) {
   if (s.rows < 1 || s.cols < 1 || s.rows > kMaxExtent || s.cols > kMaxExtent)
@@ -45,10 +68,12 @@ Tiles layout(const TileSpec& s) {
   t.group = group == 0 || group >= s.cols ? t.padded_cols : group;
   t.groups = (t.padded_cols + t.group - 1) / t.group;
   t.store = Store::codes;
-  t.bits = stored_bits(s.bits);
+  t.bits = s.bits;
   t.zero = s.zero;
   t.scales_f32 = s.scales == ScaleType::f32;
   int64_t at = t.groups * kTileRows * (t.scales_f32 ? 4 : 2);
+  if (!s.book.empty()) set_book(t, s);
+  if (s.super != 0) t.step = 0x1p-8f;
   t.sub = s.super != 0 ? s.group : 0;
   t.sub_offset = s.super != 0 ? at : -1;
   if (s.super != 0) at += (t.padded_cols + t.sub - 1) / t.sub * kTileRows;
@@ -75,7 +100,7 @@ Tiles dense_layout(int64_t rows, int64_t cols, Store store) {
   return t;
 }
 
-// Rows of a tile, a byte per code, [16][padded_cols] -> lines of codes; its inverse is get_code. A
+// Rows of a tile, a byte per code, [16][padded_cols] -> lines of codes; its inverse is code_at. A
 // quad of a row is 4 bytes and fills a lane, so that all of it is shifts of 32-bit words.
 void put_codes(const uint8_t* rows, int64_t padded_cols, int bits, uint8_t* lines) {
   for (int64_t k = 0; k < padded_cols; k += kTileCols) {
@@ -85,45 +110,41 @@ void put_codes(const uint8_t* rows, int64_t padded_cols, int bits, uint8_t* line
       const auto put = [&](int64_t line, uint32_t lane) {
         std::memcpy(lines + line * 64 + r * 4, &lane, 4);
       };
+      // `width` bits from `shift` on of each quad, in lines from `first` on
+      const auto plane = [&](int64_t first, int width, int shift) {
+        const uint32_t mask = ((1u << width) - 1) * 0x01010101u;
+        const int per_line = 8 / width;
+        for (int i = 0; i < 8; i += per_line) {
+          uint32_t lane = 0;
+          for (int j = 0; j < per_line; ++j)
+            lane |= ((q[i + j] >> shift) & mask) << (width * j);
+          put(first + i / per_line, lane);
+        }
+      };
       switch (bits) {
-        case 8:
-          for (int64_t i = 0; i < 8; ++i) put(i, q[i]);
-          break;
-        case 4:
-          for (int64_t i = 0; i < 4; ++i) put(i, q[2 * i] | (q[2 * i + 1] << 4));
+        case 1:
+          plane(0, 1, 0);
           break;
         case 2:
-          for (int64_t i = 0; i < 2; ++i)
-            put(i, q[4 * i] | (q[4 * i + 1] << 2) | (q[4 * i + 2] << 4) | (q[4 * i + 3] << 6));
+          plane(0, 2, 0);
           break;
-        default: {  // 3: six bits of the last two quads, two in each line
+        case 3: {  // six bits of the last two quads, two in each line
           const uint32_t t = q[6] | (q[7] << 3);
           for (int64_t i = 0; i < 3; ++i)
             put(i, q[2 * i] | (q[2 * i + 1] << 3) | (((t >> (2 * i)) & 0x03030303u) << 6));
+          break;
         }
+        case 8:
+          plane(0, 8, 0);
+          break;
+        default:
+          plane(0, 4, 0);
+          if (bits == 5) plane(4, 1, 4);
+          if (bits >= 6) plane(4, 2, 4);
+          if (bits == 7) plane(6, 1, 6);
       }
     }
     lines += 64 * bits;
-  }
-}
-
-int get_code(const uint8_t* lines, int bits, int64_t r, int64_t k) {
-  const int64_t lane = r * 4 + k % 4, quad = k / 4;
-  const auto byte = [&](int64_t line) { return static_cast<int>(lines[line * 64 + lane]); };
-  switch (bits) {
-    case 8:
-      return byte(quad);
-    case 4:
-      return (byte(quad / 2) >> (4 * (quad % 2))) & 15;
-    case 2:
-      return (byte(quad / 4) >> (2 * (quad % 4))) & 3;
-    default: {
-      const int64_t first = k / 32 * 3, q = quad % 8;
-      if (q < 6) return (byte(first + q / 2) >> (3 * (q % 2))) & 7;
-      int t = 0;
-      for (int64_t i = 0; i < 3; ++i) t |= (byte(first + i) >> 6) << (2 * i);
-      return q == 6 ? t & 7 : t >> 3;
-    }
   }
 }
 
@@ -179,10 +200,8 @@ void for_tiles(ThreadPool* pool, int64_t tiles,
 
 bool has_two_levels(const TileSpec& spec) {
   const int most = std::max(spec.zero, (1 << spec.bits) - 1 - spec.zero);
-  return spec.bits <= 4 && !spec.zeros && spec.zero >= 0 && most * 127 * kTileCols <= 32767;
+  return spec.bits <= 4 && spec.book.empty() && !spec.zeros && spec.zero >= 0 && most * 127 * kTileCols <= 32767;
 }
-
-int stored_bits(int bits) { return bits <= 2 ? 2 : bits <= 4 ? bits : 8; }
 
 int64_t tiled_bytes(const TileSpec& spec) {
   const Tiles t = layout(spec);
@@ -318,7 +337,10 @@ TiledWeights TiledWeights::mapped(const Tiles& like, std::span<const std::byte> 
                           .scales = like.scales_f32 != 0 ? ScaleType::f32 : ScaleType::f16,
                           .zeros = like.zeros_offset >= 0,
                           .zero = like.zero,
-                          .super = like.sub_offset >= 0 ? up(like.group, like.sub) : 0});
+                          .super = like.sub_offset >= 0 ? up(like.group, like.sub) : 0,
+                          .book = like.book != 0
+                                      ? std::vector<float>(like.value, like.value + 16)
+                                      : std::vector<float>()});
   const auto* data = reinterpret_cast<const uint8_t*>(tiles.data());
   if (std::ssize(tiles) != w.bytes() || reinterpret_cast<uintptr_t>(data) % 64 != 0)
     throw InputError("tiles", std::to_string(tiles.size()) + " bytes are not the tiles of [" +
@@ -335,7 +357,7 @@ std::span<const std::byte> TiledWeights::tile_data() const {
 
 int TiledWeights::code(int64_t row, int64_t col) const {
   const uint8_t* base = view_.data + row / kTileRows * view_.tile_bytes;
-  return get_code(base + view_.codes_offset, view_.bits, row % kTileRows, col);
+  return code_at(base + view_.codes_offset, view_.bits, row % kTileRows, col);
 }
 
 float TiledWeights::value(int64_t row, int64_t col) const {
@@ -365,7 +387,8 @@ float TiledWeights::value(int64_t row, int64_t col) const {
   const int64_t g = col / view_.group, lane = g * kTileRows + r;
   float s = view_.scales_f32 ? float_at(base + lane * 4) : f16_to_f32(half_at(base + lane * 2));
   if (view_.sub_offset >= 0)
-    s *= static_cast<float>(base[view_.sub_offset + col / view_.sub * kTileRows + r]) * 0x1p-8f;
+    s *= static_cast<float>(base[view_.sub_offset + col / view_.sub * kTileRows + r]) * view_.step;
+  if (view_.book != 0) return s * view_.value[code(row, col)];
   const int z = view_.zeros_offset >= 0 ? base[view_.zeros_offset + lane] : view_.zero;
   return s * static_cast<float>(code(row, col) - z);
 }

@@ -11,12 +11,20 @@
 //     b=2: 1 line  = 16 k  2 bits each for quads 0..3
 //     b=3: 3 lines = 32 k  line i: bits 0-2 quad 2i, bits 3-5 quad 2i+1, bits 6-7 two bits of t
 //                          (line 0 lowest); quad 6 = t & 7, quad 7 = t >> 3
+//     b=1: 1 line  = 32 k  a bit each for quads 0..7
+//     b=5: 5 lines = 32 k  4 lines of the low 4 bits as b=4, then the high bit as b=1
+//     b=6: 6 lines = 32 k  the low 4 bits as b=4, the high two as b=2
+//     b=7: 7 lines = 32 k  the low 4 bits as b=4, the next two as b=2, the highest as b=1
 // Codes are unsigned, value = scale * (code - zero). K is padded to a multiple of 32 with code 0
 // (activations are 0 there), N to a multiple of 16 with scale 0. A group is a multiple of 32 k; the
 // last one may be short.
 // Example: N = 1, K = 4, one group, b = 8, codes 1 2 3 4, scale 1: 64 bytes of scales (f16,
 // padded), then one line `1 2 3 4 0 ...` and 7 lines of zeros.
 // Bits per weight: b + 16/g (+ 8/g with zero-points).
+//
+// Code book: 4-bit codes that stand for any 16 values (nf4, fp4): value = scale * values[code]. Exact
+// mode multiplies by these; integer products by whole multiples of a step in -127..127: exactly, where
+// all values are such multiples of the smallest (fp4), else rounded to 1/127 of the largest (nf4).
 //
 // Two-level scales: groups of `sub` k keep an integer u in 0..255 and share the scale of a wider
 // group: scale * u / 256. Sums over the wider group stay integer (matmul.h), so that narrow groups
@@ -36,6 +44,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "halftone/kernel/kernels.h"
 
@@ -52,7 +61,7 @@ enum class ScaleType : uint8_t { f16, f32 };
 
 struct TileSpec {
   int64_t rows = 0, cols = 0;  // N, K
-  int bits = 4;                // 1..8; kept in 2, 3, 4 or 8 (stored_bits)
+  int bits = 4;                // 1..8
   int64_t group = 0;           // multiple of 32, or 0: one scale per row
   ScaleType scales = ScaleType::f16;
   bool zeros = false;  // zero-points stored; else every one is `zero`
@@ -60,6 +69,7 @@ struct TileSpec {
   // Two-level scales: k that share the scale, a multiple of the group, up to 256; 0: one level. What is read
   // row by row stays one scale a group, none negative; see has_two_levels().
   int64_t super = 0;
+  std::vector<float> book;  // 16 values of a code book; then bits is 4, and zero-points mean nothing
   bool operator==(const TileSpec&) const = default;
 };
 
@@ -67,7 +77,6 @@ struct TileSpec {
 // over 32 k: symmetric ones of up to 4 bits.
 bool has_two_levels(const TileSpec& spec);
 
-int stored_bits(int bits);                  // 1, 2 -> 2; 3 -> 3; 4 -> 4; 5..8 -> 8
 int64_t tiled_bytes(const TileSpec& spec);  // known before anything is read
 int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store);
 

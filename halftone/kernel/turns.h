@@ -3,14 +3,24 @@
 // elsewhere.
 #pragma once
 
+#include "halftone/kernel/kernels.h"
+
 namespace halftone::kernel {
 namespace {
 
+// Kinds of codes that kernels are made for: widths of 1 to 8 bits, and 4-bit codes of a code book.
+constexpr int kBook = 9;
+template <int B>
+constexpr int kBits = B == kBook ? 4 : B;
+// What becomes whole bytes before anything else.
+template <int B>
+constexpr bool kPlanes = B == 1 || (B >= 5 && B <= 7);
+
 // Columns that one turn of an exact-mode decode loop decodes, out of how many lines of 64 bytes.
 template <int B>
-constexpr int kTurn = B == 2 || B == 4 ? 32 / B : 32;
+constexpr int kTurn = B == 2 || kBits<B> == 4 ? 32 / kBits<B> : 32;
 template <int B>
-constexpr int kTurnLines = B == 2 || B == 4 ? 1 : B;
+constexpr int kTurnLines = B == 2 || kBits<B> == 4 ? 1 : B;
 
 template <int I>
 struct Index {
@@ -75,16 +85,25 @@ inline __attribute__((always_inline)) void by_tiles(int64_t begin, int64_t end, 
   for (; t < end; ++t) f(Index<1>(), &t);
 }
 
-// f(Index<bits>()) for the widths that kernels are made for.
+// f(Index<B>()) for the kind of codes that the tiles hold.
 template <class F>
-inline __attribute__((always_inline)) void by_bits(int bits, const F& f) {
-  switch (bits) {
+inline __attribute__((always_inline)) void by_kind(const Tiles& w, const F& f) {
+  if (w.book != 0) return f(Index<kBook>());
+  switch (w.bits) {
+    case 1:
+      return f(Index<1>());
     case 2:
       return f(Index<2>());
     case 3:
       return f(Index<3>());
     case 4:
       return f(Index<4>());
+    case 5:
+      return f(Index<5>());
+    case 6:
+      return f(Index<6>());
+    case 7:
+      return f(Index<7>());
     default:
       return f(Index<8>());
   }

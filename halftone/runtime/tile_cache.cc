@@ -51,6 +51,7 @@ Json layout_of(const TiledLinear& t) {
           {"store", static_cast<int>(v.store)},
           {"bits", v.bits},
           {"zero", v.zero},
+          {"book", v.book != 0 ? std::vector<float>(v.value, v.value + 16) : std::vector<float>()},
           {"scales_f32", v.scales_f32 != 0},
           {"gather", t.preparation.transform.gather.size()},
           {"scale", t.preparation.transform.scale.size()},
@@ -69,6 +70,9 @@ kernel::Tiles tiles_of(const Json& j) {
   v.store = static_cast<kernel::Store>(j.at("store").get<int>());
   v.bits = j.at("bits");
   v.zero = j.at("zero");
+  const auto book = j.at("book").get<std::vector<float>>();
+  v.book = book.size() == 16;
+  if (v.book != 0) std::copy(book.begin(), book.end(), v.value);
   v.scales_f32 = j.at("scales_f32").get<bool>() ? 1 : 0;
   return v;
 }

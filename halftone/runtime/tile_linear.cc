@@ -70,7 +70,7 @@ int64_t activation_block(int64_t bits, spec::Role role, const LoadOptions& optio
 int64_t two_level_block(const kernel::TileSpec& spec, const format::Codes& c, spec::Role role,
                         const LoadOptions& options) {
   if (options.numerics != Numerics::int8 || spec.group == 0 || spec.group >= spec.cols) return 0;
-  const int64_t wanted = activation_block(kernel::stored_bits(spec.bits), role, options),
+  const int64_t wanted = activation_block(spec.bits, role, options),
                 block = wanted == kernel::kWholeRow ? kernel::kMaxUnit : wanted;
   if (block <= spec.group || block % spec.group != 0 || !kernel::has_two_levels(spec)) return 0;
   // f16 holds their sums of levels to 11 bits only where they are normal numbers
