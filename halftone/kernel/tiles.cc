@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "halftone/base/error.h"
@@ -111,9 +112,10 @@ void put_codes(const uint8_t* rows, int64_t padded_cols, int bits, uint8_t* line
         std::memcpy(lines + line * 64 + r * 4, &lane, 4);
       };
       // `width` bits from `shift` on of each quad, in lines from `first` on
-      const auto plane = [&](int64_t first, int width, int shift) {
-        const uint32_t mask = ((1u << width) - 1) * 0x01010101u;
-        const int per_line = 8 / width;
+      const auto plane = [&]<int width>(std::integral_constant<int, width>, int64_t first,
+                                        int shift) {
+        constexpr uint32_t mask = ((1u << width) - 1) * 0x01010101u;
+        constexpr int per_line = 8 / width;
         for (int i = 0; i < 8; i += per_line) {
           uint32_t lane = 0;
           for (int j = 0; j < per_line; ++j)
@@ -121,12 +123,15 @@ void put_codes(const uint8_t* rows, int64_t padded_cols, int bits, uint8_t* line
           put(first + i / per_line, lane);
         }
       };
+      constexpr std::integral_constant<int, 1> one;
+      constexpr std::integral_constant<int, 2> two;
+      constexpr std::integral_constant<int, 4> four;
       switch (bits) {
         case 1:
-          plane(0, 1, 0);
+          plane(one, 0, 0);
           break;
         case 2:
-          plane(0, 2, 0);
+          plane(two, 0, 0);
           break;
         case 3: {  // six bits of the last two quads, two in each line
           const uint32_t t = q[6] | (q[7] << 3);
@@ -135,13 +140,13 @@ void put_codes(const uint8_t* rows, int64_t padded_cols, int bits, uint8_t* line
           break;
         }
         case 8:
-          plane(0, 8, 0);
+          for (int64_t i = 0; i < 8; ++i) put(i, q[i]);
           break;
         default:
-          plane(0, 4, 0);
-          if (bits == 5) plane(4, 1, 4);
-          if (bits >= 6) plane(4, 2, 4);
-          if (bits == 7) plane(6, 1, 6);
+          plane(four, 0, 0);
+          if (bits == 5) plane(one, 4, 4);
+          if (bits >= 6) plane(two, 4, 4);
+          if (bits == 7) plane(one, 6, 6);
       }
     }
     lines += 64 * bits;

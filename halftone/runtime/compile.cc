@@ -1,5 +1,6 @@
 // ModelSpec -> Program: order of steps, buffers, weights.
 #include <algorithm>
+#include <exception>
 #include <map>
 #include <optional>
 
@@ -30,6 +31,7 @@ class Compiler {
     // The head first: an embedding tied to it reads its rows.
     for (const Op& op : spec_.epilogue.ops)
       if (std::holds_alternative<spec::Linear>(op.params)) heads_.emplace(op.name, load(op));
+    tile_ahead();
     Operand stream = {.slot = -2};
     program_->prologue = segment(spec_.prologue, stream, true);
     stream = program_->prologue.out;
@@ -51,6 +53,39 @@ class Compiler {
     bool pooled = false, live = false;
   };
 
+  // Linears are read, unpacked and tiled side by side, a whole one by each worker; what fails keeps
+  // its error for whoever asks for it, so that the first in order is the one that is told.
+  void tile_ahead() {
+    std::vector<const Op*> ops;
+    const auto collect = [&](const Segment& s) {
+      for (const Op& op : s.ops)
+        if (std::holds_alternative<spec::Linear>(op.params) &&
+            !(cache_ && cache_->find(op.name) != nullptr))
+          ops.push_back(&op);
+    };
+    collect(spec_.prologue);
+    for (const Segment& block : spec_.blocks) collect(block);
+    if (context_.pool == nullptr || context_.pool->threads() == 1) return;
+    std::vector<Ahead> found(ops.size());
+    context_.pool->each(std::ssize(ops), [&](int64_t i) {
+      const auto at = static_cast<size_t>(i);
+      try {
+        context_.throw_if_stopped();
+        found[at].linear = tile_linear(packed_, *ops[at], options_, context_);
+      } catch (...) {
+        found[at].error = std::current_exception();
+      }
+    });
+    for (size_t i = 0; i < ops.size(); ++i) ahead_.emplace(ops[i]->name, std::move(found[i]));
+  }
+
+  TiledLinear tile(const Op& op) {
+    const auto found = ahead_.find(op.name);
+    if (found == ahead_.end()) return tile_linear(packed_, op, options_, context_);
+    if (found->second.error) std::rethrow_exception(found->second.error);
+    return std::move(ahead_.extract(found).mapped().linear);
+  }
+
   TiledLinear tiled(const Op& op) {
     if (cache_) {
       if (const TiledLinear* kept = cache_->find(op.name)) {
@@ -60,7 +95,7 @@ class Compiler {
         return t;
       }
     }
-    TiledLinear t = tile_linear(packed_, op, options_, context_);
+    TiledLinear t = tile(op);
     if (cache_) cache_->add(op.name, t);
     return t;
   }
@@ -327,6 +362,11 @@ class Compiler {
   std::optional<TileCache> cache_;
   std::unique_ptr<Program> program_;
   std::map<std::string, TiledLinear> heads_;
+  struct Ahead {
+    TiledLinear linear;
+    std::exception_ptr error;
+  };
+  std::map<std::string, Ahead> ahead_;
   std::vector<Value> values_;
   std::vector<int32_t> free_;
 };
