@@ -102,10 +102,10 @@ inline __m256 scales(const Tiles& w, const uint8_t* tile, int64_t group, int hal
   return _mm256_mul_ps(plain_scales(w, tile, group, half), _mm256_set1_ps(w.step));
 }
 
-// Sub-scales at column k, each in both int16 of its lane.
-inline __m256i sub_pairs(const Tiles& w, const uint8_t* tile, int64_t k, int half) {
+// Sub-scales number `index`, each in both int16 of its lane.
+inline __m256i sub_pairs(const Tiles& w, const uint8_t* tile, int64_t index, int half) {
   const __m256i u = _mm256_cvtepu8_epi32(_mm_loadl_epi64(
-      reinterpret_cast<const __m128i*>(tile + w.sub_offset + k / w.sub * kTileRows + half * 8)));
+      reinterpret_cast<const __m128i*>(tile + w.sub_offset + index * kTileRows + half * 8)));
   return _mm256_or_si256(u, _mm256_slli_epi32(u, 16));
 }
 

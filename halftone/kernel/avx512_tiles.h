@@ -102,10 +102,10 @@ inline __m512 scales(const Tiles& w, const uint8_t* tile, int64_t group) {
   return _mm512_mul_ps(plain_scales(w, tile, group), _mm512_set1_ps(w.step));
 }
 
-// Sub-scales at column k as int32.
-inline __m512i subs(const Tiles& w, const uint8_t* tile, int64_t k) {
-  return _mm512_cvtepu8_epi32(_mm_load_si128(
-      reinterpret_cast<const __m128i*>(tile + w.sub_offset + k / w.sub * kTileRows)));
+// Sub-scales number `index` as int32.
+inline __m512i subs(const Tiles& w, const uint8_t* tile, int64_t index) {
+  return _mm512_cvtepu8_epi32(
+      _mm_load_si128(reinterpret_cast<const __m128i*>(tile + w.sub_offset + index * kTileRows)));
 }
 
 inline __m512i zeros(const Tiles& w, const uint8_t* tile, int64_t group) {

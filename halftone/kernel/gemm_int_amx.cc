@@ -262,7 +262,7 @@ void unpack_block(const Tiles& w, const Step& step, int t, int64_t k0, int64_t k
     const __m512i zero = four_times(zeros(w, base, group));
     for (; k < end; k += kTileCols, lines += 64 * kBits<B>, codes += 8 * 64, low += 8 * 64) {
       if constexpr (C == Codes::folded) {
-        const __m512i sub = subs(w, base, k);
+        const __m512i sub = subs(w, base, k / w.sub);
         unpack_folded<B>(w, lines, zero, _mm512_or_si512(sub, _mm512_slli_epi32(sub, 16)), codes, low);
       } else {
         unpack_signed<B>(w, lines, zero, codes);

@@ -206,7 +206,7 @@ inline void sub_panel(const IntMatmul& job, const uint8_t* base, const uint8_t* 
     const __m256 scale[2] = {scales(w, base, group, 0), scales(w, base, group, 1)};
     for (; u < end; ++u) {
       const int64_t k = u * kTileCols, at = m * job.units + u * kPanelRows;
-      const __m256i sub[2] = {sub_pairs(w, base, k, 0), sub_pairs(w, base, k, 1)};
+      const __m256i sub[2] = {sub_pairs(w, base, k / w.sub, 0), sub_pairs(w, base, k / w.sub, 1)};
       const auto run = u == first ? (u + 1 == end ? sub_unit<true, true> : sub_unit<true, false>)
                                   : (u + 1 == end ? sub_unit<false, true> : sub_unit<false, false>);
       run(unpacked + (u - u0) * kTileCols * kTileRows, job.x + m * w.padded_cols + k * kPanelRows,

@@ -117,7 +117,7 @@ void panel(const IntMatmul& job, const Step& step, int64_t m, Panel& out) {
       in.scale[t] = scales(w, step.base[t], group);
       in.minus_zero[t] =
           _mm512_sub_epi16(_mm512_setzero_si512(), zero_pairs(w, step.base[t], group));
-      if constexpr (Two) in.sub[t] = subs(w, step.base[t], begin);
+      if constexpr (Two) in.sub[t] = subs(w, step.base[t], begin / w.sub);
     }
     if constexpr (Two) {
       in.begins = u % job.units_per_group == 0;

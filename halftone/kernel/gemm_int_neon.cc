@@ -98,7 +98,7 @@ void panel(const IntMatmul& job, const uint8_t* base, const uint8_t* unpacked, i
     for (int h = 0; h < kQuarters; ++h) {
       in.scale[h] = scales(w, base, group, h);
       in.zero[h] = vsubq_s32(zeros(w, base, group, h), vdupq_n_s32(kOffset<B>));
-      if (in.two) in.sub[h] = subs(w, base, begin, h);
+      if (in.two) in.sub[h] = subs(w, base, begin / w.sub, h);
     }
     unit(in, job.x + m * w.padded_cols + begin * kPanelRows, quads, job.sums + at, job.a + at,
          whole, out);

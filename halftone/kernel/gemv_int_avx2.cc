@@ -29,14 +29,13 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
   __m256 y[R][J][2];
   for (auto& row : y)
     for (auto& t : row) t[0] = t[1] = _mm256_setzero_ps();
-  int64_t left = 0;  // units of the group
+  Place place(w, job.units_per_group);
   __m256i sum[R][J][2];
-  for (int64_t u = 0; u < job.units; ++u) {
+  for (int64_t u = 0; u < job.units; ++u, place.next()) {
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
-    if (!Two || left == 0)
+    if (!Two || place.begins())
       for (auto& row : sum)
         for (auto& t : row) t[0] = t[1] = _mm256_setzero_si256();
-    if (left == 0) left = job.units_per_group;
     for (int64_t k = begin; k < end; k += kTileCols) {
       if constexpr (B >= 5) {
         // u8 times s8 overflows int16 pairs: widen both to int16 as (k0, k2) and (k1, k3).
@@ -85,7 +84,7 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
                 for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
             unpack<B>(w, lines, q);
             __m256i times = ones;
-            if constexpr (Two) times = sub_pairs(w, base[j], k, h);
+            if constexpr (Two) times = sub_pairs(w, base[j], place.sub, h);
             for (int r = 0; r < R; ++r) {
               const int8_t* xr = x + r * w.padded_cols + k;
               __m256i a = _mm256_maddubs_epi16(q[0], broadcast4(xr));
@@ -102,8 +101,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         }
       }
     }
-    if (--left > 0 && Two && u + 1 < job.units) continue;
-    const int64_t group = u / job.units_per_group;
+    if (Two && !place.ends() && u + 1 < job.units) continue;
+    const int64_t group = place.group;
     for (int j = 0; j < J; ++j) {
       for (int h = 0; h < 2; ++h) {
         const __m256 s = scales(w, base[j], group, h);

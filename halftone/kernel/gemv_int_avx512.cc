@@ -28,8 +28,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
   if constexpr (Two)
     for (auto& row : whole)
       for (auto& t : row) t = _mm512_setzero_si512();
-  int64_t left = job.units_per_group;  // units of the group
-  for (int64_t u = 0; u < job.units; ++u) {
+  Place place(w, job.units_per_group);
+  for (int64_t u = 0; u < job.units; ++u, place.next()) {
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
     constexpr int C = R * J < 6 ? 2 : 1;  // chains: vpdpbusd has a latency of 5
     __m512i sum[R][J][C];
@@ -50,9 +50,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
                                                    broadcast4(x + r * w.padded_cols + k + 4 * i));
       }
     }
-    const int64_t group = u / job.units_per_group;
-    const bool ends = --left == 0 || u + 1 == job.units;
-    if (ends) left = job.units_per_group;
+    const int64_t group = place.group;
+    const bool ends = place.ends() || u + 1 == job.units;
     for (int j = 0; j < J; ++j) {
       const __m512i z = zero_pairs(w, base[j], group);
       for (int r = 0; r < R; ++r) {
@@ -63,7 +62,7 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
       }
       if constexpr (Two) {
         // Sums fit int16 and sub-scales have no high half, so these are 32-bit products.
-        const __m512i sub = subs(w, base[j], begin);
+        const __m512i sub = subs(w, base[j], place.sub);
         for (int r = 0; r < R; ++r)
           whole[r][j] = _mm512_dpwssd_epi32(whole[r][j], sum[r][j][0], sub);
         if (!ends) continue;

@@ -78,18 +78,15 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
       for (auto& v : t) v = vdupq_n_f32(0);
   const bool two = w.sub_offset >= 0;
   int32x4_t whole[R][J][kQuarters];  // two-level scales: of a group, sums times sub-scales
-  int64_t left = 0;                  // units of the group
-  for (int64_t u = 0; u < job.units; ++u) {
-    const bool starts = left == 0;
-    if (starts) left = job.units_per_group;
-    --left;
-    const bool ends = left == 0 || u + 1 == job.units;
+  Place place(w, job.units_per_group);
+  for (int64_t u = 0; u < job.units; ++u, place.next()) {
+    const bool starts = place.begins(), ends = place.ends() || u + 1 == job.units;
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
     const uint8_t* lines[J];
     for (int j = 0; j < J; ++j) lines[j] = base[j] + w.codes_offset + begin / kTileCols * 64 * kBits<B>;
     int32x4_t sum[R][J][kQuarters];
     unit<B, J, R>(w, lines, x + begin, w.padded_cols, end - begin, sum);
-    const int64_t group = u / job.units_per_group;
+    const int64_t group = place.group;
     for (int j = 0; j < J; ++j) {
       for (int h = 0; h < kQuarters; ++h) {
         const float32x4_t s = scales(w, base[j], group, h);
@@ -98,7 +95,7 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
           const int64_t at = (m0 + r) * job.units + u;
           int32x4_t d = vmlsq_s32(sum[r][j][h], z, whole_sum(job.sums[at]));
           if (two) {
-            const int32x4_t part = vmulq_s32(d, subs(w, base[j], begin, h));
+            const int32x4_t part = vmulq_s32(d, subs(w, base[j], place.sub, h));
             d = whole[r][j][h] = starts ? part : vaddq_s32(whole[r][j][h], part);
             if (!ends) continue;
           }

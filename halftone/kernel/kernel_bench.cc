@@ -1,4 +1,4 @@
-// kernel_bench [--isa avx2|avx512vnni|amx] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only TEXT]
+// kernel_bench [--isa avx2|avx512vnni|amx] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only TEXT] [--json FILE]
 //
 // Times the products against the machine's own limits in the same process: GEMV against reading
 // memory in 4 streams, GEMM against the peak loop of the same multiply-adds. Each kernel is checked
@@ -13,6 +13,8 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -35,7 +37,7 @@ struct Options {
   std::vector<int64_t> threads = {1, 2};
   double seconds = 1;
   int64_t cold_mib = 1152;
-  std::string only;
+  std::string only, json;
 };
 
 struct Case {
@@ -152,6 +154,8 @@ class Bench {
       compute_bound(kernels, limits, pool, c, w, a, y);
   }
 
+  const nlohmann::json& rows() const { return rows_; }
+
  private:
   // Copies of the weights fill the arena; sample i reads copy i, its limit reads as many bytes of
   // the other arena.
@@ -183,7 +187,7 @@ class Bench {
       sink_ = sink_ + limits.read4(streams, part);
     };
     const double gb = static_cast<double>(bytes) * 1e-9;
-    report(kernels, pool, c, "GB/s",
+    report(kernels, pool, c, "GB/s", bytes,
            benchmark::alternate(pool, options_.seconds, {{work, gb}, {limit, gb}}));
   }
 
@@ -205,13 +209,27 @@ class Bench {
     const double gop =
         static_cast<double>(pool.threads() * slice * kTileRows * c.k * c.m * 2) * 1e-9;
     const double limit_gop = static_cast<double>(pool.threads() * rounds * peak.operations) * 1e-9;
-    report(kernels, pool, c, "GOP/s",
+    report(kernels, pool, c, "GOP/s", w.bytes(),
            benchmark::alternate(pool, options_.seconds, {{work, gop}, {limit, limit_gop}}));
   }
 
   void report(const Kernels& kernels, const ThreadPool& pool, const Case& c, const char* unit,
-              const std::vector<benchmark::Rates>& rates) {
+              int64_t bytes, const std::vector<benchmark::Rates>& rates) {
     const benchmark::Rates &r = rates[0], &limit = rates[1];
+    rows_.push_back({{"kernel", c.name},
+                     {"isa", kernels.name},
+                     {"threads", pool.threads()},
+                     {"n", c.n},
+                     {"k", c.k},
+                     {"m", c.m},
+                     {"unit", unit},
+                     {"median", r.median},
+                     {"best", r.best},
+                     {"limit_median", limit.median},
+                     {"limit_best", limit.best},
+                     {"bytes", bytes},
+                     {"operations", 2 * c.n * c.k * c.m},
+                     {"busy", r.busy}});
     std::printf(
         "%-22s %-11s %ld  %5ld x %-5ld M %-4ld %8.1f %8.1f %-6s %8.1f %8.1f   %3.0f %%   %5ld "
         "%5ld%s\n",
@@ -223,6 +241,7 @@ class Bench {
   }
 
   Options options_;
+  nlohmann::json rows_ = nlohmann::json::array();
   benchmark::Arena arena_, other_;
   std::atomic<uint64_t> sink_{0};
 };
@@ -297,6 +316,11 @@ void bench(const Options& options) {
     for (const Case& c : kCases)
       for (const int64_t threads : options.threads)
         if (std::string(c.name).find(options.only) != std::string::npos) bench.run(isa, threads, c);
+  if (options.json.empty()) return;
+  std::ofstream file(options.json);
+  file << nlohmann::json({{"cpu", cpu_name()}, {"flags", cpu_flags()}, {"rows", bench.rows()}}).dump(1)
+       << "\n";
+  if (!file.flush()) throw std::runtime_error(options.json + ": cannot be written");
 }
 
 }  // namespace
@@ -315,6 +339,7 @@ int main(int argc, char** argv) {
     app.add_option("--cold-mib", options.cold_mib, "weights that memory-bound kernels walk through")
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
     app.add_option("--only", options.only, "kernels whose name holds this");
+    app.add_option("--json", options.json, "also write the rows to this file (see roofline.py)");
     CLI11_PARSE(app, argc, argv);
     halftone::kernel::bench(options);
     return 0;

@@ -131,9 +131,9 @@ inline int32x4_t four_bytes(const uint8_t* from) {
   return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(wide)));
 }
 
-// Sub-scales at column k.
-inline int32x4_t subs(const Tiles& w, const uint8_t* tile, int64_t k, int quarter) {
-  return four_bytes(tile + w.sub_offset + k / w.sub * kTileRows + quarter * 4);
+// Sub-scales number `index`.
+inline int32x4_t subs(const Tiles& w, const uint8_t* tile, int64_t index, int quarter) {
+  return four_bytes(tile + w.sub_offset + index * kTileRows + quarter * 4);
 }
 
 // Both halves of IntMatmul::sums in every lane.

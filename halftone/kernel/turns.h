@@ -22,6 +22,26 @@ constexpr int kTurn = B == 2 || kBits<B> == 4 ? 32 / kBits<B> : 32;
 template <int B>
 constexpr int kTurnLines = B == 2 || kBits<B> == 4 ? 1 : B;
 
+// Which group and sub-group (two-level scales) a unit lies in, counted along instead of divided.
+struct Place {
+  explicit Place(const Tiles& w, int64_t units_per_group)
+      : per_group(units_per_group), per_sub(w.sub / kTileCols) {}
+  bool begins() const { return in_group == 0; }
+  bool ends() const { return in_group + 1 == per_group; }  // or the row does
+  void next() {
+    if (++in_group == per_group) {
+      in_group = 0;
+      ++group;
+    }
+    if (++in_sub >= per_sub) {
+      in_sub = 0;
+      ++sub;
+    }
+  }
+  const int64_t per_group, per_sub;
+  int64_t group = 0, sub = 0, in_group = 0, in_sub = 0;
+};
+
 template <int I>
 struct Index {
   static constexpr int kValue = I;
