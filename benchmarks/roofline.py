@@ -12,6 +12,7 @@ a GEMM finds them in the cache and lies under its line. Needs matplotlib.
 
 import argparse
 import json
+import math
 import statistics
 
 import matplotlib
@@ -35,20 +36,26 @@ def draw(axes, rows, title):
     read = statistics.median(reads)
     xs = [r["operations"] / r["bytes"] for r in rows]
     low, high = min(xs) / 2, max(xs) * 2
+    labelled = []  # places of labels: one that would cover another is left out (the table has them all)
+    top = 0.0
     axes.plot([low, high], [low * read, high * read], color="#555555", lw=1, label=f"memory, {read:.0f} GB/s")
     for i, (name, colour, _) in enumerate(KINDS):
         mine = [r for r in rows if kind_of(r["kernel"]) == i]
         peaks = [r["limit_median"] for r in mine if r["unit"] == "GOP/s"]
         if peaks:
             peak = statistics.median(peaks)
+            top = max(top, peak)
             axes.axhline(peak, color=colour, lw=1, ls="--", label=f"{name}, {peak:,.0f} GOP/s")
         for r in mine:
             x = r["operations"] / r["bytes"]
             y = r["median"] * x if r["unit"] == "GB/s" else r["median"]
             axes.plot(x, y, "o", ms=4, color=colour)
+            if any(abs(math.log(x / a)) < 0.7 and abs(math.log(y / b)) < 0.13 for a, b in labelled):
+                continue
+            labelled.append((x, y))
             label = r["kernel"].replace("gemv ", "").replace("gemm ", "")
-            axes.annotate(label, (x, y), fontsize=4.5, xytext=(3, -2), textcoords="offset points")
-    axes.set(xscale="log", yscale="log", xlim=(low, high), title=title, xlabel="operations / byte of weights", ylabel="GOP/s")
+            axes.annotate(label, (x, y), fontsize=6, xytext=(3, -2), textcoords="offset points")
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(5, 3 * top), title=title, xlabel="operations / byte of weights", ylabel="GOP/s")
     axes.grid(True, which="major", lw=0.3)
     axes.legend(fontsize=6, loc="lower right")
 
