@@ -1,4 +1,4 @@
-// The tile registers of AMX-INT8, as far as a product needs them: eight registers of up to 16 rows
+// The tile registers of AMX-INT8 and AMX-BF16, as far as a product needs them: eight registers of up to 16 rows
 // of 64 bytes. Inline assembly and not the compiler's intrinsics, because those of GCC 12 do not
 // say which memory they read (ldtilecfg: 8 of its 64 bytes; tileloadd: none).
 //
@@ -62,6 +62,29 @@ inline void multiply_add() {
       __builtin_memcpy(s.data[C][m] + 4 * n, &sum, 4);
     }
 }
+// C (f32) += A (bf16) x B (bf16) as tdpbf16ps does it.
+template <int C, int A, int B>
+inline void multiply_add_bf16() {
+  TileState& s = tile_state();
+  const auto widened = [](const uint8_t* p) {
+    uint16_t half = 0;
+    __builtin_memcpy(&half, p, 2);
+    const uint32_t bits = static_cast<uint32_t>(half) << 16;
+    float x = 0;
+    __builtin_memcpy(&x, &bits, 4);
+    return x;
+  };
+  for (int m = 0; m < s.config.rows[A]; ++m)
+    for (int n = 0; n < 16; ++n) {
+      float chain[2] = {0, 0}, sum = 0;
+      for (int k = 0; k < s.config.row_bytes[A] / 2; ++k)
+        chain[k % 2] = __builtin_fmaf(widened(s.data[A][m] + 2 * k),
+                                      widened(s.data[B][k / 2] + 4 * n + k % 2 * 2), chain[k % 2]);
+      __builtin_memcpy(&sum, s.data[C][m] + 4 * n, 4);
+      sum += chain[0] + chain[1];
+      __builtin_memcpy(s.data[C][m] + 4 * n, &sum, 4);
+    }
+}
 
 #else
 
@@ -86,6 +109,11 @@ inline void multiply_add() {
     asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
   else
     asm volatile("tdpbsud %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
+}
+// C (f32) += A (bf16) x B (bf16), B as pairs of k: row k / 2, 2 values for each column.
+template <int C, int A, int B>
+inline void multiply_add_bf16() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(C), "i"(A), "i"(B));
 }
 
 #endif

@@ -20,6 +20,7 @@ inline constexpr float kLeastActivation = 0x1p-100f;
   void gemm_int(const IntMatmul&) noexcept;     \
   void gemv_float(const FloatMatmul&) noexcept; \
   void gemm_float(const FloatMatmul&) noexcept; \
+  void matmul_bf16(const Bf16Matmul&) noexcept; \
   extern const VectorOps vector_ops;            \
   consteval Kernels table(const char* name) {   \
     return {.name = name,                       \
@@ -31,6 +32,7 @@ inline constexpr float kLeastActivation = 0x1p-100f;
             .gemm_int = gemm_int,               \
             .gemv_float = gemv_float,           \
             .gemm_float = gemm_float,           \
+            .matmul_bf16 = matmul_bf16,         \
             .vector = &vector_ops};             \
   }                                             \
   }
@@ -40,15 +42,17 @@ HALFTONE_KERNEL_ENTRIES(avx2, 6)
 HALFTONE_KERNEL_ENTRIES(avx512, 12)
 HALFTONE_KERNEL_ENTRIES(neon, 6)
 
-// AVX-512 for all but gemm_int.
+// AVX-512 for all but gemm_int and, where the CPU has AMX-BF16, matmul_bf16.
 namespace amx {
 inline constexpr int64_t kPanelRows = 16;
 void gemm_int(const IntMatmul&) noexcept;
-consteval Kernels table(const char* name) {
+void matmul_bf16(const Bf16Matmul&) noexcept;
+consteval Kernels table(const char* name, bool bf16 = true) {
   Kernels t = avx512::table(name);
   t.int_rows = kPanelRows;
   t.int_depth = 64;
   t.gemm_int = gemm_int;
+  if (bf16) t.matmul_bf16 = matmul_bf16;
   return t;
 }
 }  // namespace amx

@@ -25,7 +25,7 @@ namespace {
 
 struct Features {
   bool avx2 = false, fma = false, f16c = false, avx_vnni = false;
-  bool avx512 = false, avx512_vnni = false, avx512_bf16 = false, amx_int8 = false;
+  bool avx512 = false, avx512_vnni = false, avx512_bf16 = false, amx_int8 = false, amx_bf16 = false;
   bool asimd = false, asimddp = false, i8mm = false, bf16 = false;  // Linux's names
   std::string name = "unknown";
 };
@@ -54,6 +54,7 @@ Features detect() {
     f.avx512 = zmm && has(b, 16) && has(b, 17) && has(b, 30) && has(b, 31);  // F DQ BW VL
     f.avx512_vnni = f.avx512 && has(c, 11);
     f.amx_int8 = tile && has(d, 25);
+    f.amx_bf16 = tile && has(d, 22);
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) {
       f.avx_vnni = f.avx2 && has(a, 4);
       f.avx512_bf16 = f.avx512 && has(a, 5);
@@ -153,7 +154,7 @@ Isa choose_isa(const char* forced) {
 
 const Kernels& kernels_for(Isa isa) {
 #if defined(__x86_64__)
-  if (isa == Isa::amx) return kernels_amx();
+  if (isa == Isa::amx) return features().amx_bf16 ? kernels_amx() : kernels_amx_int8();
   if (isa == Isa::avx512vnni) return kernels_avx512();
   if (isa == Isa::avx2) return kernels_avx2();
 #elif defined(__aarch64__)
@@ -181,6 +182,7 @@ std::string cpu_flags() {
   add(f.avx512_vnni, "avx512_vnni");
   add(f.avx512_bf16, "avx512_bf16");
   add(f.amx_int8, "amx_int8");
+  add(f.amx_bf16, "amx_bf16");
   add(f.asimd, "asimd");
   add(f.asimddp, "asimddp");
   add(f.i8mm, "i8mm");

@@ -20,6 +20,7 @@ inline constexpr int64_t kTileCols = 32;  // codes: K is padded to this with zer
 inline constexpr int64_t kMaxUnit = 256;
 // up to this M activations stay rows (GEMV), above they are panels (GEMM)
 inline constexpr int64_t kRowsLimit = 8;
+inline constexpr int64_t kBf16Step = 32;  // k of one step of a bf16 product: K is padded to this
 
 enum class Store : int32_t { codes, f32, f16, bf16 };
 
@@ -77,6 +78,27 @@ struct FloatMatmul {
   int64_t tile_begin, tile_end;
 };
 
+// Weights [N, K] in bf16, in row tiles of 16: a tile is [K / 2][16 rows][2 k], pairs of k of 16 rows
+// to a line of 64 bytes, as the tile registers of AMX and 16 lanes alike read them.
+struct Bf16Tiles {
+  const uint16_t* data;  // 64-byte aligned; every value counts, also in the padding of K
+  int64_t stride;        // from tile to tile, a multiple of 32
+  int64_t rows;          // N
+};
+
+// y[m][n] for the rows of tiles [tile_begin, tile_end), any m. x and w are bf16, both padded with
+// zeros to whole steps, and hold nothing but zeros and |values| >= 2^-56 (VectorOps::to_bf16 sees to
+// that): then no product, no sum and no rounding of one is subnormal, and it does not matter that
+// AMX takes such for zero.
+struct Bf16Matmul {
+  Bf16Tiles w;
+  const uint16_t* x;  // [M][k], row stride ldx; fastest where rows begin at 64 bytes
+  int64_t ldx, m, k;  // k % 32 == 0
+  float* y;           // row-major, row stride ldy, no padding columns touched
+  int64_t ldy;
+  int64_t tile_begin, tile_end;
+};
+
 // Rows [row_begin, row_end) of x f32 [M][cols] (row stride ldx) -> int8 per block of `block` k (a
 // multiple of unit). A block with a NaN or an infinity gets codes 0 and scale NaN, so that its row
 // of the product is NaN. `rows_per_panel` 1: plain rows. Otherwise row_begin is a multiple of it,
@@ -111,7 +133,10 @@ struct VectorOps {
   void (*multiply)(const float* a, const float* b, int64_t n, float* y) noexcept;
   void (*scale)(const float* x, float a, int64_t n, float* y) noexcept;
   void (*axpy)(float a, const float* x, int64_t n, float* y) noexcept;
+  void (*mix)(float a, const float* x, float b, int64_t n, float* y) noexcept;
   void (*to_f16)(const float* x, int64_t n, uint16_t* y) noexcept;
+  void (*to_bf16)(const float* x, int64_t n, uint16_t* y) noexcept;
+  float (*exp2_bf16)(const float* x, int64_t n, float max, uint16_t* y) noexcept;
 };
 
 struct Kernels {
@@ -124,6 +149,7 @@ struct Kernels {
   void (*gemm_int)(const IntMatmul&) noexcept;      // panels
   void (*gemv_float)(const FloatMatmul&) noexcept;  // codes ("exact" mode), f32, f16, bf16
   void (*gemm_float)(const FloatMatmul&) noexcept;
+  void (*matmul_bf16)(const Bf16Matmul&) noexcept;
 
   const VectorOps* vector;
 };
@@ -132,6 +158,7 @@ const Kernels& kernels_scalar();
 const Kernels& kernels_avx2();
 const Kernels& kernels_avx512();
 const Kernels& kernels_amx();
+const Kernels& kernels_amx_int8();  // without AMX-BF16
 const Kernels& kernels_neon();
 // The AVX-512 and AMX sources compiled through SIMDe for machines without them; linked into test
 // programs only.

@@ -158,6 +158,25 @@ void quantize(const Quantize& job) noexcept {
   }
 }
 
+void matmul_bf16(const Bf16Matmul& job) noexcept {
+  for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile)
+    for (int64_t r = 0; r < std::min(kTileRows, job.w.rows - tile * kTileRows); ++r)
+      for (int64_t m = 0; m < job.m; ++m) {
+        float sum = 0;
+        for (int64_t begin = 0; begin < job.k; begin += kBf16Step) {
+          const uint16_t* x = job.x + m * job.ldx + begin;
+          const uint16_t* w = job.w.data + tile * job.w.stride + begin * kTileRows + r * 2;
+          float even = 0, odd = 0;
+          for (int64_t k = 0; k < kBf16Step; k += 2) {
+            even = std::fma(bf16_to_f32(w[k * kTileRows]), bf16_to_f32(x[k]), even);
+            odd = std::fma(bf16_to_f32(w[k * kTileRows + 1]), bf16_to_f32(x[k + 1]), odd);
+          }
+          sum += even + odd;
+        }
+        job.y[m * job.ldy + tile * kTileRows + r] = sum;
+      }
+}
+
 void gemv_int(const IntMatmul& job) noexcept { int_product(job, 1); }
 void gemm_int(const IntMatmul& job) noexcept { int_product(job, kPanelRows); }
 void gemv_float(const FloatMatmul& job) noexcept { float_product(job, 1); }

@@ -23,6 +23,11 @@ const Kernels& kernels_amx() {
   static constexpr Kernels table = amx::table("amx");
   return table;
 }
+
+const Kernels& kernels_amx_int8() {
+  static constexpr Kernels table = amx::table("amx", false);
+  return table;
+}
 #elif defined(__aarch64__)
 const Kernels& kernels_neon() {
   static constexpr Kernels table = neon::table("neon");

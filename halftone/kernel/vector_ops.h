@@ -20,10 +20,15 @@
 //   add, multiply  y = a + b, a * b
 //   scale          y = a * x
 //   axpy           y = fma(a, x, y)
+//   mix            y = fma(a, x, b * y)
 //   to_f16         round half to even; overflow gives infinity
+//   to_bf16        round half to even; |x| < 2^-56 gives 0 (Bf16Matmul in kernels.h), overflow infinity
+//   exp2_bf16      y = 2^(x - max) in bf16, 0 below 2^-56; returns the sum of what was written: the
+//                  step of an online softmax over base-2 scores
 //
 // Accuracy against exact math: exp within 2 ulp for -87 <= x <= 88 (0 below), Phi within 4e-7
-// relative, sums within n/16 + 5 roundings. Elements that a model must not see (padding, causal
+// relative, exp2_bf16 within 1.1e-4 relative and then a rounding to bf16, sums within n/16 + 5
+// roundings. Elements that a model must not see (padding, causal
 // mask) are not passed in; x = -infinity in exp_sum gives 0.
 #pragma once
 

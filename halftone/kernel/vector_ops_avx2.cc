@@ -92,6 +92,40 @@ struct Lanes {
     if (n < 16)
       for (int64_t i = 0; i < n; ++i) p[i] = some_halves[i];
   }
+  static V floor(V x) {
+    return {_mm256_round_ps(x.low, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC),
+            _mm256_round_ps(x.high, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+  }
+  static V fraction(V x) { return sub(x, floor(x)); }
+  static V power(V p, V x, V low) { return zero_unless_ge(x, low, exponent(p, floor(x))); }
+  static __m256 round_bf16(__m256 v) {
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded =
+        _mm256_add_epi32(_mm256_add_epi32(bits, odd), _mm256_set1_epi32(0x7fff));
+    const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+    const __m256 kept = _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet),
+                                         _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    return _mm256_and_ps(kept,
+                         _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int32_t>(0xffff0000u))));
+  }
+  static V round_bf16(V v) { return {round_bf16(v.low), round_bf16(v.high)}; }
+  static __m256i high_halves(V v) {
+    const __m256i two = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_castps_si256(v.low), 16),
+                                            _mm256_srli_epi32(_mm256_castps_si256(v.high), 16));
+    return _mm256_permute4x64_epi64(two, 0xd8);  // pack goes by halves of a register
+  }
+  static void store_high(uint16_t* p, V v, int64_t n) {
+    alignas(32) uint16_t some[16];
+    uint16_t* to = n >= 16 ? p : some;
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), high_halves(v));
+    if (n < 16)
+      for (int64_t i = 0; i < n; ++i) p[i] = some[i];
+  }
+  static void store_high(uint16_t* p, V a, V b) {
+    store_high(p, a, int64_t{16});
+    store_high(p + 16, b, int64_t{16});
+  }
 };
 
 #include "halftone/kernel/vector_ops_body.h"

@@ -72,6 +72,38 @@ struct Lanes {
     }
     _mm256_mask_storeu_epi16(p, mask(n), h);
   }
+  static V fraction(V x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  static V power(V p, V x, V low) {
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, low, _CMP_NLT_UQ), p, x);
+  }
+  static V round_bf16(V v) {
+    const __m512i bits = _mm512_castps_si512(v);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded =
+        _mm512_add_epi32(_mm512_add_epi32(bits, odd), _mm512_set1_epi32(0x7fff));
+    const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+    const __m512i kept = _mm512_castps_si512(
+        _mm512_mask_blend_ps(_mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), _mm512_castsi512_ps(rounded),
+                             _mm512_castsi512_ps(quiet)));
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(kept, _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u))));
+  }
+  static void store_high(uint16_t* p, V v, int64_t n) {
+    const __m256i h = _mm512_cvtepi32_epi16(_mm512_srli_epi32(_mm512_castps_si512(v), 16));
+    if (n >= 16) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), h);
+      return;
+    }
+    _mm256_mask_storeu_epi16(p, mask(n), h);
+  }
+  static void store_high(uint16_t* p, V a, V b) {
+    alignas(64) static constexpr uint16_t kOdd[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
+                                                      23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
+                                                      45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
+    const __m512i both = _mm512_permutex2var_epi16(_mm512_castps_si512(a), _mm512_load_si512(kOdd),
+                                                   _mm512_castps_si512(b));
+    _mm512_storeu_si512(p, both);
+  }
 };
 
 #include "halftone/kernel/vector_ops_body.h"

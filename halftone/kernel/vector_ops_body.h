@@ -6,7 +6,9 @@
 // fma(a, b, c) = a * b + c, max(a, b) = a > b ? a : b, min(a, b) = a < b ? a : b (so b survives if
 // either is NaN), exponent(r, n) = r * 2^n for integral n in -126..127, round (half to even),
 // zero_unless_ge(x, limit, v) (NaN counts as ge), select_negative(x, a, b) = x < 0 ? a : b, abs,
-// sum (tree), largest, store_f16(p, v, n).
+// sum (tree), largest, store_f16(p, v, n), fraction(x) = x - floor(x), power(p, x, low) = x < low ?
+// 0 : p * 2^floor(x) for low >= -126, round_bf16 (half to even, the low half of the bits zero),
+// store_high(p, v, n) the high halves of the bits, store_high(p, a, b) those of 32 lanes.
 
 // e^x for x up to 88, 0 below -87.3: x = n ln2 + r, |r| <= ln2 / 2, then a polynomial of degree 6
 // (Cephes).
@@ -183,8 +185,54 @@ void axpy(float a, const float* x, int64_t n, float* y) noexcept {
        [&](int64_t i, int64_t left) { return Lanes::fma(v, at(x, i, left), at(y, i, left)); });
 }
 
+void mix(float a, const float* x, float b, int64_t n, float* y) noexcept {
+  const auto v = Lanes::set(a), w = Lanes::set(b);
+  each(n, y, [&](int64_t i, int64_t left) {
+    return Lanes::fma(v, at(x, i, left), Lanes::mul(w, at(y, i, left)));
+  });
+}
+
 void to_f16(const float* x, int64_t n, uint16_t* y) noexcept {
   for (int64_t i = 0; i < n; i += 16) Lanes::store_f16(y + i, at(x, i, n - i), n - i);
+}
+
+void to_bf16(const float* x, int64_t n, uint16_t* y) noexcept {
+  const auto least = Lanes::set(0x1p-56f);
+  for (int64_t i = 0; i < n; i += 16) {
+    const auto v = at(x, i, n - i);
+    Lanes::store_high(y + i, Lanes::zero_unless_ge(Lanes::abs(v), least, Lanes::round_bf16(v)),
+                      n - i);
+  }
+}
+
+// 2^t for t <= 0 as a bf16. 2^f over 0 <= f <= 1 is a polynomial that is 1 and 2 at the ends, error
+// 1.03e-4. Its last addition happens at 2^16, where a float counts in steps of 2^-7: the rounding to
+// bf16 costs nothing.
+inline Lanes::V exp2_lanes(Lanes::V t) {
+  const auto f = Lanes::fraction(t), large = Lanes::set(65536.0f);
+  auto p = Lanes::set(7.8267969e-2f);
+  p = Lanes::fma(p, f, Lanes::set(2.26307675e-1f));
+  p = Lanes::fma(p, f, Lanes::set(6.9542432e-1f));
+  p = Lanes::sub(Lanes::fma(p, f, Lanes::set(65537.0f)), large);
+  return Lanes::power(p, t, Lanes::set(-56.0f));
+}
+
+float exp2_bf16(const float* x, int64_t n, float max, uint16_t* y) noexcept {
+  const auto m = Lanes::set(max);
+  auto sum = Lanes::set(0.0f);
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    const auto a = exp2_lanes(Lanes::sub(Lanes::load(x + i), m)),
+               b = exp2_lanes(Lanes::sub(Lanes::load(x + i + 16), m));
+    sum = Lanes::add(Lanes::add(sum, a), b);
+    Lanes::store_high(y + i, a, b);
+  }
+  for (; i < n; i += 16) {  // filled lanes add 2^-infinity = 0
+    const auto e = exp2_lanes(Lanes::sub(at(x, i, n - i, -__builtin_inff()), m));
+    sum = Lanes::add(sum, e);
+    Lanes::store_high(y + i, e, n - i);
+  }
+  return Lanes::sum(sum);
 }
 
 constexpr VectorOps kOps = {.rms_norm = rms_norm,
@@ -200,4 +248,7 @@ constexpr VectorOps kOps = {.rms_norm = rms_norm,
                             .multiply = multiply,
                             .scale = scale_by,
                             .axpy = axpy,
-                            .to_f16 = to_f16};
+                            .mix = mix,
+                            .to_f16 = to_f16,
+                            .to_bf16 = to_bf16,
+                            .exp2_bf16 = exp2_bf16};

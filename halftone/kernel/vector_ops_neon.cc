@@ -112,6 +112,36 @@ struct Lanes {
     if (n < 16)
       for (int64_t i = 0; i < n; ++i) p[i] = some[i];
   }
+  static V floor(const V& x) {
+    return make([&](int i) { return vrndmq_f32(x.quarter[i]); });
+  }
+  static V fraction(const V& x) { return sub(x, floor(x)); }
+  static V power(const V& p, const V& x, const V& low) {
+    return zero_unless_ge(x, low, exponent(p, floor(x)));
+  }
+  static V round_bf16(const V& v) {
+    return make([&](int i) {
+      const uint32x4_t bits = vreinterpretq_u32_f32(v.quarter[i]);
+      const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+      const uint32x4_t rounded = vaddq_u32(vaddq_u32(bits, odd), vdupq_n_u32(0x7fff));
+      const uint32x4_t quiet = vorrq_u32(bits, vdupq_n_u32(0x400000));
+      const uint32x4_t number = vceqq_f32(v.quarter[i], v.quarter[i]);
+      return vreinterpretq_f32_u32(
+          vandq_u32(vbslq_u32(number, rounded, quiet), vdupq_n_u32(0xffff0000u)));
+    });
+  }
+  static void store_high(uint16_t* p, const V& v, int64_t n) {
+    uint16_t some[16];
+    uint16_t* to = n >= 16 ? p : some;
+    for (int i = 0; i < 4; ++i)
+      vst1_u16(to + 4 * i, vshrn_n_u32(vreinterpretq_u32_f32(v.quarter[i]), 16));
+    if (n < 16)
+      for (int64_t i = 0; i < n; ++i) p[i] = some[i];
+  }
+  static void store_high(uint16_t* p, const V& a, const V& b) {
+    store_high(p, a, int64_t{16});
+    store_high(p + 16, b, int64_t{16});
+  }
 };
 
 #include "halftone/kernel/vector_ops_body.h"

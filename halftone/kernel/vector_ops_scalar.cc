@@ -87,6 +87,24 @@ struct Lanes {
     for (int64_t i = 0; i < std::min<int64_t>(n, 16); ++i)
       p[i] = f32_to_f16(v[static_cast<size_t>(i)]);
   }
+  static V fraction(const V& x) {
+    return make([&](size_t i) { return x[i] - std::floor(x[i]); });
+  }
+  static V power(const V& p, const V& x, const V& low) {
+    V whole = make([&](size_t i) { return std::floor(x[i]); });
+    return zero_unless_ge(x, low, exponent(p, whole));
+  }
+  static V round_bf16(const V& v) {
+    return make([&](size_t i) { return bf16_to_f32(f32_to_bf16(v[i])); });
+  }
+  static void store_high(uint16_t* p, const V& v, int64_t n) {
+    for (int64_t i = 0; i < std::min<int64_t>(n, 16); ++i)
+      p[i] = static_cast<uint16_t>(std::bit_cast<uint32_t>(v[static_cast<size_t>(i)]) >> 16);
+  }
+  static void store_high(uint16_t* p, const V& a, const V& b) {
+    store_high(p, a, int64_t{16});
+    store_high(p + 16, b, int64_t{16});
+  }
 };
 
 #include "halftone/kernel/vector_ops_body.h"

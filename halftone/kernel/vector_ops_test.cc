@@ -207,6 +207,84 @@ TEST(VectorOps, LinearAlgebra) {
   }
 }
 
+TEST(VectorOps, MixRoundsOneProductAndOneFma) {
+  for (const int64_t n : kLengths) {
+    const auto a = normals(n, 1, 7), b = normals(n, 1, 8);
+    expect_near(
+        run(
+            n, [&](const VectorOps& o, float* y) { o.mix(2.5f, a.data(), 0.3f, n, y); }, b),
+        [&](size_t i) { return std::fma(2.5f, a[i], 0.3f * b[i]); }, 0, 0);
+  }
+}
+
+TEST(VectorOps, Bf16RoundsAsBaseDoesAndHasNothingBelowItsLeast) {
+  for (const int64_t n : kLengths) {
+    auto x = normals(n, 30000, 9);
+    for (size_t i = 0; i < x.size(); i += 3) x[i] *= 0x1p-70f;
+    const std::vector<float> edges = {0x1p-56f, -0x1p-56f, 0x1.fffffep-57f, 0.0f,
+                                      INFINITY, -INFINITY, 1.00390625f,     1.01171875f,
+                                      3.4e38f,  NAN,       -0.0f,           0x1p-140f};
+    if (n > 20) std::copy(edges.begin(), edges.end(), x.begin() + 2);
+    for (const Kernels* kernels : tables_here()) {
+      std::vector<uint16_t> h(x.size() + 1, 4242);
+      kernels->vector->to_bf16(x.data(), n, h.data());
+      EXPECT_EQ(h.back(), 4242);
+      for (size_t i = 0; i < x.size(); ++i)
+        ASSERT_EQ(h[i], std::abs(x[i]) < 0x1p-56f ? 0 : f32_to_bf16(x[i]))
+            << kernels->name << " " << x[i];
+    }
+  }
+}
+
+TEST(VectorOps, PowersOfTwoInBf16) {
+  for (const int64_t n : kLengths) {
+    auto x = normals(n, 12, 4);
+    if (n > 20) {
+      x[3] = -INFINITY;
+      x[4] = -1e30f;
+    }
+    const float most = *std::max_element(x.begin(), x.end());
+    std::vector<uint16_t> first;
+    float first_sum = 0;
+    for (const Kernels* kernels : tables_here()) {
+      std::vector<uint16_t> y(x.size() + 2, 4242);
+      const float sum = kernels->vector->exp2_bf16(x.data(), n, most, y.data() + 1);
+      EXPECT_EQ(y.front(), 4242);
+      EXPECT_EQ(y.back(), 4242);
+      if (first.empty()) {
+        first = y;
+        first_sum = sum;
+        double total = 0;
+        for (size_t i = 0; i < x.size(); ++i) {
+          const double p = bf16_to_f32(y[i + 1]), exact = std::exp2(1.0 * x[i] - most);
+          total += p;
+          // half a step of bf16, 2^-8 of the power of two below, and the polynomial's 1.1e-4; x - max
+          // was rounded once
+          ASSERT_NEAR(p, exact, exact * (0x1p-8 + 1.1e-4 + 60 * kEps) + 0x1p-56) << x[i] - most;
+          if (x[i] == most) {
+            EXPECT_EQ(p, 1.0);
+          }
+        }
+        EXPECT_NEAR(sum, total, total * (static_cast<double>(n) / 16 + 5) * kEps);
+      }
+      EXPECT_EQ(y, first) << kernels->name;
+      EXPECT_EQ(sum, first_sum) << kernels->name;
+    }
+    if (n > 20) {
+      EXPECT_EQ(first[4], 0);
+      EXPECT_EQ(first[5], 0);
+    }
+  }
+  // Errors of the polynomial do not add up: over many arguments they average out to this.
+  std::vector<float> x;
+  for (int i = 0; i <= 4096; ++i) x.push_back(static_cast<float>(-i) / 512);
+  std::vector<uint16_t> y(x.size());
+  const double sum = best_kernels().vector->exp2_bf16(x.data(), 4097, 0.0f, y.data());
+  double exact = 0;
+  for (const float v : x) exact += std::exp2(1.0 * v);
+  EXPECT_NEAR(sum / exact, 1, 1e-4);
+}
+
 TEST(VectorOps, HalvesRoundAsBaseDoes) {
   for (const int64_t n : kLengths) {
     auto x = normals(n, 30000, 9);

@@ -106,6 +106,22 @@ inline void emulated_mask_storeu_epi16(uint16_t* p, unsigned mask, __m256i a) {
   for (int i = 0; i < 16; ++i)
     if ((mask >> i & 1u) != 0) p[i] = x.v[i];
 }
+inline __m512 emulated_reduce_ps(__m512 a) {  // x - floor(x), whatever was asked for
+  const auto x = reinterpret<Floats>(a);
+  return lanes<__m512, Floats>([&](int i) { return x.v[i] - __builtin_floorf(x.v[i]); });
+}
+inline __m512 emulated_maskz_scalef_ps(unsigned mask, __m512 a, __m512 b) {
+  const auto x = reinterpret<Floats>(a), y = reinterpret<Floats>(b);
+  return lanes<__m512, Floats>([&](int i) {
+    if ((mask >> i & 1u) == 0) return 0.0f;
+    const float n = __builtin_floorf(y.v[i]);
+    return n >= -1000 && n <= 1000 ? __builtin_ldexpf(x.v[i], static_cast<int>(n)) : x.v[i] * n;
+  });
+}
+inline __m256i emulated_cvtepi32_epi16(__m512i a) {
+  const auto x = reinterpret<Ints>(a);
+  return lanes<__m256i, Halves>([&](int i) { return static_cast<uint16_t>(x.v[i]); });
+}
 inline int32_t emulated_reduce_add(__m512i a) {
   const auto x = reinterpret<Ints>(a);
   int32_t sum = 0;
@@ -135,5 +151,10 @@ inline int32_t emulated_reduce_max(__m512i a) {
 #define _mm512_maskz_loadu_ps(m, p) emulated_maskz_loadu_ps(m, p)
 #define _mm512_mask_storeu_ps(p, m, a) emulated_mask_storeu_ps(p, m, a)
 #define _mm256_mask_storeu_epi16(p, m, a) emulated_mask_storeu_epi16(p, m, a)
+#define _mm512_reduce_ps(a, rounding) emulated_reduce_ps(a)
+#undef _mm512_maskz_scalef_ps
+#define _mm512_maskz_scalef_ps(m, a, b) emulated_maskz_scalef_ps(m, a, b)
+#undef _mm512_cvtepi32_epi16
+#define _mm512_cvtepi32_epi16(a) emulated_cvtepi32_epi16(a)
 #define _mm512_reduce_add_epi32(a) emulated_reduce_add(a)
 #define _mm512_reduce_max_epi32(a) emulated_reduce_max(a)
