@@ -157,6 +157,9 @@ TEST_F(Commands, BenchHasThePromisedShape) {
                               "--kv", "int8", "--head-bits", "8", "--activation-block", "row"});
   EXPECT_EQ(other["activation_block"], "row");
   EXPECT_EQ(other["kv"], "int8");
+  EXPECT_EQ(json_of({"bench", model, "--prefill", "16", "--decode", "8", "--threads", "1", "--kv",
+                     "bf16"})["kv"],
+            "bf16");
   EXPECT_EQ(other["head_bits"], 8);
 }
 

@@ -97,6 +97,10 @@ struct Bf16Matmul {
   float* y;           // row-major, row stride ldy, no padding columns touched
   int64_t ldy;
   int64_t tile_begin, tile_end;
+  // Setting up the tile registers of AMX takes 44 ns. Several products of the same m <= 32 may share
+  // that: all but the first say so, all but the last leave it to those that follow. Between them the
+  // thread may call VectorOps, but no other product.
+  bool first = true, last = true;
 };
 
 // Rows [row_begin, row_end) of x f32 [M][cols] (row stride ldx) -> int8 per block of `block` k (a
@@ -128,15 +132,20 @@ struct VectorOps {
   void (*gelu_erf)(const float* x, int64_t n, float* y) noexcept;
   void (*gelu_tanh)(const float* x, int64_t n, float* y) noexcept;
   void (*tanh)(const float* x, int64_t n, float* y) noexcept;
-  void (*rope_half)(float* x, const float* cosine, const float* sine, int64_t half) noexcept;
+  void (*rope_half)(const float* x, const float* cosine, const float* sine, int64_t half,
+                    float* y) noexcept;
   void (*add)(const float* a, const float* b, int64_t n, float* y) noexcept;
   void (*multiply)(const float* a, const float* b, int64_t n, float* y) noexcept;
   void (*scale)(const float* x, float a, int64_t n, float* y) noexcept;
   void (*axpy)(float a, const float* x, int64_t n, float* y) noexcept;
   void (*mix)(float a, const float* x, float b, int64_t n, float* y) noexcept;
   void (*to_f16)(const float* x, int64_t n, uint16_t* y) noexcept;
-  void (*to_bf16)(const float* x, int64_t n, uint16_t* y) noexcept;
-  float (*exp2_bf16)(const float* x, int64_t n, float max, uint16_t* y) noexcept;
+  void (*to_bf16)(const float* x, float a, int64_t n, uint16_t* y) noexcept;
+  void (*lane_max)(const float* x, int64_t ldx, int64_t rows, int64_t n, float* lanes) noexcept;
+  void (*exp2_bf16)(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* max,
+                    uint16_t* y, int64_t ldy, float* lanes) noexcept;
+  void (*lanes_largest)(const float* lanes, int64_t rows, float* y) noexcept;
+  void (*lanes_sum)(const float* lanes, int64_t rows, float* y) noexcept;
 };
 
 struct Kernels {

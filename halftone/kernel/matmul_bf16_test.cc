@@ -30,7 +30,7 @@ struct Problem {
       const auto y = static_cast<float>(random.normal(at) *
                                         std::exp2(spread * random.normal(at + 100'000'000)));
       uint16_t rounded = 0;
-      kernels_scalar().vector->to_bf16(&y, 1, &rounded);
+      kernels_scalar().vector->to_bf16(&y, 1.0f, 1, &rounded);
       return rounded;
     };
     for (int64_t r = 0; r < m; ++r)
@@ -44,7 +44,8 @@ struct Problem {
   }
   float a(int64_t r, int64_t c) { return bf16_to_f32(x.as<uint16_t>()[at(r * ldx + c)]); }
 
-  std::vector<float> run(const Kernels& kernels, int64_t rows, int64_t from = 0) {
+  std::vector<float> run(const Kernels& kernels, int64_t rows, int64_t from = 0, bool first = true,
+                         bool last = true) {
     std::vector<float> y(at(rows * n), 7.0f);
     kernels.matmul_bf16({.w = {w.as<uint16_t>().data(), wide * kTileRows, n},
                          .x = x.as<uint16_t>().data() + from * ldx,
@@ -54,7 +55,9 @@ struct Problem {
                          .y = y.data(),
                          .ldy = n,
                          .tile_begin = 0,
-                         .tile_end = tiles});
+                         .tile_end = tiles,
+                         .first = first,
+                         .last = last});
     return y;
   }
 
@@ -97,8 +100,8 @@ TEST(MatmulBf16, SmallOperandsMakeNothingSubnormal) {
     Problem p(19, 40, 96, spread);
     for (auto* t : {&p.x, &p.w})
       for (uint16_t& v : t->as<uint16_t>()) {
-        const float small = bf16_to_f32(v) * 0x1p-54f;
-        kernels_scalar().vector->to_bf16(&small, 1, &v);
+        const float y = bf16_to_f32(v);
+        kernels_scalar().vector->to_bf16(&y, 0x1p-54f, 1, &v);
       }
     const auto wanted = p.by_definition();
     double least = 1;
@@ -108,6 +111,18 @@ TEST(MatmulBf16, SmallOperandsMakeNothingSubnormal) {
     for (const Kernels* kernels : tables_here())
       EXPECT_EQ(std::memcmp(p.run(*kernels, 19).data(), wanted.data(), wanted.size() * 4), 0)
           << kernels->name << " spread " << spread;
+  }
+}
+
+TEST(MatmulBf16, ProductsInARowShareTheirRegisters) {
+  for (const int64_t m : {1, 3, 16, 17, 30, 32}) {
+    Problem p(m, 48, 64), other(m, 20, 96);
+    for (const Kernels* kernels : tables_here()) {
+      const auto a = p.run(*kernels, m), b = other.run(*kernels, m);
+      EXPECT_EQ(p.run(*kernels, m, 0, true, false), a) << kernels->name << " M " << m;
+      EXPECT_EQ(other.run(*kernels, m, 0, false, false), b) << kernels->name << " M " << m;
+      EXPECT_EQ(p.run(*kernels, m, 0, false, true), a) << kernels->name << " M " << m;
+    }
   }
 }
 

@@ -15,16 +15,21 @@
 //   gelu_erf       y = x * Phi(x)
 //   gelu_tanh      y = 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
 //   tanh           y = tanh(x)
-//   rope_half      one head, in place: x[i], x[i + half] =
+//   rope_half      one head: y[i], y[i + half] =
 //                  x[i] c[i] - x[i + half] s[i], x[i + half] c[i] + x[i] s[i]
 //   add, multiply  y = a + b, a * b
 //   scale          y = a * x
 //   axpy           y = fma(a, x, y)
 //   mix            y = fma(a, x, b * y)
 //   to_f16         round half to even; overflow gives infinity
-//   to_bf16        round half to even; |x| < 2^-56 gives 0 (Bf16Matmul in kernels.h), overflow infinity
-//   exp2_bf16      y = 2^(x - max) in bf16, 0 below 2^-56; returns the sum of what was written: the
-//                  step of an online softmax over base-2 scores
+//   to_bf16        a * x, rounded half to even; below 2^-56 it gives 0 (Bf16Matmul in kernels.h),
+//                  overflow infinity
+//   An online softmax over `rows` rows of base-2 scores, piece by piece; n is a multiple of 32, lanes
+//   [rows][16] f32:
+//   lane_max       lanes = max(lanes, x), element i in lane i % 16
+//   exp2_bf16      y = 2^(x - max[row]) in bf16, 0 below 2^-56; lanes += what was written
+//   lanes_largest  the largest lane of each row
+//   lanes_sum      the sum of each row's lanes
 //
 // Accuracy against exact math: exp within 2 ulp for -87 <= x <= 88 (0 below), Phi within 4e-7
 // relative, exp2_bf16 within 1.1e-4 relative and then a rounding to bf16, sums within n/16 + 5

@@ -160,15 +160,18 @@ void tanh_of(const float* x, int64_t n, float* y) noexcept {
   });
 }
 
-void rope_half(float* x, const float* cosine, const float* sine, int64_t half) noexcept {
-  for (int64_t i = 0; i < half; i += 16) {
-    const int64_t n = half - i;
+void rope_half(const float* x, const float* cosine, const float* sine, int64_t half,
+               float* y) noexcept {
+  const auto turn = [&](int64_t i, int64_t n, const auto& store) {
     const auto a = at(x, i, n), b = at(x + half, i, n), c = at(cosine, i, n), s = at(sine, i, n);
-    const auto first = Lanes::sub(Lanes::mul(a, c), Lanes::mul(b, s)),
-               second = Lanes::add(Lanes::mul(b, c), Lanes::mul(a, s));
-    Lanes::store(x + i, first, n);
-    Lanes::store(x + half + i, second, n);
-  }
+    store(y + i, Lanes::sub(Lanes::mul(a, c), Lanes::mul(b, s)));
+    store(y + half + i, Lanes::add(Lanes::mul(b, c), Lanes::mul(a, s)));
+  };
+  int64_t i = 0;  // whole stores where they are: what was stored by a mask is slow to load again
+  for (; i + 16 <= half; i += 16)
+    turn(i, 16, [](float* p, const Lanes::V& v) { Lanes::store(p, v); });
+  if (i < half)
+    turn(i, half - i, [&](float* p, const Lanes::V& v) { Lanes::store(p, v, half - i); });
 }
 
 void add(const float* a, const float* b, int64_t n, float* y) noexcept {
@@ -196,13 +199,15 @@ void to_f16(const float* x, int64_t n, uint16_t* y) noexcept {
   for (int64_t i = 0; i < n; i += 16) Lanes::store_f16(y + i, at(x, i, n - i), n - i);
 }
 
-void to_bf16(const float* x, int64_t n, uint16_t* y) noexcept {
-  const auto least = Lanes::set(0x1p-56f);
-  for (int64_t i = 0; i < n; i += 16) {
-    const auto v = at(x, i, n - i);
-    Lanes::store_high(y + i, Lanes::zero_unless_ge(Lanes::abs(v), least, Lanes::round_bf16(v)),
-                      n - i);
-  }
+void to_bf16(const float* x, float a, int64_t n, uint16_t* y) noexcept {
+  const auto factor = Lanes::set(a), least = Lanes::set(0x1p-56f);
+  const auto rounded = [&](int64_t i, int64_t left) {
+    const auto v = Lanes::mul(at(x, i, left), factor);
+    return Lanes::zero_unless_ge(Lanes::abs(v), least, Lanes::round_bf16(v));
+  };
+  int64_t i = 0;
+  for (; i + 32 <= n; i += 32) Lanes::store_high(y + i, rounded(i, 16), rounded(i + 16, 16));
+  for (; i < n; i += 16) Lanes::store_high(y + i, rounded(i, n - i), n - i);
 }
 
 // 2^t for t <= 0 as a bf16. 2^f over 0 <= f <= 1 is a polynomial that is 1 and 2 at the ends, error
@@ -217,22 +222,35 @@ inline Lanes::V exp2_lanes(Lanes::V t) {
   return Lanes::power(p, t, Lanes::set(-56.0f));
 }
 
-float exp2_bf16(const float* x, int64_t n, float max, uint16_t* y) noexcept {
-  const auto m = Lanes::set(max);
-  auto sum = Lanes::set(0.0f);
-  int64_t i = 0;
-  for (; i + 32 <= n; i += 32) {
-    const auto a = exp2_lanes(Lanes::sub(Lanes::load(x + i), m)),
-               b = exp2_lanes(Lanes::sub(Lanes::load(x + i + 16), m));
-    sum = Lanes::add(Lanes::add(sum, a), b);
-    Lanes::store_high(y + i, a, b);
+void lane_max(const float* x, int64_t ldx, int64_t rows, int64_t n, float* lanes) noexcept {
+  for (int64_t r = 0; r < rows; ++r, x += ldx, lanes += 16) {
+    auto most = Lanes::load(lanes);
+    for (int64_t i = 0; i < n; i += 16) most = Lanes::max(most, Lanes::load(x + i));
+    Lanes::store(lanes, most);
   }
-  for (; i < n; i += 16) {  // filled lanes add 2^-infinity = 0
-    const auto e = exp2_lanes(Lanes::sub(at(x, i, n - i, -__builtin_inff()), m));
-    sum = Lanes::add(sum, e);
-    Lanes::store_high(y + i, e, n - i);
+}
+
+void exp2_bf16(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* max, uint16_t* y,
+               int64_t ldy, float* lanes) noexcept {
+  for (int64_t r = 0; r < rows; ++r, x += ldx, y += ldy, lanes += 16) {
+    const auto m = Lanes::set(max[r]);
+    auto sum = Lanes::load(lanes);
+    for (int64_t i = 0; i < n; i += 32) {
+      const auto a = exp2_lanes(Lanes::sub(Lanes::load(x + i), m)),
+                 b = exp2_lanes(Lanes::sub(Lanes::load(x + i + 16), m));
+      sum = Lanes::add(Lanes::add(sum, a), b);
+      Lanes::store_high(y + i, a, b);
+    }
+    Lanes::store(lanes, sum);
   }
-  return Lanes::sum(sum);
+}
+
+void lanes_largest(const float* lanes, int64_t rows, float* y) noexcept {
+  for (int64_t r = 0; r < rows; ++r) y[r] = Lanes::largest(Lanes::load(lanes + 16 * r));
+}
+
+void lanes_sum(const float* lanes, int64_t rows, float* y) noexcept {
+  for (int64_t r = 0; r < rows; ++r) y[r] = Lanes::sum(Lanes::load(lanes + 16 * r));
 }
 
 constexpr VectorOps kOps = {.rms_norm = rms_norm,
@@ -251,4 +269,7 @@ constexpr VectorOps kOps = {.rms_norm = rms_norm,
                             .mix = mix,
                             .to_f16 = to_f16,
                             .to_bf16 = to_bf16,
-                            .exp2_bf16 = exp2_bf16};
+                            .lane_max = lane_max,
+                            .exp2_bf16 = exp2_bf16,
+                            .lanes_largest = lanes_largest,
+                            .lanes_sum = lanes_sum};

@@ -176,7 +176,8 @@ TEST(VectorOps, RopeTurnsPairsHalfAHeadApart) {
     }
     const auto y = run(
         2 * half,
-        [&](const VectorOps& o, float* out) { o.rope_half(out, c.data(), s.data(), half); }, x);
+        [&](const VectorOps& o, float* out) { o.rope_half(out, c.data(), s.data(), half, out); },
+        x);
     const auto h = static_cast<size_t>(half);
     expect_near(
         y,
@@ -227,59 +228,83 @@ TEST(VectorOps, Bf16RoundsAsBaseDoesAndHasNothingBelowItsLeast) {
     if (n > 20) std::copy(edges.begin(), edges.end(), x.begin() + 2);
     for (const Kernels* kernels : tables_here()) {
       std::vector<uint16_t> h(x.size() + 1, 4242);
-      kernels->vector->to_bf16(x.data(), n, h.data());
-      EXPECT_EQ(h.back(), 4242);
-      for (size_t i = 0; i < x.size(); ++i)
-        ASSERT_EQ(h[i], std::abs(x[i]) < 0x1p-56f ? 0 : f32_to_bf16(x[i]))
-            << kernels->name << " " << x[i];
+      for (const float a : {1.0f, -0.18f}) {
+        kernels->vector->to_bf16(x.data(), a, n, h.data());
+        EXPECT_EQ(h.back(), 4242);
+        for (size_t i = 0; i < x.size(); ++i)
+          ASSERT_EQ(h[i], std::abs(a * x[i]) < 0x1p-56f ? 0 : f32_to_bf16(a * x[i]))
+              << kernels->name << " " << x[i];
+      }
     }
   }
 }
 
-TEST(VectorOps, PowersOfTwoInBf16) {
-  for (const int64_t n : kLengths) {
-    auto x = normals(n, 12, 4);
-    if (n > 20) {
-      x[3] = -INFINITY;
-      x[4] = -1e30f;
-    }
-    const float most = *std::max_element(x.begin(), x.end());
-    std::vector<uint16_t> first;
-    float first_sum = 0;
-    for (const Kernels* kernels : tables_here()) {
-      std::vector<uint16_t> y(x.size() + 2, 4242);
-      const float sum = kernels->vector->exp2_bf16(x.data(), n, most, y.data() + 1);
-      EXPECT_EQ(y.front(), 4242);
-      EXPECT_EQ(y.back(), 4242);
-      if (first.empty()) {
-        first = y;
-        first_sum = sum;
+// Rows of base-2 scores; the softmax of one goes on where the last piece ended.
+TEST(VectorOps, AnOnlineSoftmaxInBf16) {
+  constexpr int64_t kRows = 5, kWidth = 96, kLd = 100;
+  auto x = normals(kRows * kLd, 12, 4);
+  x[3] = -INFINITY;
+  x[4] = -1e30f;
+  std::vector<uint16_t> first;
+  std::vector<float> first_tops, first_sums;
+  for (const Kernels* kernels : tables_here()) {
+    SCOPED_TRACE(kernels->name);
+    const VectorOps& o = *kernels->vector;
+    std::vector<float> lanes(kRows * 16, -INFINITY), tops(kRows), sums(kRows);
+    std::vector<uint16_t> y(kRows * kLd + 1, 4242);
+    for (const auto& [at, n] : {std::pair<int64_t, int64_t>{64, 32}, {0, 64}})
+      o.lane_max(x.data() + at, kLd, kRows, n, lanes.data());
+    o.lanes_largest(lanes.data(), kRows, tops.data());
+    std::fill(lanes.begin(), lanes.end(), 0.0f);
+    for (const auto& [at, n] : {std::pair<int64_t, int64_t>{0, 32}, {32, 64}})
+      o.exp2_bf16(x.data() + at, kLd, kRows, n, tops.data(), y.data() + at, kLd, lanes.data());
+    o.lanes_sum(lanes.data(), kRows, sums.data());
+    if (first.empty()) {
+      first = y;
+      first_tops = tops;
+      first_sums = sums;
+      for (int64_t r = 0; r < kRows; ++r) {
+        const float* row = x.data() + r * kLd;
+        const float top = *std::max_element(row, row + kWidth);
+        EXPECT_EQ(tops[static_cast<size_t>(r)], top);
         double total = 0;
-        for (size_t i = 0; i < x.size(); ++i) {
-          const double p = bf16_to_f32(y[i + 1]), exact = std::exp2(1.0 * x[i] - most);
+        for (int64_t i = 0; i < kLd; ++i) {
+          const uint16_t bits = y[static_cast<size_t>(r * kLd + i)];
+          if (i >= kWidth) {
+            EXPECT_EQ(bits, 4242);
+            continue;
+          }
+          const double p = bf16_to_f32(bits), exact = std::exp2(1.0 * row[i] - top);
           total += p;
           // half a step of bf16, 2^-8 of the power of two below, and the polynomial's 1.1e-4; x - max
           // was rounded once
-          ASSERT_NEAR(p, exact, exact * (0x1p-8 + 1.1e-4 + 60 * kEps) + 0x1p-56) << x[i] - most;
-          if (x[i] == most) {
+          ASSERT_NEAR(p, exact, exact * (0x1p-8 + 1.1e-4 + 60 * kEps) + 0x1p-56) << row[i] - top;
+          if (row[i] == top) {
             EXPECT_EQ(p, 1.0);
           }
         }
-        EXPECT_NEAR(sum, total, total * (static_cast<double>(n) / 16 + 5) * kEps);
+        EXPECT_NEAR(sums[static_cast<size_t>(r)], total, total * (kWidth / 16 + 5) * kEps);
       }
-      EXPECT_EQ(y, first) << kernels->name;
-      EXPECT_EQ(sum, first_sum) << kernels->name;
+      EXPECT_EQ(y[3], 0);
+      EXPECT_EQ(y[4], 0);
     }
-    if (n > 20) {
-      EXPECT_EQ(first[4], 0);
-      EXPECT_EQ(first[5], 0);
-    }
+    EXPECT_EQ(y, first);
+    EXPECT_EQ(tops, first_tops);
+    EXPECT_EQ(sums, first_sums);
   }
-  // Errors of the polynomial do not add up: over many arguments they average out to this.
-  std::vector<float> x;
-  for (int i = 0; i <= 4096; ++i) x.push_back(static_cast<float>(-i) / 512);
+}
+
+// Errors of the polynomial and of rounding average out over many arguments.
+TEST(VectorOps, PowersOfTwoInBf16HaveTheRightSum) {
+  constexpr int64_t kCount = 4096;
+  std::vector<float> x, lanes(16, 0.0f);
+  for (int64_t i = 0; i < kCount; ++i) x.push_back(static_cast<float>(-i) / 512);
   std::vector<uint16_t> y(x.size());
-  const double sum = best_kernels().vector->exp2_bf16(x.data(), 4097, 0.0f, y.data());
+  const float top = 0;
+  float sum = 0;
+  const VectorOps& o = *best_kernels().vector;
+  o.exp2_bf16(x.data(), kCount, 1, kCount, &top, y.data(), kCount, lanes.data());
+  o.lanes_sum(lanes.data(), 1, &sum);
   double exact = 0;
   for (const float v : x) exact += std::exp2(1.0 * v);
   EXPECT_NEAR(sum / exact, 1, 1e-4);

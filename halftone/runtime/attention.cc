@@ -1,17 +1,18 @@
 #include "halftone/runtime/attention.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
-#include <limits>
 
+#include "halftone/runtime/attention_steps.h"
 #include "halftone/spec/alibi.h"
 
 namespace halftone::runtime {
 namespace {
 
-constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr int64_t kRowsWanted = 72;       // rows of a task: 12 panels of 6, or 6 of 12
+constexpr int64_t kRowsWantedBf16 = 96;   // 6 tiles of 16
 constexpr double kWorthWaking = 1 << 17;  // multiply-adds
 
 // y [x.rows, w.rows] = x w^T; y's rows are ldy apart.
@@ -36,36 +37,31 @@ kernel::ActivationPlan plain(int64_t cols, int64_t padded) {
   return {.int8 = false, .cols = cols, .padded_cols = padded, .unit = kernel::kMaxUnit, .block = 0};
 }
 
-float exp_of(const kernel::VectorOps& ops, float x) {
-  float y = 0;
-  ops.exp_sum(&x, 1, 1.0f, 0.0f, &y);
-  return y;
-}
-
-// Folds block result (m, l, o) into the running one.
-void merge(const kernel::VectorOps& ops, float m, float l, const float* o, int64_t dim,
-           float& m_all, float& l_all, float* o_all) {
-  if (m == kMinusInfinity) return;
-  if (m_all == kMinusInfinity) {
-    m_all = m;
-    l_all = l;
-    std::copy_n(o, dim, o_all);
-    return;
-  }
-  const float top = std::max(m_all, m);
-  const float keep = exp_of(ops, m_all - top), add = exp_of(ops, m - top);
-  l_all = l_all * keep + l * add;
-  ops.scale(o_all, keep, dim, o_all);
-  ops.axpy(add, o, dim, o_all);
-  m_all = top;
-}
-
-// A query that sees nothing (all padding) gives zeros.
-void finish(const kernel::VectorOps& ops, const float* o, float l, int64_t dim, float* out) {
-  ops.scale(o, l > 0 ? 1.0f / l : 0.0f, dim, out);
-}
-
 }  // namespace
+
+void merge_rows(const kernel::VectorOps& ops, int64_t rows, int64_t dim, const RowResults& block,
+                const RowResults& all) {
+  constexpr int64_t kChunk = 32;
+  for (int64_t begin = 0; begin < rows; begin += kChunk) {
+    const int64_t count = std::min(kChunk, rows - begin);
+    std::array<float, 2 * kChunk> factors;  // exp of what each running, each new maximum moves
+    float *keep = factors.data(), *add = keep + count;
+    const float *m = block.m + begin, *m_all = all.m + begin;
+    for (int64_t i = 0; i < count; ++i) {
+      const float top = std::max(m_all[i], m[i]);
+      keep[i] = top == kMinusInfinity ? 0.0f : m_all[i] - top;
+      add[i] = top == kMinusInfinity ? 0.0f : m[i] - top;
+    }
+    ops.exp_sum(keep, 2 * count, 1.0f, 0.0f, keep);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t r = begin + i;
+      if (block.m[r] == kMinusInfinity) continue;
+      all.m[r] = std::max(all.m[r], block.m[r]);
+      all.l[r] = all.l[r] * keep[i] + block.l[r] * add[i];
+      ops.mix(add[i], block.o + r * block.ld, keep[i], dim, all.o + r * all.ld);
+    }
+  }
+}
 
 void RopeTable::reserve(int64_t positions) {
   if (positions <= positions_) return;
@@ -84,27 +80,21 @@ void RopeTable::reserve(int64_t positions) {
   positions_ = grown;
 }
 
-void RopeTable::rotate(float* head, int64_t position, const kernel::VectorOps& ops) const noexcept {
+void RopeTable::rotate(const float* x, int64_t position, const kernel::VectorOps& ops,
+                       float* y) const noexcept {
   const int64_t half = rope_.dims / 2;
   const float* c = cos_.data() + position * half;
   const float* s = sin_.data() + position * half;
   if (!rope_.interleaved) {
-    ops.rope_half(head, c, s, half);
+    ops.rope_half(x, c, s, half, y);
     return;
   }
   for (int64_t i = 0; i < half; ++i) {
-    const float a = head[2 * i], b = head[2 * i + 1];
-    head[2 * i] = a * c[i] - b * s[i];
-    head[2 * i + 1] = b * c[i] + a * s[i];
+    const float a = x[2 * i], b = x[2 * i + 1];
+    y[2 * i] = a * c[i] - b * s[i];
+    y[2 * i + 1] = b * c[i] + a * s[i];
   }
 }
-
-struct AttentionRunner::Scratch {
-  kernel::Activations queries, weights;
-  std::vector<float> q, scores, block_out, out, m, l, block_m, block_l;
-  std::vector<double> slopes;
-  int64_t settled_rows = 0;
-};
 
 AttentionRunner::AttentionRunner(const kernel::Kernels& kernels, ThreadPool& pool)
     : kernels_(kernels), pool_(pool), scratch_(static_cast<size_t>(pool.threads())) {}
@@ -117,7 +107,8 @@ void AttentionRunner::run(std::span<const AttentionCall> calls) {
   tasks_.clear();
   double work = 0;
   int64_t partials = 0;
-  const int64_t step = std::max<int64_t>(1, kRowsWanted / group);
+  const bool bf16 = calls.front().cache->type() == KvType::bf16;
+  const int64_t step = std::max<int64_t>(1, (bf16 ? kRowsWantedBf16 : kRowsWanted) / group);
   for (const AttentionCall& call : calls) {
     work += static_cast<double>(call.tokens) * static_cast<double>(call.position + call.tokens) *
             static_cast<double>(a.heads * a.head_dim);
@@ -158,9 +149,10 @@ void AttentionRunner::write_keys(std::span<const AttentionCall> calls) {
   const auto write = [&](const AttentionCall& call, int64_t head, int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       float* k = call.k.at(t, head);
-      if (call.rope != nullptr) call.rope->rotate(k, call.position + t, ops);
+      if (call.rope != nullptr) call.rope->rotate(k, call.position + t, ops, k);
       call.cache->write(call.layer, head, call.position + t, k, call.v.at(t, head), kernels_);
     }
+    call.cache->close(call.layer, head, call.position + end);
   };
   // absolute positions, so that no two workers write one line of keys
   constexpr int64_t kChunk = 64;
@@ -193,6 +185,9 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   const kernel::VectorOps& ops = *kernels_.vector;
   const int64_t group = a.heads / a.kv_heads, dim = a.head_dim,
                 rows = (task.end - task.begin) * group;
+  if (a.bias == spec::Attention::Bias::alibi && s.slopes.size() != static_cast<size_t>(a.heads))
+    s.slopes = spec::alibi_slopes(a.heads);
+  if (call.cache->type() == KvType::bf16) return attend_bf16(task, s);
   s.q.resize(static_cast<size_t>(rows * dim));
   s.scores.resize(static_cast<size_t>(rows * kKvBlock));
   s.block_out.resize(static_cast<size_t>(rows * dim));
@@ -206,14 +201,12 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
   s.block_l.resize(static_cast<size_t>(rows));
   s.m.assign(static_cast<size_t>(rows), kMinusInfinity);
   s.l.assign(static_cast<size_t>(rows), 0.0f);
-  if (a.bias == spec::Attention::Bias::alibi && s.slopes.size() != static_cast<size_t>(a.heads))
-    s.slopes = spec::alibi_slopes(a.heads);
 
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t t = task.begin + r / group, head = task.head * group + r % group;
     float* q = s.q.data() + r * dim;
     std::copy_n(call.q.at(t, head), dim, q);
-    if (call.rope != nullptr) call.rope->rotate(q, call.position + t, ops);
+    if (call.rope != nullptr) call.rope->rotate(q, call.position + t, ops, q);
     ops.scale(q, static_cast<float>(a.scale), dim, q);
   }
   kernel::prepare(s.queries, kernels_, plain(dim, call.cache->padded(dim)), s.q.data(), rows, dim);
@@ -241,17 +234,14 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
     kernel::prepare(s.weights, kernels_, plain(n, call.cache->padded(n)), s.scores.data(), rows, n);
     product(kernels_, call.cache->values(call.layer, task.head, block, n), s.weights,
             s.block_out.data(), dim);
-    for (int64_t r = 0; r < rows; ++r) {
-      const auto i = static_cast<size_t>(r);
-      if (task.block >= 0) {
-        float* to = partial_.data() + task.partial + r * (dim + 2);
-        to[0] = s.block_m[i];
-        to[1] = s.block_l[i];
-        std::copy_n(s.block_out.data() + r * dim, dim, to + 2);
-      } else {
-        merge(ops, s.block_m[i], s.block_l[i], s.block_out.data() + r * dim, dim, s.m[i], s.l[i],
-              s.out.data() + r * dim);
-      }
+    if (task.block >= 0) {
+      const RowResults to = split_rows(task, 0);
+      std::copy_n(s.block_m.data(), rows, to.m);
+      std::copy_n(s.block_l.data(), rows, to.l);
+      std::copy_n(s.block_out.data(), rows * dim, to.o);
+    } else {
+      merge_rows(ops, rows, dim, {s.block_m.data(), s.block_l.data(), s.block_out.data(), dim},
+                 {s.m.data(), s.l.data(), s.out.data(), dim});
     }
   }
   if (task.block >= 0) return;
@@ -260,21 +250,21 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
            call.out.at(task.begin + r / group, task.head * group + r % group));
 }
 
-// Scores of one query against the `n` keys of a block -> exp(score - m), zero where the query may
-// not look; returns (m, sum).
-std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const Scratch& s,
-                                               int64_t head, int64_t position, int64_t block,
-                                               int64_t n, float* x) const {
+// Which of the `n` keys from `base` on one query may look at, [low, high); their scores get what the
+// model adds to them, -infinity where a key is padding.
+std::pair<int64_t, int64_t> AttentionRunner::see(const AttentionCall& call, const Scratch& s,
+                                                 int64_t head, int64_t position, int64_t base,
+                                                 int64_t n, float* x) const {
   const spec::Attention& a = *call.attention;
   const kernel::VectorOps& ops = *kernels_.vector;
-  const int64_t base = block * kKvBlock;
   const int64_t low = a.window > 0 ? std::clamp<int64_t>(position - a.window + 1 - base, 0, n) : 0;
   const int64_t high = a.causal ? std::clamp<int64_t>(position + 1 - base, 0, n) : n;
-  if (a.softcap != 0) {
+  if (a.softcap != 0 && low < high) {
     const auto cap = static_cast<float>(a.softcap);
-    ops.scale(x, 1.0f / cap, n, x);
-    ops.tanh(x, n, x);
-    ops.scale(x, cap, n, x);
+    const int64_t count = high - low;
+    ops.scale(x + low, 1.0f / cap, count, x + low);
+    ops.tanh(x + low, count, x + low);
+    ops.scale(x + low, cap, count, x + low);
   }
   if (a.bias == spec::Attention::Bias::alibi) {
     const auto slope = static_cast<float>(s.slopes[static_cast<size_t>(head)]);
@@ -283,6 +273,16 @@ std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const 
   if (call.key_visible != nullptr)
     for (int64_t j = low; j < high; ++j)
       if (call.key_visible[base + j] == 0) x[j] = kMinusInfinity;
+  return {low, high};
+}
+
+// Scores of one query against the `n` keys of a block -> exp(score - m), zero where the query may
+// not look; returns (m, sum).
+std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const Scratch& s,
+                                               int64_t head, int64_t position, int64_t block,
+                                               int64_t n, float* x) const {
+  const kernel::VectorOps& ops = *kernels_.vector;
+  const auto [low, high] = see(call, s, head, position, block * kKvBlock, n, x);
   const float m = low < high ? ops.max(x + low, high - low) : kMinusInfinity;
   if (m == kMinusInfinity) {
     std::fill_n(x, n, 0.0f);
@@ -292,6 +292,14 @@ std::pair<float, float> AttentionRunner::weigh(const AttentionCall& call, const 
   const float l = ops.exp_sum(x + low, high - low, 1.0f, m, x + low);
   std::fill(x + high, x + n, 0.0f);
   return {m, l};
+}
+
+// Where a task of one block puts the results of its rows from `row` on.
+RowResults AttentionRunner::split_rows(const Task& task, int64_t row) {
+  const spec::Attention& a = *task.call->attention;
+  const int64_t group = a.heads / a.kv_heads, dim = a.head_dim;
+  float* to = partial_.data() + task.partial;
+  return {to + row, to + group + row, to + 2 * group + row * dim, dim};
 }
 
 // Adds up the tasks of single blocks: those of one head follow each other, by position.
@@ -310,16 +318,17 @@ void AttentionRunner::merge_split() {
     size_t end = i;
     while (end < tasks_.size() && tasks_[end].call == &call && tasks_[end].head == first.head)
       ++end;
-    s.out.resize(std::max(s.out.size(), static_cast<size_t>(dim)));
-    for (int64_t row = 0; row < group; ++row) {
-      float m = kMinusInfinity, l = 0;
-      std::fill_n(s.out.begin(), dim, 0.0f);
-      for (size_t t = i; t < end; ++t) {
-        const float* from = partial_.data() + tasks_[t].partial + row * (dim + 2);
-        merge(ops, from[0], from[1], from + 2, dim, m, l, s.out.data());
-      }
-      finish(ops, s.out.data(), l, dim, call.out.at(0, first.head * group + row));
+    const auto rows = static_cast<size_t>(group);
+    s.out.assign(std::max(s.out.size(), rows * static_cast<size_t>(dim)), 0.0f);
+    s.m.assign(std::max(s.m.size(), rows), kMinusInfinity);
+    s.l.assign(std::max(s.l.size(), rows), 0.0f);
+    for (size_t t = i; t < end; ++t) {
+      merge_rows(ops, group, dim, split_rows(tasks_[t], 0),
+                 {s.m.data(), s.l.data(), s.out.data(), dim});
     }
+    for (int64_t row = 0; row < group; ++row)
+      finish(ops, s.out.data() + row * dim, s.l[static_cast<size_t>(row)], dim,
+             call.out.at(0, first.head * group + row));
     i = end;
   }
 }

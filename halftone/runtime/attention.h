@@ -5,6 +5,7 @@
 // Each block of keys gives, per query, (m, l, o) = (its own maximum, sum of exp(s - m), sum of
 // exp(s - m) v); blocks are merged in order (Milakov, Gimelshein 2018, arXiv:1805.02867):
 //     M = max(m, m');  l = l exp(m - M) + l' exp(m' - M);  o likewise
+// A bf16 cache makes both products bf16: queries and exp(s - m) are rounded, too (attention_bf16.cc).
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,9 @@ class RopeTable {
  public:
   explicit RopeTable(spec::Rope rope) : rope_(std::move(rope)) {}
   void reserve(int64_t positions);
-  void rotate(float* head, int64_t position, const kernel::VectorOps& ops) const noexcept;
+  // y = x turned, the dims that turn; y may be x.
+  void rotate(const float* x, int64_t position, const kernel::VectorOps& ops,
+              float* y) const noexcept;
   const spec::Rope& rope() const { return rope_; }
 
  private:
@@ -54,6 +57,8 @@ struct AttentionCall {
   KvCache* cache = nullptr;              // reserved for position + tokens
 };
 
+struct RowResults;  // attention_steps.h
+
 class AttentionRunner {
  public:
   AttentionRunner(const kernel::Kernels& kernels, ThreadPool& pool);
@@ -72,17 +77,21 @@ class AttentionRunner {
   };
   void write_keys(std::span<const AttentionCall> calls);
   void attend(const Task& task, Scratch& scratch);
+  void attend_bf16(const Task& task, Scratch& scratch);
   void run_tasks();
+  std::pair<int64_t, int64_t> see(const AttentionCall& call, const Scratch& s, int64_t head,
+                                  int64_t position, int64_t base, int64_t n, float* x) const;
   std::pair<float, float> weigh(const AttentionCall& call, const Scratch& s, int64_t head,
                                 int64_t position, int64_t block, int64_t n, float* x) const;
   bool splits(const AttentionCall& call) const;
+  RowResults split_rows(const Task& task, int64_t row);
   void merge_split();
 
   const kernel::Kernels& kernels_;
   ThreadPool& pool_;
   std::vector<Scratch> scratch_;  // one for each worker
   std::vector<Task> tasks_;
-  std::vector<float> partial_;  // tasks of one block: [task][group][dim + 2]
+  std::vector<float> partial_;  // tasks of one block: for each m [group], l [group], o [group][dim]
 };
 
 }  // namespace halftone::runtime

@@ -66,7 +66,9 @@ struct Problem {
     return out;
   }
 
-  std::vector<double> by_definition() const {
+  // `spread`, if asked for: per output the weights' average of |v - output|, which is what rounding
+  // the weights can move.
+  std::vector<double> by_definition(std::vector<double>* spread = nullptr) const {
     const spec::Attention& a = attention;
     const int64_t dim = a.head_dim;
     const auto turned = [&](const std::vector<float>& x, int64_t heads, int64_t t, int64_t h) {
@@ -96,6 +98,8 @@ struct Problem {
       for (double& y : x) {
         if (kv == KvType::f16)
           y = static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(y))));
+        if (kv == KvType::bf16)
+          y = static_cast<double>(bf16_to_f32(f32_to_bf16(static_cast<float>(y))));
         if (kv == KvType::i8) y = std::nearbyint(y * 127 / most) * most / 127;
       }
       return x;
@@ -111,7 +115,17 @@ struct Problem {
         values.push_back(stored({value, value + dim}));
       }
       for (int64_t i = 0; i < tokens; ++i) {
-        const auto query = turned(q, a.heads, i, h);
+        auto query = turned(q, a.heads, i, h);
+        double scale = a.scale;
+        if (kv ==
+            KvType::bf16) {  // queries are rounded when they are scaled, to base 2 if they can
+          const bool base2 = a.softcap == 0 && a.bias == spec::Attention::Bias::none;
+          const float factor = static_cast<float>(a.scale) * (base2 ? 1.44269504088896341f : 1.0f);
+          for (double& x : query)
+            x = static_cast<double>(bf16_to_f32(f32_to_bf16(static_cast<float>(x) * factor)));
+          scale = base2 ? 0.6931471805599453 : 1;
+        }
+        std::vector<double> weights;
         double sum = 0;
         std::vector<double> o(static_cast<size_t>(dim));
         for (int64_t j = 0; j < tokens; ++j) {
@@ -121,18 +135,30 @@ struct Problem {
           double score = 0;
           for (size_t d = 0; d < static_cast<size_t>(dim); ++d)
             score += query[d] * keys[static_cast<size_t>(j)][d];
-          score *= a.scale;
+          score *= scale;
           if (a.softcap != 0) score = a.softcap * std::tanh(score / a.softcap);
           if (a.bias == spec::Attention::Bias::alibi)
             score += slopes[static_cast<size_t>(h)] * static_cast<double>(j - i);
           const double p = std::exp(score);
           sum += p;
+          if (spread != nullptr) {
+            weights.resize(static_cast<size_t>(tokens));
+            weights[static_cast<size_t>(j)] = p;
+          }
           for (int64_t d = 0; d < dim; ++d)
             o[static_cast<size_t>(d)] += p * values[static_cast<size_t>(j)][static_cast<size_t>(d)];
         }
         for (int64_t d = 0; d < dim; ++d)
           out[static_cast<size_t>((i * a.heads + h) * dim + d)] =
               sum > 0 ? o[static_cast<size_t>(d)] / sum : 0.0;
+        if (spread == nullptr) continue;
+        spread->resize(out.size());
+        for (int64_t d = 0; d < dim && sum > 0; ++d) {
+          const auto at = static_cast<size_t>((i * a.heads + h) * dim + d);
+          for (size_t j = 0; j < weights.size(); ++j)
+            (*spread)[at] +=
+                weights[j] / sum * std::abs(values[j][static_cast<size_t>(d)] - out[at]);
+        }
       }
     }
     return out;
@@ -247,6 +273,90 @@ TEST(Attention, KeysAndValuesInEightBits) {
   EXPECT_LT(std::sqrt(error / size), 0.02);
 }
 
+// Weights are rounded to bf16, by 2^-8 of themselves at most and 1.1e-4 more in the exponential; both
+// are in their sum, too, so that an output moves by that much of how far values lie from it.
+void expect_bf16_by_definition(Problem p, const std::vector<int64_t>& pieces, double more = 0) {
+  p.kv = KvType::bf16;
+  const auto got = p.run(pieces, 2);
+  std::vector<double> spread;
+  const auto wanted = p.by_definition(&spread);
+  double used = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double bound = (0x1p-8 + 1.1e-4) * 1.01 * spread[i] + kTolerance + more;
+    used = std::max(used, std::abs(static_cast<double>(got[i]) - wanted[i]) / bound);
+  }
+  EXPECT_LE(used, 1);
+}
+
+TEST(Attention, InBf16) {
+  for (const int64_t dim : {8, 20, 40, 64, 80}) {
+    Problem p(shape(6, 2, dim), 400);
+    expect_bf16_by_definition(p, {128, 100, 1});
+    p.attention.window = 70;
+    expect_bf16_by_definition(p, {300, 1});
+  }
+  expect_bf16_by_definition(Problem(shape(40, 1, 16), 70), {60, 1});  // more rows than tiles hold
+  Problem changed(shape(6, 3, 32), 300);
+  changed.attention.bias = spec::Attention::Bias::alibi;
+  changed.attention.softcap = 3;
+  expect_bf16_by_definition(changed, {90, 1});
+  Problem padded(shape(4, 4, 16), 310);
+  padded.attention.causal = false;
+  padded.visible.assign(310, 1);
+  for (size_t j = 0; j < 310; ++j) padded.visible[j] = j < 3 || (j > 40 && j < 290);
+  expect_bf16_by_definition(padded, {310});
+  padded.kv = KvType::bf16;
+  std::fill(padded.visible.begin(), padded.visible.end(), uint8_t{0});
+  for (const float v : padded.run({310}, 1)) ASSERT_EQ(v, 0.0f);
+  // Of what is rotated a rounding now and then falls to the other side: 2^-8 of a key element or a
+  // query element of up to 4.5, times the other of up to 4.5, over sqrt(dim), in one score.
+  Problem rotated(shape(6, 2, 64), 700);
+  rotated.attention.rope = rope_of(64);
+  expect_bf16_by_definition(rotated, {300, 1, 1, 200}, 0x1p-8 * 4.5 * 4.5 / 8);
+  rotated.attention.rope = rope_of(16, true);
+  expect_bf16_by_definition(rotated, {300, 1}, 0x1p-8 * 4.5 * 4.5 / 8);
+}
+
+TEST(Attention, WeightsInBf16SumToOne) {
+  Problem p(shape(6, 2, 64), 500);
+  p.kv = KvType::bf16;
+  std::fill(p.v.begin(), p.v.end(), 1.0f);
+  for (const float v : p.run({500}, 1)) ASSERT_NEAR(v, 1.0f, 1e-6);  // sums in two orders
+}
+
+// What tokens left behind that a sequence has forgotten is no factor of a product, whatever it is.
+TEST(Attention, ForgottenTokensLeaveNothingInABf16Cache) {
+  const Problem p(shape(6, 2, 20), 300);
+  ThreadPool pool(1);
+  AttentionRunner runner(kernel::best_kernels(), pool);
+  for (const int64_t kept : {1, 2, 7, 31, 32, 33, 255, 256, 257}) {
+    KvCache cache({{2, 20}}, KvType::bf16);
+    const auto run = [&](int64_t at, int64_t n, bool broken) {
+      cache.reserve(at + n);
+      std::vector<float> q = p.q, k = p.k, v = p.v, out(p.q.size());
+      if (broken) std::fill(k.begin() + 40 * kept, k.end(), NAN);
+      if (broken) std::fill(v.begin() + 40 * kept, v.end(), INFINITY);
+      const AttentionCall call{.attention = &p.attention,
+                               .q = {q.data() + at * 120, 120, 0, 20},
+                               .k = {k.data() + at * 40, 40, 0, 20},
+                               .v = {v.data() + at * 40, 40, 0, 20},
+                               .out = {out.data(), 120, 0, 20},
+                               .position = at,
+                               .tokens = n,
+                               .cache = &cache};
+      runner.run({&call, 1});
+      out.resize(static_cast<size_t>(n * 120));
+      return out;
+    };
+    run(0, 300, true);
+    const auto one = run(kept, 1, false), more = run(kept + 1, 10, false);
+    cache.release();
+    run(0, kept, false);
+    EXPECT_EQ(one, run(kept, 1, false)) << kept;
+    EXPECT_EQ(more, run(kept + 1, 10, false)) << kept;
+  }
+}
+
 TEST(KvCache, EightBitsTakeAQuarterAndATokenOfZerosStaysZero) {
   KvCache wide({{3, 64}}, KvType::f32), narrow({{3, 64}}, KvType::i8);
   // keys and values of 64 codes, each with a scale of 4 bytes, and 4 value tiles with 16 ones each
@@ -263,7 +373,7 @@ TEST(KvCache, EightBitsTakeAQuarterAndATokenOfZerosStaysZero) {
 }
 
 TEST(Attention, PiecesThreadsAndLaterTokensChangeNoBit) {
-  for (const KvType kv : {KvType::f32, KvType::f16, KvType::i8}) {
+  for (const KvType kv : {KvType::f32, KvType::f16, KvType::bf16, KvType::i8}) {
     Problem p(shape(6, 2, 64), 800);
     p.kv = kv;
     p.attention.rope = rope_of(64);
@@ -274,6 +384,21 @@ TEST(Attention, PiecesThreadsAndLaterTokensChangeNoBit) {
     shorter.kv = kv;
     const auto part = shorter.run({500}, 2);
     EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin()));
+  }
+}
+
+TEST(Attention, InBf16PiecesChangeNoBitOfAnyKindOfAttention) {
+  std::vector<Problem> all;
+  all.emplace_back(shape(40, 1, 24), 300);
+  all.emplace_back(shape(4, 2, 16), 600).attention.window = 75;
+  all.emplace_back(shape(4, 2, 16), 600).attention.window = 300;
+  all.emplace_back(shape(3, 3, 40), 300).attention.softcap = 3;
+  all.back().attention.bias = spec::Attention::Bias::alibi;
+  for (Problem& p : all) {
+    p.kv = KvType::bf16;
+    const auto whole = p.run({p.tokens}, 1);
+    EXPECT_EQ(whole, p.run({1}, 3));
+    EXPECT_EQ(whole, p.run({100, 13, 1, 1, 70}, 2));
   }
 }
 

@@ -55,11 +55,12 @@ using ::testing::HasSubstr;
 using testing::some_ids;
 
 // llama_gqa_untied with 4-bit weights in either numeric mode.
-std::shared_ptr<const Model> int4_model(Bench& bench, Numerics numerics) {
+std::shared_ptr<const Model> int4_model(Bench& bench, Numerics numerics,
+                                        KvType kv = KvType::by_numerics) {
   auto packed = std::make_shared<testing::Quantized>(
       pack::open_model(fixture("models/llama_gqa_untied"), bench.context),
       format::Format{.bits = 4, .group = 32}, false);
-  return Model::load(std::move(packed), {.numerics = numerics}, bench.context);
+  return Model::load(std::move(packed), {.numerics = numerics, .kv = kv}, bench.context);
 }
 
 // Prompts of many lengths; greedy and sampled by turns, each with a stream and a length of its own.
@@ -95,12 +96,13 @@ void collect(std::span<const Event> events, All& all) {
 struct Case {
   Numerics numerics;
   int64_t threads;
+  KvType kv = KvType::by_numerics;
 };
 class Mixed : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Mixed, JoinsAndLeavesChangeNoToken) {
   Bench bench(GetParam().threads);
-  const auto model = int4_model(bench, GetParam().numerics);
+  const auto model = int4_model(bench, GetParam().numerics, GetParam().kv);
   constexpr int64_t kRequests = 24;
   std::vector<GenerateResult> wanted;
   for (int64_t i = 0; i < kRequests; ++i) {
@@ -138,9 +140,11 @@ TEST_P(Mixed, JoinsAndLeavesChangeNoToken) {
 
 INSTANTIATE_TEST_SUITE_P(Modes, Mixed,
                          ::testing::Values(Case{Numerics::exact, 1}, Case{Numerics::exact, 2},
-                                           Case{Numerics::int8, 1}, Case{Numerics::int8, 2}),
+                                           Case{Numerics::int8, 1}, Case{Numerics::int8, 2},
+                                           Case{Numerics::int8, 2, KvType::bf16}),
                          [](const auto& test) {
                            return std::string(numerics_name(test.param.numerics)) + "_" +
+                                  (test.param.kv == KvType::bf16 ? "bf16_" : "") +
                                   std::to_string(test.param.threads);
                          });
 
@@ -192,7 +196,8 @@ TEST(Session, PartsAtDifferentPositionsGetTheBitsTheyGetAlone) {
   for (const int64_t threads : {1, 2}) {
     Bench bench(threads);
     for (const Numerics numerics : {Numerics::exact, Numerics::int8})
-      go_on_apart(int4_model(bench, numerics), 128, bench);
+      for (const KvType kv : {KvType::by_numerics, KvType::bf16})
+        go_on_apart(int4_model(bench, numerics, kv), 128, bench);
     for (const char* name : {"models/mistral_window", "models/gpt2_tiny"}) {
       const auto model = bench.load(fixture(name));
       go_on_apart(model, std::min<int64_t>(model->context_length(), 100), bench);
@@ -206,15 +211,16 @@ TEST(Session, LongPartsToo) {
     GTEST_SKIP() << missing;
   for (const int64_t threads : {1, 2}) {
     Bench bench(threads);
-    const auto model = bench.load(tests::data_path("models/stories260k"));
-    go_on_apart(model, 400, bench);
+    for (const KvType kv : {KvType::f32, KvType::bf16})
+      go_on_apart(bench.load(tests::data_path("models/stories260k"), {.kv = kv}), 400, bench);
   }
 }
 
 TEST(Session, ATruncatedSequenceGoesOnAsIfTheRestHadNeverBeen) {
   Bench bench;
   for (const Numerics numerics : {Numerics::exact, Numerics::int8}) {
-    const auto model = int4_model(bench, numerics);
+    const auto model =
+        int4_model(bench, numerics, numerics == Numerics::int8 ? KvType::bf16 : KvType::f32);
     Session session(model, {}, bench.context);
     const auto ids = some_ids(30, 1);
     const Matrix<float> wanted = testing::all_logits(session, ids);
@@ -301,10 +307,12 @@ TEST(Batch, AStoppedStepLosesNothing) {
 // in one block of cache.
 TEST(Batch, DecodeAllocatesNothing) {
   if (!kNewsAreCounted) GTEST_SKIP() << "the sanitizer allocates";
-  for (const Numerics numerics : {Numerics::exact, Numerics::int8}) {
+  for (const auto& [numerics, kv] :
+       {std::pair{Numerics::exact, KvType::f32}, std::pair{Numerics::int8, KvType::f16},
+        std::pair{Numerics::int8, KvType::bf16}}) {
     for (const int64_t threads : {1, 2}) {
       Bench bench(threads);
-      const auto model = int4_model(bench, numerics);
+      const auto model = int4_model(bench, numerics, kv);
       const SamplerOptions sampled{.temperature = 0.8, .top_k = 40, .top_p = 0.95, .seed = 1};
       for (const int64_t sequences : {1, 5, 12}) {
         Batch batch(model, {.sequences = sequences}, bench.context);

@@ -16,9 +16,9 @@ int64_t up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 KvCache::KvCache(std::vector<KvShape> layers, KvType type)
     : layers_(std::move(layers)),
       type_(type),
-      element_(type == KvType::f32   ? 4
-               : type == KvType::f16 ? 2
-                                     : 1) {
+      element_(type == KvType::f32  ? 4
+               : type == KvType::i8 ? 1
+                                    : 2) {
   check(type != KvType::by_numerics, "a cache has a type");
   const int64_t header = type == KvType::i8 ? kScaleBytes : 0;
   for (const KvShape& l : layers_) {
@@ -39,7 +39,8 @@ KvCache::KvCache(std::vector<KvShape> layers, KvType type)
 }
 
 int64_t KvCache::padded(int64_t cols) const noexcept {
-  return type_ == KvType::i8 ? up(cols, kernel::kTileCols) : cols;
+  static_assert(kernel::kTileCols == kernel::kBf16Step);
+  return type_ == KvType::i8 || type_ == KvType::bf16 ? up(cols, kernel::kTileCols) : cols;
 }
 
 void KvCache::reserve(int64_t count) {
@@ -62,6 +63,7 @@ void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, 
   std::byte* base = blocks_[static_cast<size_t>(token / kKvBlock)].bytes().data();
   const int64_t t = token % kKvBlock;
   if (type_ == KvType::i8) return write_codes(shape, p, base, head, t, k, v, kernels);
+  if (type_ == KvType::bf16) return write_pairs(shape, p, base, head, t, k, v, kernels);
   std::byte* keys =
       base + p.keys + head * p.keys_stride + t / kLanes * p.key_tile + t % kLanes * element_;
   std::byte* values = base + p.values + head * p.values_stride + t * kLanes * element_;
@@ -83,6 +85,40 @@ void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, 
     for (int64_t i = 0; i < n; i += kLanes)
       std::memcpy(values + (d + i) * kKvBlock * 2, &vh[static_cast<size_t>(i)],
                   static_cast<size_t>(std::min(kLanes, n - i) * 2));
+  }
+}
+
+void KvCache::write_pairs(const KvShape& shape, const Place& p, std::byte* block, int64_t head,
+                          int64_t t, const float* k, const float* v,
+                          const kernel::Kernels& kernels) noexcept {
+  constexpr int64_t kStep = kernel::kBf16Step, kLine = 64;  // a line: 16 pairs
+  std::byte* keys =
+      block + p.keys + head * p.keys_stride + t / kLanes * p.key_tile + t % kLanes * 4;
+  std::byte* values = block + p.values + head * p.values_stride + t / 2 * kLine + t % 2 * 2;
+  for (int64_t d = 0; d < shape.dim; d += kStep) {
+    std::array<uint16_t, kStep> kh{}, vh{};  // zeros beyond the last
+    const int64_t n = std::min(kStep, shape.dim - d);
+    kernels.vector->to_bf16(k + d, 1.0f, n, kh.data());
+    kernels.vector->to_bf16(v + d, 1.0f, n, vh.data());
+    for (int64_t i = 0; i < kStep; i += 2)
+      std::memcpy(keys + (d + i) / 2 * kLine, &kh[static_cast<size_t>(i)], 4);
+    for (int64_t i = 0; i < n; ++i)
+      std::memcpy(values + (d + i) / kLanes * p.value_tile + i % kLanes * 4,
+                  &vh[static_cast<size_t>(i)], 2);
+  }
+}
+
+void KvCache::close(int64_t layer, int64_t head, int64_t end) noexcept {
+  if (type_ != KvType::bf16 || end % kernel::kBf16Step == 0) return;
+  const Place& p = places_[static_cast<size_t>(layer)];
+  std::byte* values = blocks_[static_cast<size_t>(end / kKvBlock)].bytes().data() + p.values +
+                      head * p.values_stride;
+  const int64_t t = end % kKvBlock, last = up(t, kernel::kBf16Step);
+  for (int64_t d = 0; d < layers_[static_cast<size_t>(layer)].dim; d += kLanes) {
+    std::byte* tile = values + d / kLanes * p.value_tile;
+    if (t % 2 == 1)
+      for (int64_t i = 0; i < kLanes; ++i) std::memset(tile + t / 2 * 64 + i * 4 + 2, 0, 2);
+    std::memset(tile + up(t, 2) / 2 * 64, 0, static_cast<size_t>((last - up(t, 2)) / 2 * 64));
   }
 }
 
@@ -164,6 +200,23 @@ kernel::Tiles KvCache::values(int64_t layer, int64_t head, int64_t block,
   const Place& p = places_[static_cast<size_t>(layer)];
   return tiles_at(block, p.values + head * p.values_stride, layers_[static_cast<size_t>(layer)].dim,
                   tokens, p.value_tile);
+}
+
+kernel::Bf16Tiles KvCache::key_pairs(int64_t layer, int64_t head, int64_t block,
+                                     int64_t from) const noexcept {
+  const Place& p = places_[static_cast<size_t>(layer)];
+  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() + p.keys +
+                          head * p.keys_stride + from / kLanes * p.key_tile;
+  return {reinterpret_cast<const uint16_t*>(data), p.key_tile / 2, kKvBlock - from};
+}
+
+kernel::Bf16Tiles KvCache::value_pairs(int64_t layer, int64_t head, int64_t block,
+                                       int64_t from) const noexcept {
+  const Place& p = places_[static_cast<size_t>(layer)];
+  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() + p.values +
+                          head * p.values_stride + from * kLanes * 2;
+  return {reinterpret_cast<const uint16_t*>(data), p.value_tile / 2,
+          layers_[static_cast<size_t>(layer)].dim};
 }
 
 const float* KvCache::value_scales(int64_t layer, int64_t head, int64_t block) const noexcept {

@@ -8,8 +8,12 @@
 // in f32, f16, or int8: the tiles of 8-bit codes (kernel/tiles.h, zero-point 128) with a scale for
 // each token, the largest value over 127. A token's scale of keys is that of its row; that of values
 // belongs to a column, so the caller multiplies p by value_scales() before p V. Tokens are rounded
-// one by one: what a query sees does not depend on how tokens came. One thread writes a given (layer, head, 16-token tile) at a time; reading is safe
-// from many threads.
+// one by one: what a query sees does not depend on how tokens came. In bf16 both are pairs of columns
+// (kernel::Bf16Tiles): keys [16 tiles][dim / 2][16 tokens][2], values [dim / 16 tiles][128 pairs of
+// tokens][16][2], dim padded to 32 with zeros, and close() zeroes the values that no token has
+// written yet in the last step of 32.
+//
+// One thread writes a given (layer, head, 32 tokens) at a time; reading is safe from many threads.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +31,7 @@ inline constexpr int64_t kKvBlock = 256;  // also the partial sums' length of th
 
 class KvCache {
  public:
-  // `type` is f32, f16 or i8 (then dim <= 256).
+  // `type` is f32, f16, bf16 or i8 (then dim <= 256).
   KvCache(std::vector<KvShape> layers, KvType type);
 
   // Room for tokens [0, count). Memory is kept until `release`.
@@ -39,6 +43,9 @@ class KvCache {
   // k and v f32 [dim] of one token.
   void write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v,
              const kernel::Kernels& kernels) noexcept;
+  // After the last of some writes: tokens from `end` on are forgotten, so that none of them, nor what
+  // memory held before, is a factor of a product.
+  void close(int64_t layer, int64_t head, int64_t end) noexcept;
 
   // The first `tokens` (at most 256) of block `block`, as weights: keys [tokens, dim], values [dim,
   // tokens].
@@ -46,7 +53,14 @@ class KvCache {
   kernel::Tiles values(int64_t layer, int64_t head, int64_t block, int64_t tokens) const noexcept;
   // f32 [256] of a block; null where values carry no scale.
   const float* value_scales(int64_t layer, int64_t head, int64_t block) const noexcept;
-  // Columns of tiles of `cols`: codes are padded to 32.
+  // The same of a bf16 cache, from a block's token `from` on, a multiple of 32: keys [256 - from,
+  // padded(dim)], values [dim, 256 - from].
+  kernel::Bf16Tiles key_pairs(int64_t layer, int64_t head, int64_t block,
+                              int64_t from) const noexcept;
+  kernel::Bf16Tiles value_pairs(int64_t layer, int64_t head, int64_t block,
+                                int64_t from) const noexcept;
+  KvType type() const { return type_; }
+  // Columns of tiles of `cols`: codes and bf16 are padded to 32.
   int64_t padded(int64_t cols) const noexcept;
 
  private:
@@ -58,6 +72,8 @@ class KvCache {
     int64_t keys_stride, values_stride;
     int64_t key_tile, value_tile;  // bytes
   };
+  void write_pairs(const KvShape& shape, const Place& p, std::byte* block, int64_t head, int64_t t,
+                   const float* k, const float* v, const kernel::Kernels& kernels) noexcept;
   void write_codes(const KvShape& shape, const Place& p, std::byte* block, int64_t head, int64_t t,
                    const float* k, const float* v, const kernel::Kernels& kernels) noexcept;
   std::vector<KvShape> layers_;

@@ -18,9 +18,9 @@ Numerics numerics_from(std::string_view name) {
 }
 
 KvType kv_type_from(std::string_view name) {
-  for (const KvType type : {KvType::f32, KvType::f16, KvType::i8})
+  for (const KvType type : {KvType::f32, KvType::f16, KvType::bf16, KvType::i8})
     if (kv_type_name(type) == name) return type;
-  throw InputError("kv", "unknown type of KV cache " + quote(name), "one of: f32, f16, int8");
+  throw InputError("kv", "unknown type of KV cache " + quote(name), "one of: f32, f16, bf16, int8");
 }
 
 std::string_view kv_type_name(KvType type) {
@@ -31,6 +31,8 @@ std::string_view kv_type_name(KvType type) {
       return "f32";
     case KvType::f16:
       return "f16";
+    case KvType::bf16:
+      return "bf16";
     case KvType::i8:
       break;
   }

@@ -34,8 +34,9 @@ enum class Numerics : uint8_t { exact, int8 };
 std::string_view numerics_name(Numerics numerics);  // "exact", "int8"
 Numerics numerics_from(std::string_view name);      // InputError naming both
 // i8: a scale for each token and kv head, 127 = its largest value.
-enum class KvType : uint8_t { by_numerics, f32, f16, i8 };
-KvType kv_type_from(std::string_view name);  // "f32", "f16", "int8"; InputError naming them
+// bf16: queries and probabilities are rounded to bf16 too (attention.h).
+enum class KvType : uint8_t { by_numerics, f32, f16, bf16, i8 };
+KvType kv_type_from(std::string_view name);  // "f32", "f16", "bf16", "int8"; InputError naming them
 std::string_view kv_type_name(KvType type);
 
 struct LoadOptions {

@@ -177,6 +177,10 @@ TEST_F(Stories, ItsOwnGreedyTextHasTheSameLikelihoodInEveryKindOfCache) {
   // f16 keys and values carry 2^-12 relative errors: below a thousandth of a nat a token.
   EXPECT_NEAR(negative_log_likelihood(half, ids) / static_cast<double>(ids.size()),
               f32 / static_cast<double>(ids.size()), 1e-3);
+  // bf16: 2^-9, and queries and probabilities, too.
+  RuntimeLogits bf16(bench_.load(folder_, {.kv = KvType::bf16}), {}, bench_.context);
+  EXPECT_NEAR(negative_log_likelihood(bf16, ids) / static_cast<double>(ids.size()),
+              f32 / static_cast<double>(ids.size()), 1e-2);
 }
 
 }  // namespace

@@ -40,16 +40,18 @@ class EveryModel : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(EveryModel, PrefillEqualsDecodeTokenByTokenToTheBit) {
   Bench bench;
-  const auto model = bench.load(fixture("models/" + GetParam()));
-  const auto ids = some_ids(std::min<int64_t>(model->context_length(), 100));
-  Session together(model, {.chunk = 64}, bench.context), one_by_one(model, {}, bench.context);
-  const Matrix<float> prefill = all_logits(together, ids);
-  for (size_t t = 0; t < ids.size(); ++t) {
-    const auto row = one_by_one.feed(std::span(ids).subspan(t, 1));
-    ASSERT_EQ(std::vector<float>(row.begin(), row.end()),
-              std::vector<float>(prefill.row(static_cast<int64_t>(t)).begin(),
-                                 prefill.row(static_cast<int64_t>(t)).end()))
-        << "token " << t;
+  for (const KvType kv : {KvType::f32, KvType::bf16}) {
+    const auto model = bench.load(fixture("models/" + GetParam()), {.kv = kv});
+    const auto ids = some_ids(std::min<int64_t>(model->context_length(), 100));
+    Session together(model, {.chunk = 64}, bench.context), one_by_one(model, {}, bench.context);
+    const Matrix<float> prefill = all_logits(together, ids);
+    for (size_t t = 0; t < ids.size(); ++t) {
+      const auto row = one_by_one.feed(std::span(ids).subspan(t, 1));
+      ASSERT_EQ(std::vector<float>(row.begin(), row.end()),
+                std::vector<float>(prefill.row(static_cast<int64_t>(t)).begin(),
+                                   prefill.row(static_cast<int64_t>(t)).end()))
+          << "token " << t << ", " << kv_type_name(kv);
+    }
   }
 }
 
