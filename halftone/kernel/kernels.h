@@ -141,6 +141,8 @@ struct VectorOps {
   void (*mix)(float a, const float* x, float b, int64_t n, float* y) noexcept;
   void (*to_f16)(const float* x, int64_t n, uint16_t* y) noexcept;
   void (*to_bf16)(const float* x, float a, int64_t n, uint16_t* y) noexcept;
+  uint64_t (*rows_above)(const float* x, int64_t ldx, int64_t rows, int64_t n,
+                         const float* limit) noexcept;
   void (*lane_max)(const float* x, int64_t ldx, int64_t rows, int64_t n, float* lanes) noexcept;
   void (*exp2_bf16)(const float* x, int64_t ldx, int64_t rows, int64_t n, const float* max,
                     uint16_t* y, int64_t ldy, float* lanes) noexcept;

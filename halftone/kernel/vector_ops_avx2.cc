@@ -96,6 +96,11 @@ struct Lanes {
     return {_mm256_round_ps(x.low, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC),
             _mm256_round_ps(x.high, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
   }
+  static bool any_above(V v, float x) {
+    const __m256 limit = _mm256_set1_ps(x);
+    return _mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(v.low, limit, _CMP_GT_OQ),
+                                           _mm256_cmp_ps(v.high, limit, _CMP_GT_OQ))) != 0;
+  }
   static V fraction(V x) { return sub(x, floor(x)); }
   static V power(V p, V x, V low) { return zero_unless_ge(x, low, exponent(p, floor(x))); }
   static __m256 round_bf16(__m256 v) {

@@ -72,6 +72,7 @@ struct Lanes {
     }
     _mm256_mask_storeu_epi16(p, mask(n), h);
   }
+  static bool any_above(V v, float x) { return _mm512_cmp_ps_mask(v, set(x), _CMP_GT_OQ) != 0; }
   static V fraction(V x) { return _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
   static V power(V p, V x, V low) {
     return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, low, _CMP_NLT_UQ), p, x);

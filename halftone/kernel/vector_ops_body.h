@@ -6,7 +6,7 @@
 // fma(a, b, c) = a * b + c, max(a, b) = a > b ? a : b, min(a, b) = a < b ? a : b (so b survives if
 // either is NaN), exponent(r, n) = r * 2^n for integral n in -126..127, round (half to even),
 // zero_unless_ge(x, limit, v) (NaN counts as ge), select_negative(x, a, b) = x < 0 ? a : b, abs,
-// sum (tree), largest, store_f16(p, v, n), fraction(x) = x - floor(x), power(p, x, low) = x < low ?
+// sum (tree), largest, store_f16(p, v, n), any_above(v, x), fraction(x) = x - floor(x), power(p, x, low) = x < low ?
 // 0 : p * 2^floor(x) for low >= -126, round_bf16 (half to even, the low half of the bits zero),
 // store_high(p, v, n) the high halves of the bits, store_high(p, a, b) those of 32 lanes.
 
@@ -222,6 +222,17 @@ inline Lanes::V exp2_lanes(Lanes::V t) {
   return Lanes::power(p, t, Lanes::set(-56.0f));
 }
 
+uint64_t rows_above(const float* x, int64_t ldx, int64_t rows, int64_t n,
+                    const float* limit) noexcept {
+  uint64_t above = 0;
+  for (int64_t r = 0; r < rows; ++r, x += ldx) {
+    auto most = Lanes::load(x);
+    for (int64_t i = 16; i < n; i += 16) most = Lanes::max(most, Lanes::load(x + i));
+    above |= static_cast<uint64_t>(Lanes::any_above(most, limit[r])) << r;
+  }
+  return above;
+}
+
 void lane_max(const float* x, int64_t ldx, int64_t rows, int64_t n, float* lanes) noexcept {
   for (int64_t r = 0; r < rows; ++r, x += ldx, lanes += 16) {
     auto most = Lanes::load(lanes);
@@ -269,6 +280,7 @@ constexpr VectorOps kOps = {.rms_norm = rms_norm,
                             .mix = mix,
                             .to_f16 = to_f16,
                             .to_bf16 = to_bf16,
+                            .rows_above = rows_above,
                             .lane_max = lane_max,
                             .exp2_bf16 = exp2_bf16,
                             .lanes_largest = lanes_largest,

@@ -115,6 +115,14 @@ struct Lanes {
   static V floor(const V& x) {
     return make([&](int i) { return vrndmq_f32(x.quarter[i]); });
   }
+  static bool any_above(const V& v, float x) {
+    const float32x4_t limit = vdupq_n_f32(x);
+    const uint32x4_t low =
+                         vorrq_u32(vcgtq_f32(v.quarter[0], limit), vcgtq_f32(v.quarter[1], limit)),
+                     high =
+                         vorrq_u32(vcgtq_f32(v.quarter[2], limit), vcgtq_f32(v.quarter[3], limit));
+    return vmaxvq_u32(vorrq_u32(low, high)) != 0;
+  }
   static V fraction(const V& x) { return sub(x, floor(x)); }
   static V power(const V& p, const V& x, const V& low) {
     return zero_unless_ge(x, low, exponent(p, floor(x)));

@@ -87,6 +87,9 @@ struct Lanes {
     for (int64_t i = 0; i < std::min<int64_t>(n, 16); ++i)
       p[i] = f32_to_f16(v[static_cast<size_t>(i)]);
   }
+  static bool any_above(const V& v, float x) {
+    return std::any_of(v.begin(), v.end(), [&](float y) { return y > x; });
+  }
   static V fraction(const V& x) {
     return make([&](size_t i) { return x[i] - std::floor(x[i]); });
   }

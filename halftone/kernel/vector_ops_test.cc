@@ -252,9 +252,18 @@ TEST(VectorOps, AnOnlineSoftmaxInBf16) {
     const VectorOps& o = *kernels->vector;
     std::vector<float> lanes(kRows * 16, -INFINITY), tops(kRows), sums(kRows);
     std::vector<uint16_t> y(kRows * kLd + 1, 4242);
+    // Above nothing is all but the row of minus infinities; above its own largest is none.
+    std::fill(x.begin() + 2 * kLd, x.begin() + 2 * kLd + 32, -INFINITY);
+    const std::vector<float> nothing(kRows, -INFINITY);
+    EXPECT_EQ(o.rows_above(x.data(), kLd, kRows, 32, nothing.data()), 0b11011u);
+    EXPECT_EQ(o.rows_above(x.data(), kLd, kRows, kWidth, nothing.data()), 0b11111u);
     for (const auto& [at, n] : {std::pair<int64_t, int64_t>{64, 32}, {0, 64}})
       o.lane_max(x.data() + at, kLd, kRows, n, lanes.data());
     o.lanes_largest(lanes.data(), kRows, tops.data());
+    EXPECT_EQ(o.rows_above(x.data(), kLd, kRows, kWidth, tops.data()), 0u);
+    auto lower = tops;
+    lower[1] = std::nextafter(lower[1], -INFINITY);
+    EXPECT_EQ(o.rows_above(x.data(), kLd, kRows, kWidth, lower.data()), 2u);
     std::fill(lanes.begin(), lanes.end(), 0.0f);
     for (const auto& [at, n] : {std::pair<int64_t, int64_t>{0, 32}, {32, 64}})
       o.exp2_bf16(x.data() + at, kLd, kRows, n, tops.data(), y.data() + at, kLd, lanes.data());

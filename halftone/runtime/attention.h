@@ -77,7 +77,10 @@ class AttentionRunner {
   };
   void write_keys(std::span<const AttentionCall> calls);
   void attend(const Task& task, Scratch& scratch);
+  struct Panel;
   void attend_bf16(const Task& task, Scratch& scratch);
+  void score(const Task& task, const Panel& panel, Scratch& s, const uint16_t* q, int64_t block,
+             int64_t at, int64_t stop, bool first, float* scores, int64_t ld) const;
   void run_tasks();
   std::pair<int64_t, int64_t> see(const AttentionCall& call, const Scratch& s, int64_t head,
                                   int64_t position, int64_t base, int64_t n, float* x) const;

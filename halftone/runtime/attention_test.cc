@@ -317,6 +317,30 @@ TEST(Attention, InBf16) {
   expect_bf16_by_definition(rotated, {300, 1}, 0x1p-8 * 4.5 * 4.5 / 8);
 }
 
+// Scores that rise by far within a block, more than once, so that m of a row has to follow them; also
+// from so far below that nothing of the first is left.
+TEST(Attention, ScoresInBf16MayRise) {
+  for (const float steep : {0.05f, 0.5f, 3.0f}) {
+    Problem p(shape(2, 1, 32), 400);
+    for (size_t j = 0; j < 400; ++j)
+      for (size_t d = 0; d < 32; ++d) p.k[j * 32 + d] = d == 0 ? steep * static_cast<float>(j) : 0;
+    for (size_t i = 0; i < p.q.size(); i += 32) p.q[i] = 5;
+    expect_bf16_by_definition(p, {400});
+    p.kv = KvType::bf16;
+    const auto whole = p.run({400}, 1);
+    EXPECT_EQ(whole, p.run({1}, 2));
+    EXPECT_EQ(whole, p.run({70, 13, 1, 100}, 2));
+  }
+}
+
+TEST(Attention, NotANumberIsSeenInBf16) {
+  Problem p(shape(2, 1, 32), 20);
+  p.kv = KvType::bf16;
+  p.q[64 * 10] = NAN;
+  const auto out = p.run({20}, 1);
+  for (size_t i = 0; i < out.size(); ++i) EXPECT_EQ(std::isnan(out[i]), i / 32 == 20) << i;
+}
+
 TEST(Attention, WeightsInBf16SumToOne) {
   Problem p(shape(6, 2, 64), 500);
   p.kv = KvType::bf16;
