@@ -292,7 +292,7 @@ TEST(VectorOps, AnOnlineSoftmaxInBf16) {
             EXPECT_EQ(p, 1.0);
           }
         }
-        EXPECT_NEAR(sums[static_cast<size_t>(r)], total, total * (kWidth / 16 + 5) * kEps);
+        EXPECT_NEAR(sums[static_cast<size_t>(r)], total, total * (kWidth / 16.0 + 5) * kEps);
       }
       EXPECT_EQ(y[3], 0);
       EXPECT_EQ(y[4], 0);
