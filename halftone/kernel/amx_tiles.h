@@ -1,6 +1,6 @@
-// The tile registers of AMX-INT8 and AMX-BF16, as far as a product needs them: eight registers of up to 16 rows
-// of 64 bytes. Inline assembly and not the compiler's intrinsics, because those of GCC 12 do not
-// say which memory they read (ldtilecfg: 8 of its 64 bytes; tileloadd: none).
+// The tile registers of AMX-INT8 and AMX-BF16, as far as a product needs them: eight registers of
+// up to 16 rows of 64 bytes. Inline assembly and not the compiler's intrinsics, because those of
+// GCC 12 do not say which memory they read (ldtilecfg: 8 of its 64 bytes; tileloadd: none).
 //
 // With HALFTONE_EMULATED_AMX the same names work on plain memory, for tests on machines without
 // tiles.

@@ -78,8 +78,8 @@ struct FloatMatmul {
   int64_t tile_begin, tile_end;
 };
 
-// Weights [N, K] in bf16, in row tiles of 16: a tile is [K / 2][16 rows][2 k], pairs of k of 16 rows
-// to a line of 64 bytes, as the tile registers of AMX and 16 lanes alike read them.
+// Weights [N, K] in bf16, in row tiles of 16: a tile is [K / 2][16 rows][2 k], pairs of k of 16
+// rows to a line of 64 bytes, as the tile registers of AMX and 16 lanes alike read them.
 struct Bf16Tiles {
   const uint16_t* data;  // 64-byte aligned; every value counts, also in the padding of K
   int64_t stride;        // from tile to tile, a multiple of 32
@@ -87,9 +87,9 @@ struct Bf16Tiles {
 };
 
 // y[m][n] for the rows of tiles [tile_begin, tile_end), any m. x and w are bf16, both padded with
-// zeros to whole steps, and hold nothing but zeros and |values| >= 2^-56 (VectorOps::to_bf16 sees to
-// that): then no product, no sum and no rounding of one is subnormal, and it does not matter that
-// AMX takes such for zero.
+// zeros to whole steps, and hold nothing but zeros and |values| >= 2^-56 (VectorOps::to_bf16 sees
+// to that): then no product, no sum and no rounding of one is subnormal, and it does not matter
+// that AMX takes such for zero.
 struct Bf16Matmul {
   Bf16Tiles w;
   const uint16_t* x;  // [M][k], row stride ldx; fastest where rows begin at 64 bytes
@@ -97,9 +97,9 @@ struct Bf16Matmul {
   float* y;           // row-major, row stride ldy, no padding columns touched
   int64_t ldy;
   int64_t tile_begin, tile_end;
-  // Setting up the tile registers of AMX takes 44 ns. Several products of the same m <= 32 may share
-  // that: all but the first say so, all but the last leave it to those that follow. Between them the
-  // thread may call VectorOps, but no other product.
+  // Setting up the tile registers of AMX takes 44 ns. Several products of the same m <= 32 may
+  // share that: all but the first say so, all but the last leave it to those that follow. Between
+  // them the thread may call VectorOps, but no other product.
   bool first = true, last = true;
 };
 

@@ -11,9 +11,10 @@
 //   exact   p[u]   = 0, then for k in u in order: p = fma(float(code - zero), x, p)
 //           y      = 0, then for u in order: y = fma(s[group of u], p[u], y)
 //   dense   as exact with s = 1, the weight itself (f16 and bf16 widened) and units of 256 k
-//   bf16    c      = 0, then for every 32 k in order: c = c + (t0 + t1), each a chain from 0 over the
-//           16 even or odd k in order: t = fma(w, x, t); x and w are bf16, and 0 or at least 2^-56
-//           (Kernels::matmul_bf16, called directly; what tdpbf16ps of AMX computes)
+//   bf16    c      = 0, then for every 32 k in order: c = c + (t0 + t1), the even and the odd k:
+//           t      = 0, then for the 16 k in order: t = fma(w, x, t)
+//           x and w are bf16, each 0 or at least 2^-56 (Kernels::matmul_bf16, called directly; what
+//           tdpbf16ps of AMX computes)
 // So a row of a batch equals that row alone, prefill equals decode, and one machine's answer is
 // another's.
 //

@@ -27,9 +27,9 @@ template <int C>
     for (int64_t i = 0; i < columns; ++i) to[r * ldy + i] = all[r][i];
 }
 
-// P panels of 16 rows (the last may be short: its registers are configured so) by T tiles at a time;
-// sum C is that of panel C / 2 and tile C % 2. Sums of a block leave the tile registers when the
-// products of the next have been started, because a product takes 52 cycles.
+// P panels of 16 rows (the last may be short: its registers are configured so) by T tiles at a
+// time; sum C is that of panel C / 2 and tile C % 2. Sums of a block leave the tile registers when
+// the products of the next have been started, because a product takes 52 cycles.
 template <int P, int T>
 class Multiplier {
  public:

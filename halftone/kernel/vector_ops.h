@@ -24,8 +24,8 @@
 //   to_f16         round half to even; overflow gives infinity
 //   to_bf16        a * x, rounded half to even; below 2^-56 it gives 0 (Bf16Matmul in kernels.h),
 //                  overflow infinity
-//   An online softmax over `rows` rows of base-2 scores, piece by piece; n is a multiple of 32, lanes
-//   [rows][16] f32:
+//   An online softmax over `rows` rows of base-2 scores, piece by piece; n is a multiple of 32,
+//   lanes [rows][16] f32:
 //   rows_above     bit r: row r (of at most 64) has an element above limit[r]
 //   lane_max       lanes = max(lanes, x), element i in lane i % 16
 //   exp2_bf16      y = 2^(x - max[row]) in bf16, 0 below 2^-56; lanes += what was written

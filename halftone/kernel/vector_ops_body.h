@@ -6,9 +6,10 @@
 // fma(a, b, c) = a * b + c, max(a, b) = a > b ? a : b, min(a, b) = a < b ? a : b (so b survives if
 // either is NaN), exponent(r, n) = r * 2^n for integral n in -126..127, round (half to even),
 // zero_unless_ge(x, limit, v) (NaN counts as ge), select_negative(x, a, b) = x < 0 ? a : b, abs,
-// sum (tree), largest, store_f16(p, v, n), any_above(v, x), fraction(x) = x - floor(x), power(p, x, low) = x < low ?
-// 0 : p * 2^floor(x) for low >= -126, round_bf16 (half to even, the low half of the bits zero),
-// store_high(p, v, n) the high halves of the bits, store_high(p, a, b) those of 32 lanes.
+// sum (tree), largest, store_f16(p, v, n), any_above(v, x), fraction(x) = x - floor(x), power(p, x,
+// low) = x < low ? 0 : p * 2^floor(x) for low >= -126, round_bf16 (half to even, the low half of
+// the bits zero), store_high(p, v, n) the high halves of the bits, store_high(p, a, b) those of 32
+// lanes.
 
 // e^x for x up to 88, 0 below -87.3: x = n ln2 + r, |r| <= ln2 / 2, then a polynomial of degree 6
 // (Cephes).
@@ -211,8 +212,8 @@ void to_bf16(const float* x, float a, int64_t n, uint16_t* y) noexcept {
 }
 
 // 2^t for t <= 0 as a bf16. 2^f over 0 <= f <= 1 is a polynomial that is 1 and 2 at the ends, error
-// 1.03e-4. Its last addition happens at 2^16, where a float counts in steps of 2^-7: the rounding to
-// bf16 costs nothing.
+// 1.03e-4. Its last addition happens at 2^16, where a float counts in steps of 2^-7: the rounding
+// to bf16 costs nothing.
 inline Lanes::V exp2_lanes(Lanes::V t) {
   const auto f = Lanes::fraction(t), large = Lanes::set(65536.0f);
   auto p = Lanes::set(7.8267969e-2f);

@@ -285,8 +285,8 @@ TEST(VectorOps, AnOnlineSoftmaxInBf16) {
           }
           const double p = bf16_to_f32(bits), exact = std::exp2(1.0 * row[i] - top);
           total += p;
-          // half a step of bf16, 2^-8 of the power of two below, and the polynomial's 1.1e-4; x - max
-          // was rounded once
+          // half a step of bf16, 2^-8 of the power of two below, and the polynomial's 1.1e-4; x -
+          // max was rounded once
           ASSERT_NEAR(p, exact, exact * (0x1p-8 + 1.1e-4 + 60 * kEps) + 0x1p-56) << row[i] - top;
           if (row[i] == top) {
             EXPECT_EQ(p, 1.0);

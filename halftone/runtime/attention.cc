@@ -250,8 +250,8 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
            call.out.at(task.begin + r / group, task.head * group + r % group));
 }
 
-// Which of the `n` keys from `base` on one query may look at, [low, high); their scores get what the
-// model adds to them, -infinity where a key is padding.
+// Which of the `n` keys from `base` on one query may look at, [low, high); their scores get what
+// the model adds to them, -infinity where a key is padding.
 std::pair<int64_t, int64_t> AttentionRunner::see(const AttentionCall& call, const Scratch& s,
                                                  int64_t head, int64_t position, int64_t base,
                                                  int64_t n, float* x) const {

@@ -5,7 +5,8 @@
 // Each block of keys gives, per query, (m, l, o) = (its own maximum, sum of exp(s - m), sum of
 // exp(s - m) v); blocks are merged in order (Milakov, Gimelshein 2018, arXiv:1805.02867):
 //     M = max(m, m');  l = l exp(m - M) + l' exp(m' - M);  o likewise
-// A bf16 cache makes both products bf16: queries and exp(s - m) are rounded, too (attention_bf16.cc).
+// A bf16 cache makes both products bf16: queries and exp(s - m) are rounded, too
+// (attention_bf16.cc).
 #pragma once
 
 #include <cstdint>

@@ -23,8 +23,8 @@ struct AttentionRunner::Scratch {
   int64_t settled_rows = 0;
 };
 
-// Folds (m, l, o) of a block of keys into the running ones, row by row; o is `dim` wide, `ld` apart.
-// Running rows that saw nothing yet are (-infinity, 0, zeros).
+// Folds (m, l, o) of a block of keys into the running ones, row by row; o is `dim` wide, `ld`
+// apart. Running rows that saw nothing yet are (-infinity, 0, zeros).
 struct RowResults {
   float *m, *l, *o;
   int64_t ld;

@@ -273,8 +273,8 @@ TEST(Attention, KeysAndValuesInEightBits) {
   EXPECT_LT(std::sqrt(error / size), 0.02);
 }
 
-// Weights are rounded to bf16, by 2^-8 of themselves at most and 1.1e-4 more in the exponential; both
-// are in their sum, too, so that an output moves by that much of how far values lie from it.
+// Weights are rounded to bf16, by 2^-8 of themselves at most and 1.1e-4 more in the exponential;
+// both are in their sum, too, so that an output moves by that much of how far values lie from it.
 void expect_bf16_by_definition(Problem p, const std::vector<int64_t>& pieces, double more = 0) {
   p.kv = KvType::bf16;
   const auto got = p.run(pieces, 2);
@@ -317,8 +317,8 @@ TEST(Attention, InBf16) {
   expect_bf16_by_definition(rotated, {300, 1}, 0x1p-8 * 4.5 * 4.5 / 8);
 }
 
-// Scores that rise by far within a block, more than once, so that m of a row has to follow them; also
-// from so far below that nothing of the first is left.
+// Scores that rise by far within a block, more than once, so that m of a row has to follow them;
+// also from so far below that nothing of the first is left.
 TEST(Attention, ScoresInBf16MayRise) {
   for (const float steep : {0.05f, 0.5f, 3.0f}) {
     Problem p(shape(2, 1, 32), 400);

@@ -8,10 +8,10 @@
 // in f32, f16, or int8: the tiles of 8-bit codes (kernel/tiles.h, zero-point 128) with a scale for
 // each token, the largest value over 127. A token's scale of keys is that of its row; that of values
 // belongs to a column, so the caller multiplies p by value_scales() before p V. Tokens are rounded
-// one by one: what a query sees does not depend on how tokens came. In bf16 both are pairs of columns
-// (kernel::Bf16Tiles): keys [16 tiles][dim / 2][16 tokens][2], values [dim / 16 tiles][128 pairs of
-// tokens][16][2], dim padded to 32 with zeros, and close() zeroes the values that no token has
-// written yet in the last step of 32.
+// one by one: what a query sees does not depend on how tokens came. In bf16 both are pairs of
+// columns (kernel::Bf16Tiles): keys [16 tiles][dim / 2][16 tokens][2], values [dim / 16 tiles][128
+// pairs of tokens][16][2], dim padded to 32 with zeros, and close() zeroes the values that no token
+// has written yet in the last step of 32.
 //
 // One thread writes a given (layer, head, 32 tokens) at a time; reading is safe from many threads.
 #pragma once
@@ -43,8 +43,8 @@ class KvCache {
   // k and v f32 [dim] of one token.
   void write(int64_t layer, int64_t head, int64_t token, const float* k, const float* v,
              const kernel::Kernels& kernels) noexcept;
-  // After the last of some writes: tokens from `end` on are forgotten, so that none of them, nor what
-  // memory held before, is a factor of a product.
+  // After the last of some writes: tokens from `end` on are forgotten, so that none of them, nor
+  // what memory held before, is a factor of a product.
   void close(int64_t layer, int64_t head, int64_t end) noexcept;
 
   // The first `tokens` (at most 256) of block `block`, as weights: keys [tokens, dim], values [dim,
