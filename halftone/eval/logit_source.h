@@ -15,6 +15,19 @@
 
 namespace halftone::eval {
 
+// Logits of `ids` are wanted at positions [first, ids.size()). 0 <= first < ids.size().
+struct WantedText {
+  std::span<const int32_t> ids;
+  int64_t first = 0;
+};
+// The logits at one position, of all the texts that are the same up to there.
+struct TextRow {
+  int64_t position = 0;
+  std::span<const float> logits;   // [vocabulary]
+  std::span<const int64_t> texts;  // indices into what was asked for
+};
+using TakeRows = std::function<void(std::span<const TextRow> rows)>;
+
 class LogitSource {
  public:
   virtual ~LogitSource() = default;
@@ -27,6 +40,12 @@ class LogitSource {
   // Writes the logits of the next positions as [n, vocabulary] f32 into the front of `rows`;
   // returns n, 0 at the end. rows.size() is a multiple of vocabulary().
   virtual int64_t next(std::span<float> rows) = 0;
+
+  // The wanted rows of many texts, in the order that suits the source; those of one text come in the
+  // order of their positions. Rows are valid during the call that takes them. The bits depend
+  // neither on the order nor on what else is asked for. `begin` starts over afterwards. This one
+  // goes text by text; the runtime computes many at once, and what texts have in common once.
+  virtual void each_text(std::span<const WantedText> texts, const TakeRows& take);
 
   // The same, row by row. The row is valid during the call only.
   void each_row(std::span<const int32_t> ids, int64_t first,

@@ -47,7 +47,7 @@ struct Problem {
     for (int64_t at = 0, i = 0; at < tokens; ++i) {
       const int64_t n = std::min(tokens - at, pieces[static_cast<size_t>(std::min<int64_t>(
                                                   i, static_cast<int64_t>(pieces.size()) - 1))]);
-      cache.reserve(at + n);
+      cache.reserve(at, at + n);
       if (rope) rope->reserve(at + n);
       const AttentionCall call{.attention = &attention,
                                .rope = rope ? &*rope : nullptr,
@@ -429,13 +429,35 @@ TEST(Attention, InBf16PiecesChangeNoBitOfAnyKindOfAttention) {
 TEST(KvCache, GrowsByBlocksOf256Tokens) {
   KvCache cache({{3, 64}, {3, 64}}, KvType::f16);
   EXPECT_EQ(cache.bytes(), 0u);
-  cache.reserve(1);
+  cache.reserve(0, 1);
   EXPECT_EQ(cache.bytes(),
             2u * 2 * 3 * 64 * 256 * 2);  // layers, keys and values, heads, dim, tokens, bytes
-  cache.reserve(256);
+  cache.reserve(0, 256);
   EXPECT_EQ(cache.bytes(), 2u * 2 * 3 * 64 * 256 * 2);
-  cache.reserve(257);
+  cache.reserve(0, 257);
   EXPECT_EQ(cache.bytes(), 2u * 2 * 2 * 3 * 64 * 256 * 2);
+}
+
+TEST(KvCache, SharesWholeBlocksUntilOneIsWrittenTo) {
+  const std::vector<KvShape> layers = {{2, 16}};
+  KvCache a(layers, KvType::f32), b(layers, KvType::f32);
+  a.reserve(0, 600);
+  const auto first = [](const KvCache& cache, int64_t block) {
+    return cache.keys(0, 0, block, 256).data;
+  };
+  b.share(a, 520);
+  EXPECT_EQ(b.bytes(), a.bytes());
+  EXPECT_EQ(first(b, 0), first(a, 0));
+  EXPECT_EQ(first(b, 1), first(a, 1));
+  EXPECT_NE(first(b, 2), first(a, 2));  // its last tokens are the writer's own
+  b.reserve(520, 530);
+  EXPECT_EQ(first(b, 1), first(a, 1));
+  b.reserve(300, 310);  // after a truncation
+  EXPECT_EQ(first(b, 0), first(a, 0));
+  EXPECT_NE(first(b, 1), first(a, 1));
+  b.share(a, 512);
+  EXPECT_EQ(b.bytes(), 2 * a.bytes() / 3);
+  EXPECT_EQ(first(b, 1), first(a, 1));
 }
 
 }  // namespace

@@ -43,9 +43,21 @@ int64_t KvCache::padded(int64_t cols) const noexcept {
   return type_ == KvType::i8 || type_ == KvType::bf16 ? up(cols, kernel::kTileCols) : cols;
 }
 
-void KvCache::reserve(int64_t count) {
+void KvCache::reserve(int64_t from, int64_t count) {
+  for (auto b = static_cast<size_t>(from / kKvBlock); b < blocks_.size(); ++b)
+    if (blocks_[b].use_count() > 1) blocks_[b] = std::make_shared<HostTensor>(blocks_[b]->clone());
   while (static_cast<int64_t>(blocks_.size()) * kKvBlock < count)
-    blocks_.emplace_back(DType::u8, Shape{block_bytes_});
+    blocks_.push_back(std::make_shared<HostTensor>(DType::u8, Shape{block_bytes_}));
+}
+
+void KvCache::share(const KvCache& other, int64_t tokens) {
+  check(&other != this && layers_ == other.layers_ && type_ == other.type_ &&
+            tokens <= std::ssize(other.blocks_) * kKvBlock,
+        "a cache shares what another of its kind holds");
+  const auto blocks = static_cast<size_t>(up(tokens, kKvBlock) / kKvBlock);
+  blocks_.assign(other.blocks_.begin(),
+                 other.blocks_.begin() + static_cast<std::ptrdiff_t>(blocks));
+  reserve(tokens, tokens);
 }
 
 void KvCache::release() { blocks_.clear(); }
@@ -60,7 +72,7 @@ void KvCache::write(int64_t layer, int64_t head, int64_t token, const float* k, 
                     const kernel::Kernels& kernels) noexcept {
   const KvShape& shape = layers_[static_cast<size_t>(layer)];
   const Place& p = places_[static_cast<size_t>(layer)];
-  std::byte* base = blocks_[static_cast<size_t>(token / kKvBlock)].bytes().data();
+  std::byte* base = blocks_[static_cast<size_t>(token / kKvBlock)]->bytes().data();
   const int64_t t = token % kKvBlock;
   if (type_ == KvType::i8) return write_codes(shape, p, base, head, t, k, v, kernels);
   if (type_ == KvType::bf16) return write_pairs(shape, p, base, head, t, k, v, kernels);
@@ -169,7 +181,7 @@ void KvCache::write_codes(const KvShape& shape, const Place& p, std::byte* block
 
 kernel::Tiles KvCache::tiles_at(int64_t block, int64_t offset, int64_t rows, int64_t cols,
                                 int64_t tile_bytes) const noexcept {
-  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() + offset;
+  const std::byte* data = blocks_[static_cast<size_t>(block)]->bytes().data() + offset;
   const bool codes = type_ == KvType::i8;
   return {.data = reinterpret_cast<const uint8_t*>(data),
           .tile_bytes = tile_bytes,
@@ -221,7 +233,7 @@ kernel::Bf16Tiles KvCache::value_pairs(int64_t layer, int64_t head, int64_t bloc
 
 const float* KvCache::value_scales(int64_t layer, int64_t head, int64_t block) const noexcept {
   if (type_ != KvType::i8) return nullptr;
-  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() +
+  const std::byte* data = blocks_[static_cast<size_t>(block)]->bytes().data() +
                           places_[static_cast<size_t>(layer)].scales + head * kKvBlock * 4;
   return reinterpret_cast<const float*>(data);
 }

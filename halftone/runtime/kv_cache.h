@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -34,10 +35,14 @@ class KvCache {
   // `type` is f32, f16, bf16 or i8 (then dim <= 256).
   KvCache(std::vector<KvShape> layers, KvType type);
 
-  // Room for tokens [0, count). Memory is kept until `release`.
-  void reserve(int64_t count);
-  void release();  // gives the memory back
-  uint64_t bytes() const;
+  // Room for tokens [0, count), of which those from `from` on may be written: a block there that
+  // another cache shares is copied first. Memory is kept until `release`.
+  void reserve(int64_t from, int64_t count);
+  // Becomes a cache of the first `tokens` tokens of `other`, of the same layers and type: whole
+  // blocks are shared until one of the two writes to them, the last one is copied.
+  void share(const KvCache& other, int64_t tokens);
+  void release();                           // gives the memory back
+  uint64_t bytes() const;                   // a shared block counts in each cache that has it
   uint64_t bytes_for(int64_t count) const;  // with room for so many
 
   // k and v f32 [dim] of one token.
@@ -80,7 +85,7 @@ class KvCache {
   std::vector<Place> places_;
   KvType type_;
   int64_t element_, block_bytes_ = 0;
-  std::vector<HostTensor> blocks_;
+  std::vector<std::shared_ptr<HostTensor>> blocks_;
 };
 
 }  // namespace halftone::runtime

@@ -20,10 +20,15 @@ class RuntimeLogits final : public eval::LogitSource {
   int64_t context() const override { return session_.max_tokens(); }
   void begin(std::span<const int32_t> ids, int64_t first) override;
   int64_t next(std::span<float> rows) override;
+  // In several sequences, as many as fit a quarter of the memory that is available (16 at most);
+  // they are kept for the next call.
+  void each_text(std::span<const eval::WantedText> texts, const eval::TakeRows& take) override;
 
  private:
   std::shared_ptr<const Model> model_;
+  Context run_;
   Session session_;
+  std::unique_ptr<Session> many_;
   std::vector<int32_t> ids_;
   int64_t chunk_begin_ = 0;  // position of the first row that the session holds
   int64_t given_ = 0;        // rows before this position are done

@@ -230,7 +230,7 @@ struct Session::Engine {
     calls.clear();
     for (const Part& part : batch.parts) {
       KvCache& cache = (a.causal ? caches : pads)[static_cast<size_t>(part.sequence)];
-      cache.reserve(part.position + part.tokens);
+      cache.reserve(part.position, part.position + part.tokens);
       calls.push_back({.attention = &a,
                        .rope = rope,
                        .q = heads(step.q, part.row),
@@ -357,6 +357,14 @@ void Session::truncate(int64_t position, int64_t sequence) {
 void Session::release(int64_t sequence) {
   positions_[static_cast<size_t>(sequence)] = 0;
   engine_->caches[static_cast<size_t>(sequence)].release();
+}
+
+void Session::fork(int64_t from, int64_t position, int64_t to) {
+  check(from != to && position >= 0 && position <= this->position(from),
+        "a sequence begins as another one did");
+  engine_->caches[static_cast<size_t>(to)].share(engine_->caches[static_cast<size_t>(from)],
+                                                 position);
+  positions_[static_cast<size_t>(to)] = position;
 }
 
 uint64_t Session::cache_bytes() const {

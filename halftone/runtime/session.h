@@ -90,6 +90,9 @@ class Session {
 
   // Forgets what a sequence holds from `position` on; memory is kept.
   void truncate(int64_t position, int64_t sequence = 0);
+  // Sequence `to` becomes the first `position` tokens of `from`; what it held is forgotten. The two
+  // share whole blocks of cache until one of them is truncated into a block and writes there.
+  void fork(int64_t from, int64_t position, int64_t to);
   void reset();  // all sequences back to empty; memory is kept
   // Empties a sequence and gives its cache's memory back.
   void release(int64_t sequence);
