@@ -172,6 +172,19 @@ TEST(PythonRandom, EqualsCPython) {
     EXPECT_EQ(ints.randint(0, 339420), want);
 }
 
+// random.Random(1234).sample(range(n), k), twice from one generator.
+TEST(PythonRandom, SamplesAsCPython) {
+  using testing::ElementsAre;
+  PythonRandom small(1234), large(1234), edge(1234), all(1234);
+  EXPECT_THAT(small.sample(10, 3), ElementsAre(7, 1, 0));
+  EXPECT_THAT(small.sample(10, 3), ElementsAre(1, 0, 9));
+  EXPECT_THAT(large.sample(1838, 6), ElementsAre(1593, 902, 239, 15, 185, 1652));
+  EXPECT_THAT(large.sample(1838, 6), ElementsAre(1192, 71, 1375, 1419, 171, 201));
+  EXPECT_THAT(edge.sample(22, 5), ElementsAre(14, 3, 0, 2, 18));  // above 21: drawn, not shuffled
+  EXPECT_THAT(edge.sample(21, 5), ElementsAre(1, 2, 3, 11, 7));
+  EXPECT_THAT(all.sample(5, 5), ElementsAre(3, 0, 4, 2, 1));
+}
+
 TEST(CounterRng, EqualsThePublishedPhiloxVector) {
   // Random123 known-answer test for philox4x32-10 with all-zero counter and key.
   EXPECT_THAT(CounterRng(0).block(0),

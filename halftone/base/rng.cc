@@ -3,6 +3,8 @@
 #include <bit>
 #include <cmath>
 #include <numbers>
+#include <numeric>
+#include <unordered_set>
 #include <vector>
 
 #include "halftone/base/error.h"
@@ -90,6 +92,33 @@ int64_t PythonRandom::randint(int64_t low, int64_t high) {
 double PythonRandom::random() {
   const uint32_t a = next32() >> 5, b = next32() >> 6;
   return (static_cast<double>(a) * 67108864.0 + static_cast<double>(b)) * 0x1p-53;
+}
+
+// CPython's two ways: a shrinking list of what is left, or a set of what was taken where the
+// population is large against the sample.
+std::vector<int64_t> PythonRandom::sample(int64_t population, int64_t count) {
+  check(count >= 0 && count <= population, "a sample is at most the population");
+  int64_t set_size = 21;
+  if (count > 5)
+    set_size += int64_t{1} << (2 * static_cast<int>(std::ceil(
+                                       std::log(static_cast<double>(count) * 3) / std::log(4.0))));
+  std::vector<int64_t> out;
+  if (population <= set_size) {
+    std::vector<int64_t> left(static_cast<size_t>(population));
+    std::iota(left.begin(), left.end(), 0);
+    for (int64_t i = 0; i < count; ++i) {
+      const auto j = static_cast<size_t>(randint(0, population - i - 1));
+      out.push_back(left[j]);
+      left[j] = left[static_cast<size_t>(population - i - 1)];
+    }
+    return out;
+  }
+  std::unordered_set<int64_t> taken;
+  while (std::ssize(out) < count) {
+    const int64_t j = randint(0, population - 1);
+    if (taken.insert(j).second) out.push_back(j);
+  }
+  return out;
 }
 
 }  // namespace halftone

@@ -19,7 +19,7 @@ double nll(std::span<const float> row, int32_t target, int64_t position, std::st
 }
 
 Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const Protocol& protocol,
-                      const Context& context) {
+                      const Context& context, const RunMemory& memory) {
   const auto start = std::chrono::steady_clock::now();
   Perplexity result;
   result.protocol = protocol.name;
@@ -34,6 +34,16 @@ Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const P
     const auto tokens = ids.subspan(static_cast<size_t>(window.begin),
                                     static_cast<size_t>(window.end - window.begin));
     const int64_t first = window.first_target - 1 - window.begin;
+    const int64_t scored_tokens = window.end - window.first_target;
+    const uint64_t key = memory.find ? memory_key("window", tokens, first) : 0;
+    const std::optional<Json> kept = memory.find ? memory.find(key) : std::nullopt;
+    if (kept) {
+      done += static_cast<double>(window.end - window.begin);
+      result.tokens += scored_tokens;
+      result.window_nll.push_back(kept->get<double>());
+      weights.push_back(window.weight);
+      continue;
+    }
     source.begin(tokens, first);
     double sum = 0;
     int64_t position = first;
@@ -56,9 +66,9 @@ Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const P
           {"perplexity", source.label(), done + static_cast<double>(position), total, "tok"});
     }
     done += static_cast<double>(window.end - window.begin);
-    const int64_t scored = window.end - window.first_target;
-    result.tokens += scored;
-    result.window_nll.push_back(sum / static_cast<double>(scored));
+    result.tokens += scored_tokens;
+    result.window_nll.push_back(sum / static_cast<double>(scored_tokens));
+    if (memory.keep) memory.keep(key, result.window_nll.back());
     weights.push_back(window.weight);
   }
   if (result.window_nll.empty())

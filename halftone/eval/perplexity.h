@@ -9,6 +9,7 @@
 #include "halftone/base/context.h"
 #include "halftone/eval/bootstrap.h"
 #include "halftone/eval/logit_source.h"
+#include "halftone/eval/score.h"
 #include "halftone/eval/windows.h"
 
 namespace halftone::eval {
@@ -27,8 +28,9 @@ struct Perplexity {
 double nll(std::span<const float> row, int32_t target, int64_t position,
            std::string_view label = "logits");
 
-// Runs every window. Reports progress as stage "perplexity" in tokens; stops between windows.
+// Runs every window but those that `memory` holds. Reports progress as stage "perplexity" in tokens;
+// stops between windows.
 Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const Protocol& protocol,
-                      const Context& context);
+                      const Context& context, const RunMemory& memory = {});
 
 }  // namespace halftone::eval

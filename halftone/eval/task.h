@@ -15,6 +15,7 @@
 #include "halftone/base/json.h"
 #include "halftone/eval/bootstrap.h"
 #include "halftone/eval/logit_source.h"
+#include "halftone/eval/score.h"
 #include "halftone/files/datasets.h"
 
 namespace halftone::eval {
@@ -29,12 +30,21 @@ struct TaskInput {
   int64_t window = 0;  // 0: 2048, or the model's context where that is shorter
   std::function<void(const Json& sample)> log_sample;  // may be empty
   const Context& context;
+
+  // Of tasks made of items.
+  TextCodec codec = {};
+  std::string part = {};              // of a task that has parts: the one asked for; empty: all
+  std::optional<int64_t> shots = {};  // --num-fewshot; empty: none
+  // Renders messages [{"role", "content"}] as a prompt that awaits the answer; empty: plain text.
+  std::function<std::string(const Json& messages)> chat = {};
+  RunMemory memory = {};
 };
 
 struct Metric {
-  std::string name;  // "perplexity", "accuracy"
+  std::string name;  // "perplexity", "acc"
   double value = 0;
-  std::optional<Interval> ci95;  // one window or item has none
+  std::optional<Interval> ci95;               // one window or item has none
+  std::optional<double> standard_error = {};  // where lm-eval gives one
 };
 struct TaskResult {
   std::vector<Metric> metrics;  // shown in this order
@@ -48,11 +58,18 @@ struct Task {
   std::vector<std::pair<std::string, files::Split>>
       data;  // text sets it reads: looked for before any work
   std::function<TaskResult(const TaskInput& input)> run;
+  // Files below the data folder, looked for likewise; of `part`, or of all.
+  std::function<std::vector<std::string>(const std::string& part)> files = {};
+  // Parts that can be asked for as TASK_PART ("mmlu_anatomy"); may be empty.
+  std::vector<std::string> parts = {};
+  bool of_items =
+      false;  // --num-fewshot, --chat-template mean something; --stride, --window do not
 };
 std::span<const Named<Task>> entries();  // generated from eval/task/*.cc
 
-// The files of the task's text sets. Throws FileError{missing} with the remedy when one is on no place.
-std::vector<std::string> check_data(const Task& task, const files::DataPlaces& places, Env& env);
+// The files that the task reads. Throws FileError{missing} with the remedy when one is on no place.
+std::vector<std::string> check_data(const Task& task, const files::DataPlaces& places, Env& env,
+                                    const std::string& part = {});
 
 // Perplexity of a named text set; what the perplexity tasks share. FileError{missing} with the
 // remedy when the set is not here.

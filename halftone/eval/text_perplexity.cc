@@ -20,8 +20,18 @@ namespace {
 
 }  // namespace
 
-std::vector<std::string> check_data(const Task& task, const files::DataPlaces& places, Env& env) {
+std::vector<std::string> check_data(const Task& task, const files::DataPlaces& places, Env& env,
+                                    const std::string& part) {
   std::vector<std::string> paths;
+  for (const std::string& file : task.files ? task.files(part) : std::vector<std::string>{}) {
+    const std::string path = places.data_dir.empty() ? "" : join_path(places.data_dir, file);
+    if (path.empty() || !env.stat(path))
+      throw FileError(Code::missing, file,
+                      places.data_dir.empty() ? "there is no data folder (HALFTONE_DATA is not set)"
+                                              : "is not in the data folder " + places.data_dir,
+                      {}, "set HALFTONE_DATA or --data to the folder that holds it");
+    paths.push_back(path);
+  }
   for (const auto& [set, split] : task.data) {
     const auto path = files::text_set_path(env, set, split, places);
     if (!path) absent(set, split, places);
@@ -47,7 +57,8 @@ TaskResult text_set_perplexity(const TaskInput& input, const std::string& set, f
   const Protocol protocol = input.stride > 0
                                 ? strided_windows(tokens, window, input.stride, input.limit)
                                 : gptq_windows(tokens, window, input.limit);
-  const Perplexity result = perplexity(input.source, text.ids, protocol, input.context);
+  const Perplexity result =
+      perplexity(input.source, text.ids, protocol, input.context, input.memory);
   if (input.log_sample)
     for (size_t i = 0; i < result.window_nll.size(); ++i)
       input.log_sample({{"task", set},

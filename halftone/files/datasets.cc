@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <span>
 
-#include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/json.h"
+#include "halftone/files/documents.h"
 #include "halftone/files/hub_cache.h"
 #include "halftone/files/recognise.h"
 
 namespace halftone::files {
 namespace {
-
-constexpr uint64_t kMaxTextBytes = 4ull << 30;
 
 enum class Shape : uint8_t { wikitext_lines, lines, jsonl };
 
@@ -50,49 +48,6 @@ constexpr Known kKnown[] = {
     {"c4", Split::train, "c4/c4_demo.jsonl", Shape::jsonl, " ", true, "", "", ""},
     {"c4", Split::validation, "c4/c4_fragments.jsonl", Shape::jsonl, " ", true, "", "", ""},
 };
-
-std::vector<std::string_view> split_lines(std::string_view text) {
-  std::vector<std::string_view> out;
-  while (!text.empty()) {
-    const auto end = text.find('\n');
-    out.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) break;
-    text.remove_prefix(end + 1);
-  }
-  return out;
-}
-
-bool blank(std::string_view line) {
-  return std::all_of(line.begin(), line.end(),
-                     [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
-}
-
-// Text has no magic: refused is only what certainly stands in place of it.
-void refuse_stand_ins(std::span<const std::byte> head, const std::string& path) {
-  switch (recognise(head)) {
-    case FileKind::lfs_pointer:
-    case FileKind::gzip:
-    case FileKind::zstd:
-    case FileKind::xz:
-    case FileKind::seven_zip:
-    case FileKind::zip:
-    case FileKind::gguf:
-    case FileKind::safetensors:
-      refuse_usual_mistakes(head, path, "text");
-      return;
-    default:
-      return;
-  }
-}
-
-// Reads a text file whole, checked.
-std::string read_text_of(Env& env, const std::string& path) {
-  std::string text = env.read_text(path, kMaxTextBytes);
-  refuse_stand_ins(std::as_bytes(std::span(text.data(), std::min(text.size(), kRecogniseBytes))),
-                   path);
-  if (!valid_utf8(text)) throw FileError(Code::utf8, path, "not valid UTF-8");
-  return text;
-}
 
 std::vector<std::string> jsonl_rows(std::string_view text, const std::string& path,
                                     const Limits& limits) {

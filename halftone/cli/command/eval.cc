@@ -1,8 +1,12 @@
 // halftone eval: tasks on one model.
+#include <algorithm>
+#include <chrono>
+
 #include "halftone/base/error.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
+#include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
@@ -14,79 +18,164 @@ namespace {
 struct Options {
   std::string model, data, log_samples;
   std::vector<std::string> tasks;
-  int64_t limit = 0, stride = 0, window = 0;
+  int64_t limit = 0, stride = 0, window = 0, shots = 0;
+  const CLI::Option* asked_shots = nullptr;
+  bool chat = false, fresh = false;
   LogitOptions logits;
 };
 
+// A name of --tasks: a task, or a part of one (mmlu_anatomy).
+struct Chosen {
+  std::string name, part;
+  const eval::Task* task = nullptr;
+};
+
+Chosen choose(const Table<eval::Task>& table, const std::string& name) {
+  if (const eval::Task* task = table.find(name)) return {name, "", task};
+  std::vector<std::string> names;
+  for (const auto& [task_name, task] : table.rows()) {
+    names.push_back(task_name);
+    for (const std::string& part : task.parts) {
+      names.push_back(task_name + "_" + part);
+      if (names.back() == name) return {name, part, &task};
+    }
+  }
+  std::vector<std::string> tasks;
+  for (const auto& row : table.rows()) tasks.push_back(row.name);
+  throw InputError("task", "unknown task " + quote(name),
+                   did_you_mean(name, names, "tasks: " + listed(tasks)));
+}
+
 // "perplexity 17.305 [16.9, 17.71]  gptq-2048, 148 windows of wikitext2 test, 93 s"
+// "acc 0.685 +- 0.033 [0.62, 0.75]  acc_norm .. 0-shot, 200 items of piqa validation, 9 s"
 std::string text_of(const eval::TaskResult& result) {
   std::string out;
-  for (const auto& [name, value, ci95] : result.metrics) {
-    out += name + " " + significant(value, 5);
-    if (ci95) out += " [" + significant((*ci95)[0], 4) + ", " + significant((*ci95)[1], 4) + "]";
+  for (const eval::Metric& m : result.metrics) {
+    out += m.name + " " + significant(m.value, 5);
+    if (m.standard_error) out += " +- " + significant(*m.standard_error, 2);
+    if (m.ci95)
+      out += " [" + significant((*m.ci95)[0], 4) + ", " + significant((*m.ci95)[1], 4) + "]";
     out += "  ";
   }
   return out + result.basis + ", " + duration(result.seconds);
+}
+
+eval::TextCodec codec_of(const text::Tokenizer& tokenizer) {
+  const auto& special = tokenizer.special();
+  eval::TextCodec codec{
+      .encode = [&tokenizer](std::string_view s,
+                             bool add_special) { return tokenizer.encode(s, add_special); },
+      .prefix = special.bos ? special.bos : special.eos,
+      .prefix_text = {}};
+  if (codec.prefix) codec.prefix_text = tokenizer.decode({{*codec.prefix}}, false);
+  return codec;
+}
+
+std::function<std::string(const Json&)> chat_of(const ModelText& text, const std::string& model) {
+  if (!text.chat)
+    throw InputError("--chat-template", model + " has no chat template", "leave it out");
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  return [&text, now](const Json& messages) {
+    return text.chat->render(messages, {.variables = text::template_variables(text.tokenizer),
+                                        .now = static_cast<int64_t>(now)});
+  };
 }
 
 int evaluate(Session& session, Options& options) {
   const Table<eval::Task> table("task", eval::entries());
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
   if (!options.data.empty()) session.places.data_dir = options.data;
+  std::vector<Chosen> chosen;
   std::vector<std::string> inputs;
-  for (const std::string& task : options.tasks)  // mistakes before any work
-    for (std::string& path : eval::check_data(table.at(task), session.places, *session.env))
+  for (const std::string& name : options.tasks) {  // mistakes before any work
+    chosen.push_back(choose(table, name));
+    const auto& [_, part, task] = chosen.back();
+    for (std::string& path : eval::check_data(*task, session.places, *session.env, part))
       inputs.push_back(std::move(path));
+    if (!task->of_items && (options.chat || options.asked_shots->count() > 0))
+      throw InputError(options.chat ? "--chat-template" : "--num-fewshot",
+                       name + " is the perplexity of a running text", "leave it out for this task");
+  }
   options.logits.settle(session);
   const Context& context = session.start();
-  inputs.push_back(spec::resolve_model(options.model, context));
+  const std::string path = spec::resolve_model(options.model, context);
+  inputs.push_back(path);
   std::optional<OutputFile> samples;
   if (!options.log_samples.empty())
     samples.emplace(*session.env, options.log_samples, "--log-samples", inputs);
   const auto [packed, source] = load_logits(options.model, options.logits, session);
-  const int64_t window = window_length(options.window, source->context(), context);
+  if (options.window > 0) window_length(options.window, source->context(), context);
   const ModelText text = open_text(packed->checkpoint(), context);
+  const LogitOptions& l = options.logits;
+  RunJournal journal(context, path,
+                     source->label() + " " + session.device + " " + l.load.kv + " " +
+                         std::to_string(l.load.head_bits),
+                     options.fresh);
   Json results = Json::object();
   std::vector<std::string> lines = {source->label()};
-  for (const std::string& task : options.tasks) {
-    const eval::TaskResult result = table.at(task).run(
+  for (const auto& [name, part, task] : chosen) {
+    const eval::TaskResult result = task->run(
         {.source = *source,
          .encode = [&](std::string_view s) { return text.tokenizer.encode(s); },
          .places = session.places,
          .limit = options.limit,
          .stride = options.stride,
-         .window = window,
+         .window = std::min(options.window, source->context()),
          .log_sample = samples ? [&](const Json& sample) { samples->write(sample.dump() + "\n"); }
                                : std::function<void(const Json&)>{},
-         .context = context});
-    results[task] = result.json;
-    lines.push_back("  " + task + "  " + text_of(result));
+         .context = context,
+         .codec = codec_of(text.tokenizer),
+         .part = part,
+         .shots = options.asked_shots->count() > 0 ? std::optional(options.shots) : std::nullopt,
+         .chat = options.chat ? chat_of(text, options.model)
+                              : std::function<std::string(const Json&)>{},
+         .memory = journal.memory()});
+    results[name] = result.json;
+    lines.push_back("  " + name + "  " + text_of(result));
   }
   session.print({{"model", options.model}, {"engine", source->label()}, {"results", results}}, [&] {
     for (const std::string& line : lines) session.terminal.out(line);
   });
   if (samples) samples->finish();  // last: a full disk takes the samples, not the result
+  journal.remove();
   return 0;
+}
+
+std::string tasks_help() {
+  std::string out = "comma-separated:";
+  for (const auto& [name, task] : eval::entries()) out += (out.back() == ':' ? " " : ", ") + name;
+  return out + "; mmlu_SUBJECT and mmlu_GROUP for a part of mmlu";
 }
 
 }  // namespace
 
 Command eval() {
   return {
-      .summary = "measure a model on tasks: perplexity on wikitext2, c4, ptb",
+      .summary = "measure a model on tasks, to the protocols of lm-eval and of GPTQ's perplexity",
       .examples =
           "  halftone eval smollm2 --tasks wikitext2 --limit 8\n"
           "  halftone eval out/gptq4 --tasks wikitext2,ptb --stride 512 --json\n"
+          "  halftone eval out/gptq4 --tasks piqa,arc_easy,arc_challenge,winogrande --limit 200\n"
+          "  halftone eval out/gptq4 --tasks mmlu --num-fewshot 5 --limit 20     (20 a subject)\n"
+          "  halftone eval out/gptq4 --tasks mmlu_anatomy,mmlu_stem --log-samples samples.jsonl\n"
           "  halftone eval out/gptq4 --tasks wikitext2 --engine torch      (simulated, for "
-          "comparison)",
+          "comparison)\n"
+          "A run that was killed goes on when the same command is given again.",
       .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
         auto options = std::make_shared<Options>();
         app.add_option("MODEL", options->model,
                        "a folder, a .gguf, a hub name in the local cache, smollm2")
             ->required();
-        app.add_option("--tasks", options->tasks, "comma-separated")->required()->delimiter(',');
-        app.add_option("--limit", options->limit, "at most N windows or items a task")
+        app.add_option("--tasks", options->tasks, tasks_help())->required()->delimiter(',');
+        app.add_option("--limit", options->limit,
+                       "at most N windows, items or pages a task (of mmlu: a subject)")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+        options->asked_shots =
+            app.add_option("--num-fewshot", options->shots,
+                           "examples before each question, chosen as lm-eval does (default 0)")
+                ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
+        app.add_flag("--chat-template", options->chat,
+                     "questions as messages in the model's chat template (default: plain text)");
         app.add_option("--stride", options->stride,
                        "strided perplexity: windows advance by N tokens (512 is usual); default: "
                        "GPTQ's disjoint windows")
@@ -96,7 +185,9 @@ Command eval() {
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
         app.add_option("--log-samples", options->log_samples,
-                       "write one JSON line a window or item to FILE");
+                       "write one JSON line a window or item to FILE, items as lm-eval does");
+        app.add_flag("--fresh", options->fresh,
+                     "do not go on with an earlier run that was interrupted");
         options->logits.declare(app, session);
         session.add_threads(app);
         session.add_json(app);

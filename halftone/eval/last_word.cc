@@ -1,0 +1,99 @@
+#include "halftone/eval/last_word.h"
+
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "halftone/base/env.h"
+#include "halftone/base/error.h"
+#include "halftone/eval/choice.h"
+#include "halftone/eval/sample_log.h"
+
+namespace halftone::eval {
+namespace {
+
+// The text before its last space, and " " + the rest (all of it when there is no space).
+Request request_of(const TaskInput& input, const std::string& text) {
+  const size_t space = text.rfind(' ');
+  const bool none = space == std::string::npos;
+  Request request{none ? "" : text.substr(0, space), " " + (none ? text : text.substr(space + 1))};
+  if (input.chat)
+    request.context = input.chat(Json::array({{{"role", "user"}, {"content", request.context}}}));
+  return request;
+}
+
+TaskResult run(const TaskInput& input, const std::string& name, const std::string& file) {
+  const auto start = std::chrono::steady_clock::now();
+  if (input.shots.value_or(0) > 0)
+    throw InputError("--num-fewshot", name + " has no part to take examples from",
+                     "leave it out for this task");
+  std::vector<files::Document> docs = files::read_jsonl(
+      *input.context.env, join_path(input.places.data_dir, file), input.context.limits);
+  std::vector<Request> requests;
+  for (const files::Document& doc : docs) requests.push_back(request_of(input, doc.text("text")));
+  if (input.limit > 0 && std::ssize(docs) > input.limit) {
+    docs.erase(docs.begin() + input.limit, docs.end());
+    requests.resize(docs.size());
+  }
+  const std::vector<Score> scores = score(input.source, input.codec, requests, input.context,
+                                          {.stage = name, .memory = input.memory});
+  ChoiceScores counts{.requests = std::ssize(requests)};
+  std::vector<double> likely;
+  for (size_t i = 0; i < docs.size(); ++i) {
+    const Score& s = scores[i];
+    counts.truncated += s.truncated;
+    std::vector<std::pair<std::string, double>> metrics;
+    if (s.skipped.empty()) {
+      likely.push_back(s.log_likelihood);
+      counts.acc.push_back(s.greedy);
+      metrics = {{"perplexity", s.log_likelihood}, {"acc", counts.acc.back()}};
+    } else if (counts.skipped++ == 0) {
+      input.context.warn(docs[i].where + ": not scored: " + s.skipped);
+    }
+    if (input.log_sample)
+      input.log_sample(sample_line({.task = name,
+                                    .id = static_cast<int64_t>(i),
+                                    .doc = docs[i].fields,
+                                    .target = requests[i].continuation,
+                                    .requests = {&requests[i], 1},
+                                    .scores = {&s, 1},
+                                    .metrics = metrics,
+                                    .skipped = s.skipped}));
+  }
+  TaskResult out;
+  out.json = Json::object();
+  if (!likely.empty()) {
+    const auto n = static_cast<double>(likely.size());
+    const double mean = std::accumulate(likely.begin(), likely.end(), 0.0) / n;
+    std::optional<Interval> ci95;
+    if (likely.size() > 1) {
+      const Interval of_mean =
+          bootstrap(std::ssize(likely), [&](std::span<const double> multiplicity) {
+            return std::inner_product(likely.begin(), likely.end(), multiplicity.begin(), 0.0) / n;
+          });
+      ci95 = {std::exp(-of_mean[1]), std::exp(-of_mean[0])};
+    }
+    out.json["perplexity"] = std::exp(-mean);
+    out.json["perplexity_ci95"] = ci95 ? Json(*ci95) : Json();
+    out.metrics.push_back({"perplexity", std::exp(-mean), ci95});
+  }
+  report("acc", accuracy(counts.acc), out.json, out.metrics);
+  report_counts(input, counts, out.json);
+  out.basis = std::to_string(likely.size()) + " passages of " + name + counts_text(counts);
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.json["seconds"] = out.seconds;
+  out.json["protocol"] = "lm-eval-0.4";
+  out.json["data"] = name + " test";
+  return out;
+}
+
+}  // namespace
+
+Task last_word(const std::string& name, const std::string& file) {
+  return {.summary = "perplexity, acc of the last word of passages, " + file,
+          .run = [=](const TaskInput& input) { return run(input, name, file); },
+          .files = [=](const std::string&) { return std::vector<std::string>{file}; },
+          .of_items = true};
+}
+
+}  // namespace halftone::eval

@@ -1,0 +1,8 @@
+// ARC-Challenge, test: school science questions that simple methods fail at.
+#include "halftone/eval/arc.h"
+
+namespace halftone::eval {
+
+Task arc_challenge() { return arc("arc_challenge", "ARC-Challenge"); }
+
+}  // namespace halftone::eval

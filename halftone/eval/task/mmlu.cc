@@ -1,0 +1,203 @@
+// MMLU: four choices on 57 subjects in four groups. Hendrycks et al. 2020, arXiv:2009.03300.
+// Data: mmlu/test/SUBJECT_test.csv and mmlu/dev/SUBJECT_dev.csv (question, A, B, C, D, letter). The
+// answer scored is the letter; --num-fewshot 5 puts the first five of dev before each question.
+// Parts: a subject (mmlu_anatomy) or a group (mmlu_stem). --limit is per subject.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include "halftone/base/env.h"
+#include "halftone/base/error.h"
+#include "halftone/eval/choice.h"
+#include "halftone/eval/python_text.h"
+
+namespace halftone::eval {
+namespace {
+
+struct Group {
+  std::string name;
+  std::vector<std::string> subjects;
+};
+
+const std::vector<Group>& groups() {
+  static const std::vector<Group> all = {
+      {"humanities",
+       {"formal_logic", "high_school_european_history", "high_school_us_history",
+        "high_school_world_history", "international_law", "jurisprudence", "logical_fallacies",
+        "moral_disputes", "moral_scenarios", "philosophy", "prehistory", "professional_law",
+        "world_religions"}},
+      {"other",
+       {"business_ethics", "clinical_knowledge", "college_medicine", "global_facts", "human_aging",
+        "management", "marketing", "medical_genetics", "miscellaneous", "nutrition",
+        "professional_accounting", "professional_medicine", "virology"}},
+      {"social_sciences",
+       {"econometrics", "high_school_geography", "high_school_government_and_politics",
+        "high_school_macroeconomics", "high_school_microeconomics", "high_school_psychology",
+        "human_sexuality", "professional_psychology", "public_relations", "security_studies",
+        "sociology", "us_foreign_policy"}},
+      {"stem",
+       {"abstract_algebra", "anatomy", "astronomy", "college_biology", "college_chemistry",
+        "college_computer_science", "college_mathematics", "college_physics", "computer_security",
+        "conceptual_physics", "electrical_engineering", "elementary_mathematics",
+        "high_school_biology", "high_school_chemistry", "high_school_computer_science",
+        "high_school_mathematics", "high_school_physics", "high_school_statistics",
+        "machine_learning"}}};
+  return all;
+}
+
+// The groups of a part, cut down to it: a subject alone has its group's name before it all the same.
+std::vector<Group> groups_of(const std::string& part) {
+  std::vector<Group> out;
+  for (Group group : groups()) {
+    if (!part.empty() && group.name != part)
+      std::erase_if(group.subjects, [&](const std::string& s) { return s != part; });
+    if (!group.subjects.empty()) out.push_back(std::move(group));
+  }
+  return out;
+}
+
+std::string test_file(const std::string& subject) { return "mmlu/test/" + subject + "_test.csv"; }
+std::string dev_file(const std::string& subject) { return "mmlu/dev/" + subject + "_dev.csv"; }
+
+Item item_of(const files::CsvRow& row, const std::string& subject) {
+  if (row.fields.size() != 6)
+    throw FileError(Code::value, row.where,
+                    "has " + std::to_string(row.fields.size()) +
+                        " fields instead of 6 (question, A, B, C, D, letter)",
+                    {}, "mend or remove the row");
+  const std::string& letter = row.fields[5];
+  if (letter.size() != 1 || letter[0] < 'A' || letter[0] > 'D')
+    throw FileError(Code::value, row.where,
+                    "the right answer " + quote(letter) + " is none of A, B, C, D", {},
+                    "mend or remove the row");
+  Item item{.where = row.where, .choices = {"A", "B", "C", "D"}, .gold = letter[0] - 'A'};
+  item.question = std::string(strip(row.fields[0]));
+  for (size_t c = 0; c < 4; ++c) item.question += "\n" + item.choices[c] + ". " + row.fields[c + 1];
+  item.question += "\nAnswer:";
+  item.doc = {{"question", row.fields[0]},
+              {"subject", subject},
+              {"choices", std::vector<std::string>(row.fields.begin() + 1, row.fields.begin() + 5)},
+              {"answer", item.gold}};
+  return item;
+}
+
+std::vector<Item> read(const TaskInput& input, const std::string& file, const std::string& subject,
+                       int64_t most) {
+  std::vector<Item> items;
+  for (const files::CsvRow& row :
+       files::read_csv(*input.context.env, join_path(input.places.data_dir, file)))
+    items.push_back(item_of(row, subject));  // all of them: a broken row is found at once
+  if (most > 0 && std::ssize(items) > most) items.erase(items.begin() + most, items.end());
+  return items;
+}
+
+// What several subjects give together: the mean weighs every question the same; the standard error
+// is pooled over subjects, as lm-eval does.
+struct Sum {
+  std::vector<double> acc;
+  double squares = 0;
+  int64_t subjects = 0;
+  bool every_error = true;
+
+  void add(const std::vector<double>& values, const Accuracy& subject) {
+    if (values.empty()) return;
+    const auto n = static_cast<double>(values.size());
+    acc.insert(acc.end(), values.begin(), values.end());
+    ++subjects;
+    every_error &= subject.standard_error.has_value();
+    if (subject.standard_error)
+      squares += (n - 1) * *subject.standard_error * *subject.standard_error * n;
+  }
+  Accuracy value() const {
+    Accuracy out = accuracy(acc);
+    const auto n = static_cast<double>(acc.size());
+    if (subjects > 1)
+      out.standard_error =
+          every_error ? std::optional(std::sqrt(squares / (n - static_cast<double>(subjects)) / n))
+                      : std::nullopt;
+    return out;
+  }
+};
+
+TaskResult run(const TaskInput& input) {
+  const auto start = std::chrono::steady_clock::now();
+  TaskResult out;
+  Json by_group = Json::object(), by_subject = Json::object();
+  Sum all;
+  ChoiceScores counts;
+  std::vector<Metric> ignored;
+  std::vector<Metric> group_metrics;
+  // All subjects are read before the first is scored: a broken row must not wait for an hour.
+  std::map<std::string, std::vector<Item>> items, examples;
+  const int64_t shots = input.shots.value_or(0);
+  for (const Group& group : groups_of(input.part))
+    for (const std::string& subject : group.subjects) {
+      items[subject] = read(input, test_file(subject), subject, input.limit);
+      if (shots > 0) examples[subject] = read(input, dev_file(subject), subject, 0);
+    }
+  for (const Group& group : groups_of(input.part)) {
+    Sum of_group;
+    for (const std::string& subject : group.subjects) {
+      ChoiceRun one{
+          .name = "mmlu_" + subject,
+          .description = "The following are multiple choice questions (with answers) about " +
+                         replace_all(subject, "_", " ") + ".\n\n",
+          .items = std::move(items[subject]),
+          .shots = {.count = shots, .pool = std::move(examples[subject]), .first = true},
+          .normed = false};
+      const ChoiceScores scores = run_choices(input, one);
+      const Accuracy value = accuracy(scores.acc);
+      of_group.add(scores.acc, value);
+      all.add(scores.acc, value);
+      counts.requests += scores.requests;
+      counts.truncated += scores.truncated;
+      counts.skipped += scores.skipped;
+      report("acc", value, by_subject[subject], ignored);
+      by_subject[subject]["n"] = scores.acc.size();
+    }
+    report("acc", of_group.value(), by_group[group.name], ignored);
+    by_group[group.name]["n"] = of_group.acc.size();
+    group_metrics.push_back({group.name, of_group.value().value});
+  }
+  counts.acc = all.acc;
+  out.json = Json::object();
+  report("acc", all.value(), out.json, out.metrics);
+  if (group_metrics.size() > 1)
+    out.metrics.insert(out.metrics.end(), group_metrics.begin(), group_metrics.end());
+  report_counts(input, counts, out.json);
+  out.json["groups"] = by_group;
+  out.json["subjects"] = by_subject;
+  out.basis = std::to_string(shots) + "-shot, " + std::to_string(all.acc.size()) + " items of " +
+              std::to_string(by_subject.size()) +
+              (by_subject.size() == 1 ? " subject" : " subjects") + " of mmlu test" +
+              counts_text(counts);
+  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.json["seconds"] = out.seconds;
+  out.json["protocol"] = "lm-eval-0.4";
+  out.json["data"] = "mmlu test";
+  return out;
+}
+
+}  // namespace
+
+Task mmlu() {
+  Task task{.summary = "acc on MMLU, test: 57 subjects, four groups", .run = run};
+  task.files = [](const std::string& part) {
+    std::vector<std::string> files;
+    for (const Group& group : groups_of(part))
+      for (const std::string& subject : group.subjects) {
+        files.push_back(test_file(subject));
+        files.push_back(dev_file(subject));
+      }
+    return files;
+  };
+  for (const Group& group : groups()) {
+    task.parts.push_back(group.name);
+    task.parts.insert(task.parts.end(), group.subjects.begin(), group.subjects.end());
+  }
+  task.of_items = true;
+  return task;
+}
+
+}  // namespace halftone::eval
