@@ -184,15 +184,47 @@ ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run) {
   return out;
 }
 
+namespace {
+double mean_of(std::span<const double> values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+// Of the mean: sample standard deviation / sqrt(n).
+std::optional<double> standard_error(std::span<const double> values) {
+  if (values.size() < 2) return std::nullopt;
+  const auto n = static_cast<double>(values.size());
+  const double mean = mean_of(values);
+  double squares = 0;
+  for (const double v : values) squares += (v - mean) * (v - mean);
+  return std::sqrt(squares / (n - 1)) / std::sqrt(n);
+}
+}  // namespace
+
+void Pool::add(const std::vector<double>& values) {
+  if (values.empty()) return;
+  const auto n = static_cast<double>(values.size());
+  values_.insert(values_.end(), values.begin(), values.end());
+  ++sets_;
+  const auto error = standard_error(values);
+  every_error_ &= error.has_value();
+  if (error) squares_ += (n - 1) * *error * *error * n;
+}
+
+Accuracy Pool::value() const {
+  Accuracy out = accuracy(values_);
+  if (sets_ < 2) return out;
+  const auto n = static_cast<double>(values_.size());
+  out.standard_error.reset();
+  if (every_error_) out.standard_error = std::sqrt(squares_ / (n - static_cast<double>(sets_)) / n);
+  return out;
+}
+
 Accuracy accuracy(std::span<const double> values) {
   Accuracy out;
   const auto n = static_cast<double>(values.size());
   if (values.empty()) return out;
-  out.value = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  out.value = mean_of(values);
   if (values.size() < 2) return out;
-  double squares = 0;
-  for (const double v : values) squares += (v - out.value) * (v - out.value);
-  out.standard_error = std::sqrt(squares / (n - 1)) / std::sqrt(n);
+  out.standard_error = standard_error(values);
   out.ci95 = bootstrap(std::ssize(values), [&](std::span<const double> multiplicity) {
     return std::inner_product(values.begin(), values.end(), multiplicity.begin(), 0.0) / n;
   });

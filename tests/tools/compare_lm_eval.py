@@ -85,7 +85,8 @@ def splits_of(task, data):
     if task == "hellaswag":
         return {"validation": lines(data / "hellaswag/hellaswag_val.jsonl")}
     if task == "winogrande":
-        return {"validation": lines(data / "winogrande/dev.jsonl")}
+        found = {"validation": "dev", "train": "train_xl"}
+        return {s: lines(data / f"winogrande/{n}.jsonl") for s, n in found.items() if (data / f"winogrande/{n}.jsonl").exists()}
     if task.startswith("mmlu_"):
         s = task[5:]
         return {"test": mmlu_rows(data / f"mmlu/test/{s}_test.csv", s), "dev": mmlu_rows(data / f"mmlu/dev/{s}_dev.csv", s)}
@@ -128,7 +129,7 @@ def lm_eval_config(task, data, folder):
 def reference_model(folder, weights, batch_size):
     import torch
     from lm_eval.models.huggingface import HFLM
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     if weights:
@@ -139,7 +140,9 @@ def reference_model(folder, weights, batch_size):
         linears = [n for n in missing if n.endswith("_proj.weight")]
         if spare or linears:
             raise SystemExit(f"{weights} does not fit {folder}: missing {linears[:3]}, spare {spare[:3]}")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    # tokenizer.json as it is. AutoTokenizer of transformers 5 rebuilds those of LLaMA with Metaspace instead of the normalizers of the file, which cuts
+    # texts that begin with a space or with <s> into other tokens.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     return HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=batch_size, dtype="float32", device="cpu")
 
 

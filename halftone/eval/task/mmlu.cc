@@ -2,9 +2,7 @@
 // Data: mmlu/test/SUBJECT_test.csv and mmlu/dev/SUBJECT_dev.csv (question, A, B, C, D, letter). The
 // answer scored is the letter; --num-fewshot 5 puts the first five of dev before each question.
 // Parts: a subject (mmlu_anatomy) or a group (mmlu_stem). --limit is per subject.
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <map>
 
 #include "halftone/base/env.h"
@@ -92,42 +90,13 @@ std::vector<Item> read(const TaskInput& input, const std::string& file, const st
   return items;
 }
 
-// What several subjects give together: the mean weighs every question the same; the standard error
-// is pooled over subjects, as lm-eval does.
-struct Sum {
-  std::vector<double> acc;
-  double squares = 0;
-  int64_t subjects = 0;
-  bool every_error = true;
-
-  void add(const std::vector<double>& values, const Accuracy& subject) {
-    if (values.empty()) return;
-    const auto n = static_cast<double>(values.size());
-    acc.insert(acc.end(), values.begin(), values.end());
-    ++subjects;
-    every_error &= subject.standard_error.has_value();
-    if (subject.standard_error)
-      squares += (n - 1) * *subject.standard_error * *subject.standard_error * n;
-  }
-  Accuracy value() const {
-    Accuracy out = accuracy(acc);
-    const auto n = static_cast<double>(acc.size());
-    if (subjects > 1)
-      out.standard_error =
-          every_error ? std::optional(std::sqrt(squares / (n - static_cast<double>(subjects)) / n))
-                      : std::nullopt;
-    return out;
-  }
-};
-
 TaskResult run(const TaskInput& input) {
   const auto start = std::chrono::steady_clock::now();
   TaskResult out;
   Json by_group = Json::object(), by_subject = Json::object();
-  Sum all;
+  Pool all;
   ChoiceScores counts;
-  std::vector<Metric> ignored;
-  std::vector<Metric> group_metrics;
+  std::vector<Metric> ignored, group_metrics;
   // All subjects are read before the first is scored: a broken row must not wait for an hour.
   std::map<std::string, std::vector<Item>> items, examples;
   const int64_t shots = input.shots.value_or(0);
@@ -137,7 +106,7 @@ TaskResult run(const TaskInput& input) {
       if (shots > 0) examples[subject] = read(input, dev_file(subject), subject, 0);
     }
   for (const Group& group : groups_of(input.part)) {
-    Sum of_group;
+    Pool of_group;
     for (const std::string& subject : group.subjects) {
       ChoiceRun one{
           .name = "mmlu_" + subject,
@@ -147,20 +116,19 @@ TaskResult run(const TaskInput& input) {
           .shots = {.count = shots, .pool = std::move(examples[subject]), .first = true},
           .normed = false};
       const ChoiceScores scores = run_choices(input, one);
-      const Accuracy value = accuracy(scores.acc);
-      of_group.add(scores.acc, value);
-      all.add(scores.acc, value);
+      of_group.add(scores.acc);
+      all.add(scores.acc);
       counts.requests += scores.requests;
       counts.truncated += scores.truncated;
       counts.skipped += scores.skipped;
-      report("acc", value, by_subject[subject], ignored);
+      report("acc", accuracy(scores.acc), by_subject[subject], ignored);
       by_subject[subject]["n"] = scores.acc.size();
     }
     report("acc", of_group.value(), by_group[group.name], ignored);
-    by_group[group.name]["n"] = of_group.acc.size();
+    by_group[group.name]["n"] = of_group.values().size();
     group_metrics.push_back({group.name, of_group.value().value});
   }
-  counts.acc = all.acc;
+  counts.acc = all.values();
   out.json = Json::object();
   report("acc", all.value(), out.json, out.metrics);
   if (group_metrics.size() > 1)
@@ -168,7 +136,7 @@ TaskResult run(const TaskInput& input) {
   report_counts(input, counts, out.json);
   out.json["groups"] = by_group;
   out.json["subjects"] = by_subject;
-  out.basis = std::to_string(shots) + "-shot, " + std::to_string(all.acc.size()) + " items of " +
+  out.basis = std::to_string(shots) + "-shot, " + std::to_string(counts.acc.size()) + " items of " +
               std::to_string(by_subject.size()) +
               (by_subject.size() == 1 ? " subject" : " subjects") + " of mmlu test" +
               counts_text(counts);

@@ -28,13 +28,11 @@ std::vector<Item> read(const Context& context, std::span<const std::string> path
 }  // namespace
 
 Task piqa() {
-  return choice_task(
-      {.name = "piqa",
-       .summary = "acc, acc_norm on PIQA, validation",
-       .data = {
-           .splits = {{files::Split::validation, {"piqa/valid.jsonl", "piqa/valid-labels.lst"}},
-                      {files::Split::train, {"piqa/train.jsonl", "piqa/train-labels.lst"}}},
-           .read = read}});
+  return choice_task({.name = "piqa",
+                      .summary = "acc, acc_norm on PIQA, validation",
+                      .data = {.splits = {{files::Split::validation, {"piqa/valid.jsonl"}},
+                                          {files::Split::train, {"piqa/train.jsonl"}}},
+                               .read = read}});
 }
 
 }  // namespace halftone::eval
