@@ -174,8 +174,8 @@ TEST_F(EvalTasks, ChatTemplatesAreUsedOnRequestOnly) {
   const Json line = parse_json(read("log"), "log");
   EXPECT_EQ(
       line["arguments"]["gen_args_1"]["arg_0"],
-      "[user]Question: Who drives a bus?\nAnswer:[assistant]a driver[user]Question: Which animal "
-      "can fly?\nAnswer:[answer]");
+      "[user]Question: What is hot?\nAnswer:[assistant]fire[user]Question: Which animal can fly?\n"
+      "Answer:[answer]");
   EXPECT_EQ(line["arguments"]["gen_args_1"]["arg_1"], "a bird");
 }
 
