@@ -268,6 +268,15 @@ TEST_F(EvalTasks, AKilledRunGoesOnAndEndsTheSame) {
   EXPECT_THAT(journals(), testing::IsEmpty());
 }
 
+TEST_F(EvalTasks, BadDataOfAnyTaskIsFoundBeforeTheFirst) {
+  write("d/piqa/valid.jsonl", "{\"goal\":\"g\",\"sol1\":\"a\",\"sol2\":\"b\",\"label\":0}\n");
+  write("d/winogrande/dev.jsonl", "{\"sentence\":\"no gap\"}\n");
+  const Outcome outcome = halftone({"eval", scratch.path("no such model"), "--tasks",
+                                    "piqa,winogrande", "--data", scratch.path("d")},
+                                   environment);
+  refused(outcome, 3, "winogrande/dev.jsonl:1: the sentence has no gap");
+}
+
 TEST_F(EvalTasks, ACacheThatCannotBeWrittenCostsOnlyTheResuming) {
   write("cache/eval", "a file where a folder should be");
   std::string items;

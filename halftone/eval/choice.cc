@@ -258,14 +258,15 @@ std::string counts_text(const ChoiceScores& scores) {
   return out;
 }
 
-std::optional<std::vector<std::string>> split_paths(const TaskInput& input, const ChoiceData& data,
-                                                    files::Split split) {
+std::optional<std::vector<std::string>> split_paths(const Context& context,
+                                                    const std::string& data_dir,
+                                                    const ChoiceData& data, files::Split split) {
   const auto found = data.splits.find(split);
   if (found == data.splits.end()) return std::nullopt;
   std::vector<std::string> paths;
   for (const std::string& file : found->second) {
-    paths.push_back(join_path(input.places.data_dir, file));
-    if (!input.context.env->stat(paths.back())) return std::nullopt;
+    paths.push_back(join_path(data_dir, file));
+    if (!context.env->stat(paths.back())) return std::nullopt;
   }
   return paths;
 }
@@ -286,9 +287,13 @@ void add_labels(const Context& context, std::vector<files::Document>& rows,
   }
 }
 
-std::vector<Item> read_items(const TaskInput& input, const ChoiceData& data,
-                             std::span<const std::string> paths) {
-  std::vector<Item> items = data.read(input.context, paths);
+std::vector<Item> read_items(const Context& context, const std::string& data_dir,
+                             const ChoiceData& data, files::Split split) {
+  const auto paths = split_paths(context, data_dir, data, split);
+  if (!paths)
+    throw FileError(Code::missing, data.splits.at(split)[0], "is not in the data folder", {},
+                    "set HALFTONE_DATA or --data to the folder that holds it");
+  std::vector<Item> items = data.read(context, *paths);
   for (const Item& item : items) check_gold(item);
   return items;
 }
@@ -303,9 +308,10 @@ Shots shots_of(const TaskInput& input, const ChoiceTask& task, const std::vector
   shots.drop_itself = task.data.evaluated == files::Split::validation;
   for (const files::Split split :
        {files::Split::train, files::Split::validation, files::Split::test}) {
-    const auto paths = split_paths(input, task.data, split);
-    if (!paths) continue;
-    shots.pool = split == task.data.evaluated ? evaluated : read_items(input, task.data, *paths);
+    if (!split_paths(input.context, input.places.data_dir, task.data, split)) continue;
+    shots.pool = split == task.data.evaluated
+                     ? evaluated
+                     : read_items(input.context, input.places.data_dir, task.data, split);
     if (split != files::Split::train)
       input.context.warn(task.name + ": examples come from the " +
                          std::string(files::split_name(split)) +
@@ -318,9 +324,9 @@ Shots shots_of(const TaskInput& input, const ChoiceTask& task, const std::vector
 
 TaskResult run_task(const TaskInput& input, const ChoiceTask& task) {
   const auto start = std::chrono::steady_clock::now();
-  const auto paths = split_paths(input, task.data, task.data.evaluated);
-  check(paths.has_value(), "check_data has looked for the files");
-  ChoiceRun run{.name = task.name, .items = read_items(input, task.data, *paths)};
+  ChoiceRun run{
+      .name = task.name,
+      .items = read_items(input.context, input.places.data_dir, task.data, task.data.evaluated)};
   run.normed = task.normed;
   run.shots = shots_of(input, task, run.items);
   if (input.limit > 0 && std::ssize(run.items) > input.limit)
@@ -350,6 +356,10 @@ Task choice_task(ChoiceTask task) {
     return files;
   };
   out.of_items = true;
+  out.check = [data = task.data](const Context& context, const std::string& data_dir,
+                                 const std::string&) {
+    read_items(context, data_dir, data, data.evaluated);
+  };
   out.run = [task = std::move(task)](const TaskInput& input) { return run_task(input, task); };
   return out;
 }

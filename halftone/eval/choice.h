@@ -104,10 +104,11 @@ Task choice_task(ChoiceTask task);
 void add_labels(const Context& context, std::vector<files::Document>& rows,
                 const std::string& rows_path, const std::string& labels_path);
 // The files of a split, if all are in the data folder.
-std::optional<std::vector<std::string>> split_paths(const TaskInput& input, const ChoiceData& data,
-                                                    files::Split split);
-// All items of the paths, gold checked.
-std::vector<Item> read_items(const TaskInput& input, const ChoiceData& data,
-                             std::span<const std::string> paths);
+std::optional<std::vector<std::string>> split_paths(const Context& context,
+                                                    const std::string& data_dir,
+                                                    const ChoiceData& data, files::Split split);
+// All items of a split, gold checked. FileError{missing} when its files are not there.
+std::vector<Item> read_items(const Context& context, const std::string& data_dir,
+                             const ChoiceData& data, files::Split split);
 
 }  // namespace halftone::eval

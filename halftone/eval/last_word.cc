@@ -93,6 +93,12 @@ Task last_word(const std::string& name, const std::string& file) {
   return {.summary = "perplexity, acc of the last word of passages, " + file,
           .run = [=](const TaskInput& input) { return run(input, name, file); },
           .files = [=](const std::string&) { return std::vector<std::string>{file}; },
+          .check =
+              [=](const Context& context, const std::string& data_dir, const std::string&) {
+                for (const files::Document& doc :
+                     files::read_jsonl(*context.env, join_path(data_dir, file), context.limits))
+                  doc.text("text");
+              },
           .of_items = true};
 }
 

@@ -62,8 +62,11 @@ struct Task {
   std::function<std::vector<std::string>(const std::string& part)> files = {};
   // Parts that can be asked for as TASK_PART ("mmlu_anatomy"); may be empty.
   std::vector<std::string> parts = {};
-  bool of_items =
-      false;  // --num-fewshot, --chat-template mean something; --stride, --window do not
+  // Reads the items and throws what is wrong with them, so that it is found before an hour's work.
+  // Empty where `run` reads nothing that can be wrong later.
+  std::function<void(const Context& context, const std::string& data_dir, const std::string& part)>
+      check = {};
+  bool of_items = false;  // made of items: --num-fewshot and --chat-template mean something
 };
 std::span<const Named<Task>> entries();  // generated from eval/task/*.cc
 

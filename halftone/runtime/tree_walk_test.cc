@@ -161,6 +161,30 @@ TEST_P(Walk, SharedBlocksOfCacheAreCopiedBeforeTheyChange) {
   EXPECT_EQ(feed(2, tail), a);
 }
 
+// More than a block of cache in common: whole blocks are shared by what forks.
+TEST_P(Walk, BranchesBehindALongBeginningAreThoseOfEachTextAlone) {
+  if (const auto why = tests::without_data("models/stories260k"); !why.empty()) GTEST_SKIP() << why;
+  Bench bench;
+  const auto model = bench.load(tests::data_path("models/stories260k"), {.kv = GetParam()});
+  const auto shots = some_ids(300, 1);
+  std::vector<std::vector<int32_t>> texts;
+  for (uint64_t question = 0; question < 5; ++question)
+    for (uint64_t answer = 0; answer < 3; ++answer)
+      texts.push_back(
+          joined(joined(shots, some_ids(20 + static_cast<int64_t>(question), 10 + question)),
+                 some_ids(9, 50 + answer)));
+  const auto wanted = wanted_of(texts);
+  RuntimeLogits source(model, {}, bench.context);
+  Rows one_by_one;
+  source.LogitSource::each_text(wanted, collect(one_by_one));
+  for (const int64_t sequences : {1, 4, 16}) {
+    Session session(model, {.sequences = sequences}, bench.context);
+    Rows rows;
+    TreeWalk(session, wanted).run(collect(rows));
+    EXPECT_EQ(rows, one_by_one) << sequences << " sequences";
+  }
+}
+
 TEST(RuntimeLogits, ManyTextsAreTheSameAsOneByOne) {
   const auto texts = task_texts();
   const auto wanted = wanted_of(texts);

@@ -126,7 +126,7 @@ def lm_eval_config(task, data, folder):
     return config
 
 
-def reference_model(folder, weights, batch_size):
+def reference_model(folder, weights, batch_size, softmax=None):
     import torch
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -143,7 +143,7 @@ def reference_model(folder, weights, batch_size):
     # tokenizer.json as it is. AutoTokenizer of transformers 5 rebuilds those of LLaMA with Metaspace instead of the normalizers of the file, which cuts
     # texts that begin with a space or with <s> into other tokens.
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    return HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=batch_size, dtype="float32", device="cpu")
+    return HFLM(pretrained=model.eval(), tokenizer=tokenizer, batch_size=batch_size, dtype="float32", device="cpu", softmax_dtype=softmax)
 
 
 def run_lm_eval(lm, tasks, data, limit, shots):
@@ -283,6 +283,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--tolerance", type=float, default=1e-3)
+    parser.add_argument("--softmax-dtype", help="lm-eval's softmax_dtype; float64 takes out its own rounding, 1e-3 in a sum over 150 tokens")
     parser.add_argument("--golden")
     parser.add_argument("--json")
     options = parser.parse_args()
@@ -294,7 +295,7 @@ def main():
     tasks = [t for name in options.tasks.split(",") for t in ([f"mmlu_{s}" for s in options.subjects.split(",")] if name == "mmlu" else [name])]
     data = pathlib.Path(options.data).resolve()
     results, samples, our_seconds = run_halftone(options.halftone, options.ours, tasks, data, options.limit, options.num_fewshot, options.threads)
-    lm = reference_model(options.reference or options.ours, options.weights, options.batch_size)
+    lm = reference_model(options.reference or options.ours, options.weights, options.batch_size, options.softmax_dtype)
     theirs, their_seconds = run_lm_eval(lm, tasks, data, options.limit, options.num_fewshot)
     problems, report = [], {}
     for task in tasks:

@@ -81,6 +81,16 @@ std::function<std::string(const Json&)> chat_of(const ModelText& text, const std
   };
 }
 
+eval::TaskResult run(const eval::Task& task, const eval::TaskInput& input) {
+  try {
+    return task.run(input);
+  } catch (const Error& e) {
+    if (e.code() != Code::interrupted) throw;
+    throw Error(Code::interrupted, e.subject(), e.fact(),
+                "the same command goes on where this one stopped");
+  }
+}
+
 int evaluate(Session& session, Options& options) {
   const Table<eval::Task> table("task", eval::entries());
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
@@ -98,6 +108,8 @@ int evaluate(Session& session, Options& options) {
   }
   options.logits.settle(session);
   const Context& context = session.start();
+  for (const auto& [name, part, task] : chosen)
+    if (task->check) task->check(context, session.places.data_dir, part);
   const std::string path = spec::resolve_model(options.model, context);
   inputs.push_back(path);
   std::optional<OutputFile> samples;
@@ -114,22 +126,23 @@ int evaluate(Session& session, Options& options) {
   Json results = Json::object();
   std::vector<std::string> lines = {source->label()};
   for (const auto& [name, part, task] : chosen) {
-    const eval::TaskResult result = task->run(
-        {.source = *source,
-         .encode = [&](std::string_view s) { return text.tokenizer.encode(s); },
-         .places = session.places,
-         .limit = options.limit,
-         .stride = options.stride,
-         .window = std::min(options.window, source->context()),
-         .log_sample = samples ? [&](const Json& sample) { samples->write(sample.dump() + "\n"); }
-                               : std::function<void(const Json&)>{},
-         .context = context,
-         .codec = codec_of(text.tokenizer),
-         .part = part,
-         .shots = options.asked_shots->count() > 0 ? std::optional(options.shots) : std::nullopt,
-         .chat = options.chat ? chat_of(text, options.model)
-                              : std::function<std::string(const Json&)>{},
-         .memory = journal.memory()});
+    const eval::TaskInput input{
+        .source = *source,
+        .encode = [&](std::string_view s) { return text.tokenizer.encode(s); },
+        .places = session.places,
+        .limit = options.limit,
+        .stride = options.stride,
+        .window = std::min(options.window, source->context()),
+        .log_sample = samples ? [&](const Json& sample) { samples->write(sample.dump() + "\n"); }
+                              : std::function<void(const Json&)>{},
+        .context = context,
+        .codec = codec_of(text.tokenizer),
+        .part = part,
+        .shots = options.asked_shots->count() > 0 ? std::optional(options.shots) : std::nullopt,
+        .chat =
+            options.chat ? chat_of(text, options.model) : std::function<std::string(const Json&)>{},
+        .memory = journal.memory()};
+    const eval::TaskResult result = run(*task, input);
     results[name] = result.json;
     lines.push_back("  " + name + "  " + text_of(result));
   }

@@ -3,7 +3,6 @@
 // answer scored is the letter; --num-fewshot 5 puts the first five of dev before each question.
 // Parts: a subject (mmlu_anatomy) or a group (mmlu_stem). --limit is per subject.
 #include <chrono>
-#include <map>
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
@@ -80,13 +79,11 @@ Item item_of(const files::CsvRow& row, const std::string& subject) {
   return item;
 }
 
-std::vector<Item> read(const TaskInput& input, const std::string& file, const std::string& subject,
-                       int64_t most) {
+std::vector<Item> read(const Context& context, const std::string& data_dir, const std::string& file,
+                       const std::string& subject) {
   std::vector<Item> items;
-  for (const files::CsvRow& row :
-       files::read_csv(*input.context.env, join_path(input.places.data_dir, file)))
-    items.push_back(item_of(row, subject));  // all of them: a broken row is found at once
-  if (most > 0 && std::ssize(items) > most) items.erase(items.begin() + most, items.end());
+  for (const files::CsvRow& row : files::read_csv(*context.env, join_path(data_dir, file)))
+    items.push_back(item_of(row, subject));
   return items;
 }
 
@@ -97,23 +94,21 @@ TaskResult run(const TaskInput& input) {
   Pool all;
   ChoiceScores counts;
   std::vector<Metric> ignored, group_metrics;
-  // All subjects are read before the first is scored: a broken row must not wait for an hour.
-  std::map<std::string, std::vector<Item>> items, examples;
   const int64_t shots = input.shots.value_or(0);
-  for (const Group& group : groups_of(input.part))
-    for (const std::string& subject : group.subjects) {
-      items[subject] = read(input, test_file(subject), subject, input.limit);
-      if (shots > 0) examples[subject] = read(input, dev_file(subject), subject, 0);
-    }
+  const std::string& data = input.places.data_dir;
   for (const Group& group : groups_of(input.part)) {
     Pool of_group;
     for (const std::string& subject : group.subjects) {
+      std::vector<Item> items = read(input.context, data, test_file(subject), subject),
+                        examples = read(input.context, data, dev_file(subject), subject);
+      if (input.limit > 0 && std::ssize(items) > input.limit)
+        items.erase(items.begin() + input.limit, items.end());
       ChoiceRun one{
           .name = "mmlu_" + subject,
           .description = "The following are multiple choice questions (with answers) about " +
                          replace_all(subject, "_", " ") + ".\n\n",
-          .items = std::move(items[subject]),
-          .shots = {.count = shots, .pool = std::move(examples[subject]), .first = true},
+          .items = std::move(items),
+          .shots = {.count = shots, .pool = std::move(examples), .first = true},
           .normed = false};
       const ChoiceScores scores = run_choices(input, one);
       of_group.add(scores.acc);
@@ -159,6 +154,13 @@ Task mmlu() {
         files.push_back(dev_file(subject));
       }
     return files;
+  };
+  task.check = [](const Context& context, const std::string& data_dir, const std::string& part) {
+    for (const Group& group : groups_of(part))
+      for (const std::string& subject : group.subjects) {
+        read(context, data_dir, test_file(subject), subject);
+        read(context, data_dir, dev_file(subject), subject);
+      }
   };
   for (const Group& group : groups()) {
     task.parts.push_back(group.name);
