@@ -49,7 +49,7 @@ TEST(Cli, MistakesOfUseAreOneLineAndExitTwo) {
   expect_refused(halftone({"quantize", "m", "--recipe", "gtpq_int4_g64", "-o", "o"}), 2,
                  "did you mean gptq");
   expect_refused(halftone({"quantize", "m", "--recipe", "rtn_int9_g64", "-o", "o"}), 2, "int9");
-  expect_refused(halftone({"eval", fixture("models/llama_mha_tied"), "--tasks", "wikitex2"}), 2,
+  expect_refused(halftone({"eval", fixture("models/llama_mha_tied"), "--tasks", "wikitxt2"}), 2,
                  "did you mean wikitext2?");
   expect_refused(halftone({"bench", fixture("models/llama_mha_tied")}, {{"HALFTONE_ISA", "sse9"}}),
                  2, "sse9");
