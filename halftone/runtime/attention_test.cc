@@ -356,7 +356,7 @@ TEST(Attention, ForgottenTokensLeaveNothingInABf16Cache) {
   for (const int64_t kept : {1, 2, 7, 31, 32, 33, 255, 256, 257}) {
     KvCache cache({{2, 20}}, KvType::bf16);
     const auto run = [&](int64_t at, int64_t n, bool broken) {
-      cache.reserve(at + n);
+      cache.reserve(at, at + n);
       std::vector<float> q = p.q, k = p.k, v = p.v, out(p.q.size());
       if (broken) std::fill(k.begin() + 40 * kept, k.end(), NAN);
       if (broken) std::fill(v.begin() + 40 * kept, v.end(), INFINITY);

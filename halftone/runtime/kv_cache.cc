@@ -123,7 +123,7 @@ void KvCache::write_pairs(const KvShape& shape, const Place& p, std::byte* block
 void KvCache::close(int64_t layer, int64_t head, int64_t end) noexcept {
   if (type_ != KvType::bf16 || end % kernel::kBf16Step == 0) return;
   const Place& p = places_[static_cast<size_t>(layer)];
-  std::byte* values = blocks_[static_cast<size_t>(end / kKvBlock)].bytes().data() + p.values +
+  std::byte* values = blocks_[static_cast<size_t>(end / kKvBlock)]->bytes().data() + p.values +
                       head * p.values_stride;
   const int64_t t = end % kKvBlock, last = up(t, kernel::kBf16Step);
   for (int64_t d = 0; d < layers_[static_cast<size_t>(layer)].dim; d += kLanes) {
@@ -217,7 +217,7 @@ kernel::Tiles KvCache::values(int64_t layer, int64_t head, int64_t block,
 kernel::Bf16Tiles KvCache::key_pairs(int64_t layer, int64_t head, int64_t block,
                                      int64_t from) const noexcept {
   const Place& p = places_[static_cast<size_t>(layer)];
-  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() + p.keys +
+  const std::byte* data = blocks_[static_cast<size_t>(block)]->bytes().data() + p.keys +
                           head * p.keys_stride + from / kLanes * p.key_tile;
   return {reinterpret_cast<const uint16_t*>(data), p.key_tile / 2, kKvBlock - from};
 }
@@ -225,7 +225,7 @@ kernel::Bf16Tiles KvCache::key_pairs(int64_t layer, int64_t head, int64_t block,
 kernel::Bf16Tiles KvCache::value_pairs(int64_t layer, int64_t head, int64_t block,
                                        int64_t from) const noexcept {
   const Place& p = places_[static_cast<size_t>(layer)];
-  const std::byte* data = blocks_[static_cast<size_t>(block)].bytes().data() + p.values +
+  const std::byte* data = blocks_[static_cast<size_t>(block)]->bytes().data() + p.values +
                           head * p.values_stride + from * kLanes * 2;
   return {reinterpret_cast<const uint16_t*>(data), p.value_tile / 2,
           layers_[static_cast<size_t>(layer)].dim};
