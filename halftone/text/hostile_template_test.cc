@@ -151,7 +151,7 @@ TEST(Sandbox, SaysHowTheChildEnded) {
   EXPECT_EQ(run_in_sandbox([]() -> std::string { std::abort(); }, limits).end, End::crashed);
   EXPECT_EQ(run_in_sandbox(
                 []() -> std::string {
-                  for (volatile int i = 0;;) i = i + 1;
+                  for (volatile unsigned i = 0;;) i = i + 1;
                 },
                 limits)
                 .end,
