@@ -391,8 +391,10 @@ float TiledWeights::value(int64_t row, int64_t col) const {
   }
   const int64_t g = col / view_.group, lane = g * kTileRows + r;
   float s = view_.scales_f32 ? float_at(base + lane * 4) : f16_to_f32(half_at(base + lane * 2));
-  if (view_.sub_offset >= 0)
-    s *= static_cast<float>(base[view_.sub_offset + col / view_.sub * kTileRows + r]) * view_.step;
+  if (view_.sub_offset >= 0) {
+    const int64_t sub = col / view_.sub;
+    s *= static_cast<float>(base[view_.sub_offset + sub * kTileRows + r]) * view_.step;
+  }
   if (view_.book != 0) return s * view_.value[code(row, col)];
   const int z = view_.zeros_offset >= 0 ? base[view_.zeros_offset + lane] : view_.zero;
   return s * static_cast<float>(code(row, col) - z);

@@ -142,7 +142,7 @@ TEST(Tiles, TwoLevelScalesRoundEachByLittle) {
       ASSERT_LE(std::abs(w.value(n, k) - p.scale(n, k) * centred),
                 std::abs(centred) * most * (1.0f / 510 + 0x1p-10f));
     }
-  const auto refused = [](TileSpec spec) {
+  const auto refused = [](const TileSpec& spec) {
     EXPECT_THROW(tiled_bytes(spec), InputError);
   };
   refused({.rows = 16, .cols = 512, .bits = 8, .group = 32, .zero = 128, .super = 64});

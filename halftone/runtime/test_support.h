@@ -26,7 +26,7 @@ struct Bench {
     context.threads = threads;
     context.log = [this](Level, std::string_view text) { log.emplace_back(text); };
   }
-  std::shared_ptr<const Model> load(const std::string& path, LoadOptions options = {}) {
+  std::shared_ptr<const Model> load(const std::string& path, const LoadOptions& options = {}) {
     return Model::load(pack::open_model(path, context), options, context);
   }
   std::unique_ptr<Env> env;
