@@ -2,6 +2,7 @@
 
 The peer's file is run as `venv/bin/python -m drivers.NAME quantize MODEL OUT TEXT SAMPLES LENGTH THREADS` and calls `main(quantize)`.
 """
+import os
 import pathlib
 import shutil
 import sys
@@ -49,6 +50,7 @@ def main(quantize) -> None:
     import transformers
     _, _, model, out, text, samples, length, threads = sys.argv
     torch.set_num_threads(int(threads))
+    os.chdir(pathlib.Path(out).parent)  # where libraries leave logs of their own
     tokenizer = transformers.AutoTokenizer.from_pretrained(model)
     ids = tokenizer(pathlib.Path(text).read_text())["input_ids"]
     length, samples = int(length), int(samples)
