@@ -140,9 +140,9 @@ TEST_F(Commands, BenchHasThePromisedShape) {
   const Json bench =
       json_of({"bench", model, "--prefill", "16", "--decode", "8", "--threads", "1"});
   EXPECT_EQ(keys_of(bench),
-            (std::set<std::string>{"model", "mode", "activation_block", "kv", "head_bits", "prefill",
-                                   "decode", "load_ms", "peak_rss_bytes", "weight_bytes", "bits_per_weight",
-                                   "threads", "isa", "cpu"}));
+            (std::set<std::string>{"model", "mode", "activation_block", "kv", "head_bits",
+                                   "prefill", "decode", "load_ms", "peak_rss_bytes", "weight_bytes",
+                                   "bits_per_weight", "threads", "isa", "cpu"}));
   EXPECT_EQ(bench["kv"], "f16");
   EXPECT_TRUE(bench["head_bits"].is_null());
   EXPECT_TRUE(bench["activation_block"].is_null());

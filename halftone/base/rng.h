@@ -31,7 +31,8 @@ class PythonRandom {
   uint64_t getrandbits(int bits);              // 1..64
   int64_t randint(int64_t low, int64_t high);  // both ends included
   double random();
-  // random.sample(range(population), count): distinct, in the order of CPython. count <= population.
+  // random.sample(range(population), count): distinct, in the order of CPython. count <=
+  // population.
   std::vector<int64_t> sample(int64_t population, int64_t count);
 
  private:

@@ -41,7 +41,7 @@ runtime::LoadOptions ModelOptions::options() const {
                      "mode exact has no activations in 8 bits", "add --mode int8, or leave it out");
   return {.numerics = runtime::numerics_from(mode),
           .kv = kv.empty() ? runtime::KvType::by_numerics : runtime::kv_type_from(kv),
-          .activation_block = activation_block.empty()   ? 0
+          .activation_block = activation_block.empty()    ? 0
                               : activation_block == "row" ? runtime::LoadOptions::kWholeRow
                                                           : std::stoll(activation_block),
           .head_bits = head_bits,

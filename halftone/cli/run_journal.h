@@ -24,8 +24,8 @@ namespace halftone::cli {
 
 class RunJournal {
  public:
-  // `model`: a path. `settings`: all else that decides a logit. With `fresh` an earlier run's results
-  // are forgotten.
+  // `model`: a path. `settings`: all else that decides a logit. With `fresh` an earlier run's
+  // results are forgotten.
   RunJournal(const Context& context, const std::string& model, const std::string& settings,
              bool fresh);
   ~RunJournal();  // writes what is left

@@ -7,9 +7,9 @@
 
 namespace halftone::eval {
 
-// `set`: "ARC-Easy". Files arc/SET-Test.jsonl, -Dev, -Train: the original layout {"question": {"stem",
-// "choices": [{"text", "label"}]}, "answerKey"}, or the hub's {"question", "choices": {"text", "label"},
-// "answerKey"}.
+// `set`: "ARC-Easy". Files arc/SET-Test.jsonl, -Dev, -Train: the original layout {"question":
+// {"stem", "choices": [{"text", "label"}]}, "answerKey"}, or the hub's {"question", "choices":
+// {"text", "label"}, "answerKey"}.
 Task arc(const std::string& name, const std::string& set);
 
 }  // namespace halftone::eval

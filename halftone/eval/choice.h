@@ -1,4 +1,5 @@
-// Multiple choice as lm-eval 0.4 scores it: the answer whose text is most likely after the question.
+// Multiple choice as lm-eval 0.4 scores it: the answer whose text is most likely after the
+// question.
 //
 //   acc       the choice with the largest log-likelihood is the right one; the first on ties
 //   acc_norm  the same by log-likelihood / characters of the choice
@@ -24,7 +25,8 @@ struct Item {
   std::string question;
   std::vector<std::string> choices;
   int64_t gold = 0;
-  // Partial evaluation (WinoGrande): each choice is a context of its own, and this is scored behind it.
+  // Partial evaluation (WinoGrande): each choice is a context of its own, and this is scored behind
+  // it.
   std::optional<std::string> ending = {};
 };
 
@@ -87,7 +89,8 @@ class Pool {
 // {"acc": .., "acc_stderr": .., "acc_ci95": ..} into `json`, and as a metric.
 void report(const std::string& name, const Accuracy& value, Json& json,
             std::vector<Metric>& metrics);
-// What every task of items says beside its metrics: n, skipped, truncated, requests, num_fewshot, ...
+// What every task of items says beside its metrics: n, skipped, truncated, requests, num_fewshot,
+// ...
 void report_counts(const TaskInput& input, const ChoiceScores& scores, Json& json);
 // ", 3 items skipped, 2 texts truncated"; empty when nothing was.
 std::string counts_text(const ChoiceScores& scores);

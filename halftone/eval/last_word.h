@@ -8,8 +8,8 @@
 
 namespace halftone::eval {
 
-// `file` below the data folder: {"text"} a line. perplexity = exp(-mean log-likelihood of the word),
-// acc = share of passages whose word is the most likely one, token by token.
+// `file` below the data folder: {"text"} a line. perplexity = exp(-mean log-likelihood of the
+// word), acc = share of passages whose word is the most likely one, token by token.
 Task last_word(const std::string& name, const std::string& file);
 
 }  // namespace halftone::eval

@@ -41,8 +41,8 @@ class LogitSource {
   // returns n, 0 at the end. rows.size() is a multiple of vocabulary().
   virtual int64_t next(std::span<float> rows) = 0;
 
-  // The wanted rows of many texts, in the order that suits the source; those of one text come in the
-  // order of their positions. Rows are valid during the call that takes them. The bits depend
+  // The wanted rows of many texts, in the order that suits the source; those of one text come in
+  // the order of their positions. Rows are valid during the call that takes them. The bits depend
   // neither on the order nor on what else is asked for. `begin` starts over afterwards. This one
   // goes text by text; the runtime computes many at once, and what texts have in common once.
   virtual void each_text(std::span<const WantedText> texts, const TakeRows& take);

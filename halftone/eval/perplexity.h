@@ -23,13 +23,13 @@ struct Perplexity {
   std::vector<double> window_nll;  // mean nll of each window
 };
 
-// -log softmax(row)[target], in f32 rows, f64 sums. NumericError (of `label`, with the position) when a
-// logit is not finite.
+// -log softmax(row)[target], in f32 rows, f64 sums. NumericError (of `label`, with the position)
+// when a logit is not finite.
 double nll(std::span<const float> row, int32_t target, int64_t position,
            std::string_view label = "logits");
 
-// Runs every window but those that `memory` holds. Reports progress as stage "perplexity" in tokens;
-// stops between windows.
+// Runs every window but those that `memory` holds. Reports progress as stage "perplexity" in
+// tokens; stops between windows.
 Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const Protocol& protocol,
                       const Context& context, const RunMemory& memory = {});
 

@@ -72,8 +72,8 @@ EncodedRequest encode_request(const TextCodec& codec, const Request& request, in
   const std::string_view kept = rstrip(request.context);
   const std::string continuation = request.context.substr(kept.size()) + request.continuation;
   std::vector<int32_t> context = codec(kept);
-  // lm-eval takes the prefix for "" only; a context of nothing but spaces, or one that has no tokens,
-  // is an assertion there.
+  // lm-eval takes the prefix for "" only; a context of nothing but spaces, or one that has no
+  // tokens, is an assertion there.
   if (request.context.empty() || context.empty()) {
     const int32_t prefix = codec.prefix_or_throw("an empty context");
     std::vector<int32_t> rest = codec.encode(continuation, false);

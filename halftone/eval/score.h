@@ -60,9 +60,9 @@ EncodedRequest encode_request(const TextCodec& codec, const Request& request, in
 EncodedRequest encode_tokens(std::vector<int32_t> context, std::vector<int32_t> continuation,
                              int64_t max_tokens);
 
-// What of a run is done already, kept where a killed run finds it again; both may be empty. Keys are
-// hashes of the tokens that a value belongs to (memory_key), so a value is good for whatever run of
-// the same model asks for it.
+// What of a run is done already, kept where a killed run finds it again; both may be empty. Keys
+// are hashes of the tokens that a value belongs to (memory_key), so a value is good for whatever
+// run of the same model asks for it.
 struct RunMemory {
   std::function<std::optional<Json>(uint64_t key)> find;
   std::function<void(uint64_t key, const Json& value)> keep;

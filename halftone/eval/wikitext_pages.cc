@@ -8,8 +8,8 @@
 namespace halftone::eval {
 namespace {
 
-// re.sub(r"OPEN\s*([^CLOSE]*?)\s*CLOSE", r"OPEN\1CLOSE", text): no space inside the pair. For quotes
-// OPEN and CLOSE are the same.
+// re.sub(r"OPEN\s*([^CLOSE]*?)\s*CLOSE", r"OPEN\1CLOSE", text): no space inside the pair. For
+// quotes OPEN and CLOSE are the same.
 std::string tighten(std::string_view text, char open, char close) {
   std::string out;
   size_t i = 0;

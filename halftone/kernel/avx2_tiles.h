@@ -16,6 +16,8 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline __m256i load(const void* p) { return _mm256_load_si256(static_cast<const __m256i*>(p)); }
 
+using Codes = __m256i;
+
 // `Width` bits of each byte of v from bit `From` on, or-ed into bits `To` and up of q.
 template <int From, int Width, int To>
 inline __m256i with_bits(__m256i q, __m256i v) {
@@ -25,8 +27,18 @@ inline __m256i with_bits(__m256i q, __m256i v) {
   return _mm256_or_si256(q, _mm256_and_si256(v, mask));
 }
 
-// The 8 quads of 32 k as unsigned bytes, those of a code book as its levels, for one half (8 rows) of the tile: `lines` points at this
-// half of the first line.
+// Bits 6-7 of three lines, the first lowest.
+inline Codes joined_thirds(Codes v0, Codes v1, Codes v2) {
+  const Codes t0 = _mm256_and_si256(_mm256_srli_epi16(v0, 6), _mm256_set1_epi8(3));
+  const Codes t1 = _mm256_and_si256(_mm256_srli_epi16(v1, 4), _mm256_set1_epi8(12));
+  const Codes t2 = _mm256_and_si256(_mm256_srli_epi16(v2, 2), _mm256_set1_epi8(48));
+  return _mm256_or_si256(_mm256_or_si256(t0, t1), t2);
+}
+
+#include "halftone/kernel/unpack_body.h"
+
+// The 8 quads of 32 k as unsigned bytes, those of a code book as its levels, for one half (8 rows)
+// of the tile: `lines` points at this half of the first line.
 template <int B>
 inline void unpack(const Tiles& w, const uint8_t* lines, __m256i (&q)[8]) {
   if constexpr (B == 8) {
@@ -39,25 +51,11 @@ inline void unpack(const Tiles& w, const uint8_t* lines, __m256i (&q)[8]) {
       q[2 * i + 1] = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
     }
     if constexpr (B == kBook) {
-      const __m256i table = _mm256_broadcastsi128_si256(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level)));
+      const __m256i table =
+          _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level)));
       for (auto& quad : q) quad = _mm256_shuffle_epi8(table, quad);
     }
-    if constexpr (B == 6 || B == 7)
-      unrolled<8>([&](auto index) __attribute__((always_inline)) {
-        constexpr int I = decltype(index)::kValue;
-        q[I] = with_bits<2 * (I % 4), 2, 4>(q[I], load(lines + (4 + I / 4) * 64));
-      });
-    if constexpr (B == 5)
-      unrolled<8>([&](auto index) __attribute__((always_inline)) {
-        constexpr int I = decltype(index)::kValue;
-        q[I] = with_bits<I, 1, 4>(q[I], load(lines + 4 * 64));
-      });
-    if constexpr (B == 7)
-      unrolled<8>([&](auto index) __attribute__((always_inline)) {
-        constexpr int I = decltype(index)::kValue;
-        q[I] = with_bits<I, 1, 6>(q[I], load(lines + 6 * 64));
-      });
+    if constexpr (kPlanes<B>) add_planes<B>(lines, q);
   } else if constexpr (B == 1) {
     const __m256i v = load(lines), mask = _mm256_set1_epi8(1);
     unrolled<8>([&](auto index) __attribute__((always_inline)) {
@@ -82,17 +80,14 @@ inline void unpack(const Tiles& w, const uint8_t* lines, __m256i (&q)[8]) {
     q[3] = _mm256_and_si256(_mm256_srli_epi16(v1, 3), mask);
     q[4] = _mm256_and_si256(v2, mask);
     q[5] = _mm256_and_si256(_mm256_srli_epi16(v2, 3), mask);
-    // t: bits 6-7 of the three lines, the first lowest
-    const __m256i t0 = _mm256_and_si256(_mm256_srli_epi16(v0, 6), _mm256_set1_epi8(3));
-    const __m256i t1 = _mm256_and_si256(_mm256_srli_epi16(v1, 4), _mm256_set1_epi8(12));
-    const __m256i t2 = _mm256_and_si256(_mm256_srli_epi16(v2, 2), _mm256_set1_epi8(48));
-    const __m256i t = _mm256_or_si256(_mm256_or_si256(t0, t1), t2);
+    const Codes t = joined_thirds(v0, v1, v2);
     q[6] = _mm256_and_si256(t, mask);
     q[7] = _mm256_and_si256(_mm256_srli_epi16(t, 3), mask);
   }
 }
 
-// Scales of a group, rows 8 * half .. + 7 of the tile, as they are and as integer products take them.
+// Scales of a group, rows 8 * half .. + 7 of the tile, as they are and as integer products take
+// them.
 inline __m256 plain_scales(const Tiles& w, const uint8_t* tile, int64_t group, int half) {
   const int64_t at = group * kTileRows + half * 8;
   if (w.scales_f32) return _mm256_load_ps(reinterpret_cast<const float*>(tile + at * 4));

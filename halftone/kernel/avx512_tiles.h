@@ -17,6 +17,8 @@ inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline __m512i load(const void* p) { return _mm512_load_si512(p); }
 
+using Codes = __m512i;
+
 // `Width` bits of each byte of v from bit `From` on, or-ed into bits `To` and up of q.
 template <int From, int Width, int To>
 inline __m512i with_bits(__m512i q, __m512i v) {
@@ -25,6 +27,16 @@ inline __m512i with_bits(__m512i q, __m512i v) {
   if constexpr (From < To) v = _mm512_slli_epi16(v, To - From);
   return _mm512_ternarylogic_epi32(q, v, mask, 0xf8);  // q | (v & mask)
 }
+
+// Bits 6-7 of three lines, the first lowest.
+inline Codes joined_thirds(Codes v0, Codes v1, Codes v2) {
+  const Codes t0 = _mm512_and_si512(_mm512_srli_epi16(v0, 6), _mm512_set1_epi8(3));
+  const Codes t1 = _mm512_and_si512(_mm512_srli_epi16(v1, 4), _mm512_set1_epi8(12));
+  const Codes t2 = _mm512_and_si512(_mm512_srli_epi16(v2, 2), _mm512_set1_epi8(48));
+  return _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
+}
+
+#include "halftone/kernel/unpack_body.h"
 
 // The 8 quads of 32 k as unsigned bytes, those of a code book as its levels.
 template <int B>
@@ -39,25 +51,11 @@ inline void unpack(const Tiles& w, const uint8_t* lines, __m512i (&q)[8]) {
       q[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
     }
     if constexpr (B == kBook) {
-      const __m512i table = _mm512_broadcast_i32x4(
-          _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level)));
+      const __m512i table =
+          _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level)));
       for (auto& quad : q) quad = _mm512_shuffle_epi8(table, quad);
     }
-    if constexpr (B == 6 || B == 7)
-      unrolled<8>([&](auto index) __attribute__((always_inline)) {
-        constexpr int I = decltype(index)::kValue;
-        q[I] = with_bits<2 * (I % 4), 2, 4>(q[I], load(lines + (4 + I / 4) * 64));
-      });
-    if constexpr (B == 5)
-      unrolled<8>([&](auto index) __attribute__((always_inline)) {
-        constexpr int I = decltype(index)::kValue;
-        q[I] = with_bits<I, 1, 4>(q[I], load(lines + 4 * 64));
-      });
-    if constexpr (B == 7)
-      unrolled<8>([&](auto index) __attribute__((always_inline)) {
-        constexpr int I = decltype(index)::kValue;
-        q[I] = with_bits<I, 1, 6>(q[I], load(lines + 6 * 64));
-      });
+    if constexpr (kPlanes<B>) add_planes<B>(lines, q);
   } else if constexpr (B == 1) {
     const __m512i v = load(lines), mask = _mm512_set1_epi8(1);
     unrolled<8>([&](auto index) __attribute__((always_inline)) {
@@ -82,11 +80,7 @@ inline void unpack(const Tiles& w, const uint8_t* lines, __m512i (&q)[8]) {
     q[3] = _mm512_and_si512(_mm512_srli_epi16(v1, 3), mask);
     q[4] = _mm512_and_si512(v2, mask);
     q[5] = _mm512_and_si512(_mm512_srli_epi16(v2, 3), mask);
-    // t: bits 6-7 of the three lines, the first lowest
-    const __m512i t0 = _mm512_and_si512(_mm512_srli_epi16(v0, 6), _mm512_set1_epi8(3));
-    const __m512i t1 = _mm512_and_si512(_mm512_srli_epi16(v1, 4), _mm512_set1_epi8(12));
-    const __m512i t2 = _mm512_and_si512(_mm512_srli_epi16(v2, 2), _mm512_set1_epi8(48));
-    const __m512i t = _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
+    const Codes t = joined_thirds(v0, v1, v2);
     q[6] = _mm512_and_si512(t, mask);
     q[7] = _mm512_and_si512(_mm512_srli_epi16(t, 3), mask);
   }

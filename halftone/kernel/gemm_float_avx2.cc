@@ -99,20 +99,10 @@ void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, in
 }
 
 #include "halftone/kernel/gemm_body.h"
+#include "halftone/kernel/gemm_float_body.h"
 
 }  // namespace
 
-void gemm_float(const FloatMatmul& job) noexcept {
-  alignas(64) float room[kBlockCols * kTileRows];
-  const float* weights = nullptr;
-  by_blocks(
-      job,
-      [&](const uint8_t* base, int64_t k0, int64_t k1) {
-        weights = widen(job.w, base, k0, k1, room);
-      },
-      [&](const uint8_t* base, int64_t m, int64_t u0, int64_t u1, Panel& out) {
-        panel(job, base, weights, m, u0, u1, out);
-      });
-}
+void gemm_float(const FloatMatmul& job) noexcept { product(job); }
 
 }  // namespace halftone::kernel::avx2

@@ -30,9 +30,9 @@ void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, fl
       unrolled<kTileCols>([&](auto index) __attribute__((always_inline)) {
         constexpr int I = decltype(index)::kValue;
         const __m512i v = load(lines + I / 8 * 64);
-        _mm512_store_ps(out + I * kTileRows,
-                        _mm512_permutexvar_ps(
-                            _mm512_srli_epi32(v, 8 * (I % 4) + 4 * (I / 4 % 2)), table));
+        _mm512_store_ps(
+            out + I * kTileRows,
+            _mm512_permutexvar_ps(_mm512_srli_epi32(v, 8 * (I % 4) + 4 * (I / 4 % 2)), table));
       });
       out += kTileCols * kTileRows;
       continue;

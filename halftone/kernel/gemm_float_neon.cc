@@ -35,8 +35,8 @@ void widen_codes(const Tiles& w, const uint8_t* base, int64_t k0, int64_t k1, fl
           const uint32x4_t v = vreinterpretq_u32_u8(q[i]);
           float* to = out + (k - k0 + 4 * (t + i)) * kTileRows + 4 * h;
           const auto put = [&](int j, uint32x4_t code) {
-            vst1q_f32(to + j * kTileRows, B == kBook ? book_values(w, code)
-                                                     : vsubq_f32(vcvtq_f32_u32(code), z));
+            vst1q_f32(to + j * kTileRows,
+                      B == kBook ? book_values(w, code) : vsubq_f32(vcvtq_f32_u32(code), z));
           };
           put(0, vandq_u32(v, byte));
           put(1, vandq_u32(vshrq_n_u32(v, 8), byte));
@@ -108,7 +108,8 @@ void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, in
   for (int64_t u = u0; u < u1; ++u) {
     const int64_t begin = u * job.unit;
     if (w.store == Store::codes)
-      for (int h = 0; h < kQuarters; ++h) scale[h] = plain_scales(w, base, u / job.units_per_group, h);
+      for (int h = 0; h < kQuarters; ++h)
+        scale[h] = plain_scales(w, base, u / job.units_per_group, h);
     unit(weights + (begin - u0 * job.unit) * kTileRows,
          job.x + m * w.padded_cols + begin * kPanelRows,
          smaller(begin + job.unit, w.padded_cols) - begin, scale, out);
@@ -116,20 +117,10 @@ void panel(const FloatMatmul& job, const uint8_t* base, const float* weights, in
 }
 
 #include "halftone/kernel/gemm_body.h"
+#include "halftone/kernel/gemm_float_body.h"
 
 }  // namespace
 
-void gemm_float(const FloatMatmul& job) noexcept {
-  alignas(64) float room[kBlockCols * kTileRows];
-  const float* weights = nullptr;
-  by_blocks(
-      job,
-      [&](const uint8_t* base, int64_t k0, int64_t k1) {
-        weights = widen(job.w, base, k0, k1, room);
-      },
-      [&](const uint8_t* base, int64_t m, int64_t u0, int64_t u1, Panel& out) {
-        panel(job, base, weights, m, u0, u1, out);
-      });
-}
+void gemm_float(const FloatMatmul& job) noexcept { product(job); }
 
 }  // namespace halftone::kernel::neon

@@ -72,14 +72,13 @@ inline void unpack_folded(const Tiles& w, const uint8_t* lines, __m512i zero, __
   const __m512i bytes = _mm512_set1_epi16(255);
   for (int i = 0; i < 8; ++i) {
     const __m512i c = _mm512_sub_epi8(q[i], zero);
-    const __m512i even =
-        _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(c, 8), 8), sub);
+    const __m512i even = _mm512_mullo_epi16(_mm512_srai_epi16(_mm512_slli_epi16(c, 8), 8), sub);
     const __m512i odd = _mm512_mullo_epi16(_mm512_srai_epi16(c, 8), sub);
     // mask ? a : b
-    _mm512_store_si512(
-        low + i * 64, _mm512_ternarylogic_epi32(bytes, even, _mm512_slli_epi16(odd, 8), 0xca));
-    _mm512_store_si512(
-        high + i * 64, _mm512_ternarylogic_epi32(bytes, _mm512_srli_epi16(even, 8), odd, 0xca));
+    _mm512_store_si512(low + i * 64,
+                       _mm512_ternarylogic_epi32(bytes, even, _mm512_slli_epi16(odd, 8), 0xca));
+    _mm512_store_si512(high + i * 64,
+                       _mm512_ternarylogic_epi32(bytes, _mm512_srli_epi16(even, 8), odd, 0xca));
   }
 }
 
@@ -90,8 +89,8 @@ inline __m512i four_times(__m512i lanes) {
 }
 
 // y += scale * a * sum for one panel and tile over `Count` sums from `u` on. `from` null: y starts
-// at 0. plain: subtracts zero * sum(x). A function of its own without a loop, so that GCC 12 keeps y in
-// registers and moves it nowhere.
+// at 0. plain: subtracts zero * sum(x). A function of its own without a loop, so that GCC 12 keeps
+// y in registers and moves it nowhere.
 template <Codes C, int Count>
 [[gnu::noinline]] void scale_and_add(const IntMatmul& job, const Step& step, const uint8_t* base,
                                      int64_t m, int64_t u, const Square* in, const Running* from,
@@ -263,7 +262,8 @@ void unpack_block(const Tiles& w, const Step& step, int t, int64_t k0, int64_t k
     for (; k < end; k += kTileCols, lines += 64 * kBits<B>, codes += 8 * 64, low += 8 * 64) {
       if constexpr (C == Codes::folded) {
         const __m512i sub = subs(w, base, k / w.sub);
-        unpack_folded<B>(w, lines, zero, _mm512_or_si512(sub, _mm512_slli_epi32(sub, 16)), codes, low);
+        unpack_folded<B>(w, lines, zero, _mm512_or_si512(sub, _mm512_slli_epi32(sub, 16)), codes,
+                         low);
       } else {
         unpack_signed<B>(w, lines, zero, codes);
       }

@@ -41,8 +41,8 @@ struct alignas(64) Whole {
 };
 
 // The first R rows of a panel times T tiles over one unit. x [quad][kPanelRows][4]. Z: the tiles
-// have zero-points of their own. Two: two-level scales. A function of its own, with its loops over sums unrolled, so that
-// GCC 12 keeps the sums in registers.
+// have zero-points of their own. Two: two-level scales. A function of its own, with its loops over
+// sums unrolled, so that GCC 12 keeps the sums in registers.
 template <int T, int R, bool Z, bool Two>
 [[gnu::noinline]] void unit(const Unit& in, const int8_t* x, int64_t quads, const int32_t* sums,
                             const float* a, Whole& whole, Panel& out) {
@@ -134,8 +134,7 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* ou
   __builtin_memset(out, 0,
                    static_cast<uint64_t>((m1 - m0 + kPanelRows - 1) / kPanelRows) * sizeof(Panel));
   // K blocks of whole groups where sums run over them (a group is at most 256 then).
-  const int64_t span = Two ? job.units_per_group : 1,
-                units = kBlockCols / job.unit / span * span;
+  const int64_t span = Two ? job.units_per_group : 1, units = kBlockCols / job.unit / span * span;
   Step step;
   for (step.u0 = 0; step.u0 < job.units; step.u0 += units) {
     step.u1 = smaller(step.u0 + units, job.units);
@@ -158,8 +157,9 @@ void tiles(const IntMatmul& job, int64_t tile, int64_t m0, int64_t m1, Panel* ou
       Panel& p = out[(m - m0) / kPanelRows];
       if (m == m0)  // the next tiles come while these are multiplied
         for (int t = 0; t < T; ++t)
-          prefetch(step.base[t] + T * w.tile_bytes + w.codes_offset + k0 / kTileCols * 64 * kBits<B>,
-                   (k1 - k0) / kTileCols * 64 * kBits<B>);
+          prefetch(
+              step.base[t] + T * w.tile_bytes + w.codes_offset + k0 / kTileCols * 64 * kBits<B>,
+              (k1 - k0) / kTileCols * 64 * kBits<B>);
       const bool half = m1 - m <= kPanelRows / 2;
       if (w.zeros_offset >= 0)
         half ? panel<T, kPanelRows / 2, true, false>(job, step, m, p)

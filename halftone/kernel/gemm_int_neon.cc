@@ -1,7 +1,7 @@
 // Panels of 6 rows of int8 activations times low-bit tiles (prefill): a 6 x 16 block is 24 int32
-// sums in registers, which leaves 8 for 4 vectors of weights and the 24 activations of a quad. Tiles
-// are unpacked once per K block to the signed bytes that sdot takes, so the inner loop is the same
-// for every width.
+// sums in registers, which leaves 8 for 4 vectors of weights and the 24 activations of a quad.
+// Tiles are unpacked once per K block to the signed bytes that sdot takes, so the inner loop is the
+// same for every width.
 #include <arm_neon.h>
 
 #include <cstdint>
@@ -74,8 +74,8 @@ using Whole = int32x4_t[kPanelRows][kQuarters];
         whole[i][h] = d;
         if (!in.ends) continue;
       }
-      vst1q_f32(y + 4 * h, vfmaq_f32(vld1q_f32(y + 4 * h), vcvtq_f32_s32(d),
-                                     vmulq_n_f32(in.scale[h], a[i])));
+      vst1q_f32(y + 4 * h,
+                vfmaq_f32(vld1q_f32(y + 4 * h), vcvtq_f32_s32(d), vmulq_n_f32(in.scale[h], a[i])));
     }
   }
 }

@@ -58,25 +58,6 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
                      w.rows - tile[j] * kTileRows);
 }
 
-// What value() needs beside the lines of a turn. b = 3: bits 6-7 of the three lines put together, quad
-// 6 in the low 3 bits of each byte, quad 7 above. Planes: all quads.
-template <int B>
-struct Rest {
-  __m256i quad[kPlanes<B> ? 8 : 1];
-};
-template <int B>
-inline void rest_of(const Tiles& w, const uint8_t* lines, Rest<B>& out) {
-  if constexpr (kPlanes<B>) unpack<B>(w, lines, out.quad);
-  if constexpr (B == 3) {
-    const __m256i t0 = _mm256_and_si256(_mm256_srli_epi16(load(lines), 6), _mm256_set1_epi8(3));
-    const __m256i t1 =
-        _mm256_and_si256(_mm256_srli_epi16(load(lines + 64), 4), _mm256_set1_epi8(12));
-    const __m256i t2 =
-        _mm256_and_si256(_mm256_srli_epi16(load(lines + 128), 2), _mm256_set1_epi8(48));
-    out.quad[0] = _mm256_or_si256(_mm256_or_si256(t0, t1), t2);
-  }
-}
-
 // float(code - zero), exactly, without unpacking to bytes first.
 //   b = 2, 3: a permute looks the value up; it uses the low 3 bits of a lane, so a shift is all it
 //             needs (b = 2: the table repeats).
@@ -102,8 +83,7 @@ struct Decoder {
     constexpr int kQuad = I / 4, kByte = I % 4;
     if constexpr (B == kBook) {
       const __m256i v = _mm256_srli_epi32(load(lines), 8 * kByte + 4 * kQuad);
-      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table, v),
-                              _mm256_permutevar8x32_ps(high, v),
+      return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table, v), _mm256_permutevar8x32_ps(high, v),
                               _mm256_castsi256_ps(_mm256_slli_epi32(v, 28)));
     } else if constexpr (B == 2 || B == 3) {
       constexpr bool kRest = B == 3 && kQuad >= 6;
@@ -118,7 +98,8 @@ struct Decoder {
       __m256i v = _mm256_srli_epi32(
           kPlanes<B> ? rest.quad[kPlanes<B> ? kQuad : 0] : load(lines + (B == 8 ? kQuad : 0) * 64),
           kShift);
-      if constexpr (kShift + kHeld < 32) v = _mm256_and_si256(v, _mm256_set1_epi32((1 << kHeld) - 1));
+      if constexpr (kShift + kHeld < 32)
+        v = _mm256_and_si256(v, _mm256_set1_epi32((1 << kHeld) - 1));
       return _mm256_sub_ps(_mm256_or_ps(_mm256_castsi256_ps(v), _mm256_set1_ps(8388608.0f)), zero);
     }
   }

@@ -59,28 +59,9 @@ void walk_dense(const FloatMatmul& job, const int64_t* tile, int64_t m0) {
   total.store(job, tile, m0);
 }
 
-// What value() needs beside the lines of a turn. b = 3: bits 6-7 of the three lines put together, quad
-// 6 in the low 3 bits of each byte, quad 7 above. Planes: all quads.
-template <int B>
-struct Rest {
-  __m512i quad[kPlanes<B> ? 8 : 1];
-};
-template <int B>
-inline void rest_of(const Tiles& w, const uint8_t* lines, Rest<B>& out) {
-  if constexpr (kPlanes<B>) unpack<B>(w, lines, out.quad);
-  if constexpr (B == 3) {
-    const __m512i t0 = _mm512_and_si512(_mm512_srli_epi16(load(lines), 6), _mm512_set1_epi8(3));
-    const __m512i t1 =
-        _mm512_and_si512(_mm512_srli_epi16(load(lines + 64), 4), _mm512_set1_epi8(12));
-    const __m512i t2 =
-        _mm512_and_si512(_mm512_srli_epi16(load(lines + 128), 2), _mm512_set1_epi8(48));
-    out.quad[0] = _mm512_or_si512(_mm512_or_si512(t0, t1), t2);
-  }
-}
-
-// float(code - zero), exactly. b = 2 to 4: a permute looks the value up in 16 floats, those of a code
-// book too; it uses the low 4 bits of a lane, so a shift of the line is all it needs (shorter codes:
-// the table repeats). Others: as centred() does. Z: zero-points of each row, subtracted.
+// float(code - zero), exactly. b = 2 to 4: a permute looks the value up in 16 floats, those of a
+// code book too; it uses the low 4 bits of a lane, so a shift of the line is all it needs (shorter
+// codes: the table repeats). Others: as centred() does. Z: zero-points of each row, subtracted.
 template <int B, bool Z>
 struct Decoder {
   __m512 table, zero;
@@ -88,7 +69,7 @@ struct Decoder {
   void start(const Tiles& w) {
     const __m512i codes =
         _mm512_and_si512(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                         _mm512_set1_epi32((1 << kBits<B>) - 1));
+                         _mm512_set1_epi32((1 << kBits<B>)-1));
     if constexpr (B == kBook)
       table = _mm512_loadu_ps(w.value);
     else
@@ -111,8 +92,8 @@ struct Decoder {
       constexpr bool kRest = B == 3 && kQuad >= 6;
       constexpr int kPerLine = B == 3 ? 2 : 8 / kBits<B>;
       const __m512i v = kRest ? rest.quad[0] : load(lines + (kRest ? 0 : kQuad / kPerLine) * 64);
-      const __m512 code =
-          _mm512_permutexvar_ps(_mm512_srli_epi32(v, 8 * kByte + kBits<B> * (kQuad % kPerLine)), table);
+      const __m512 code = _mm512_permutexvar_ps(
+          _mm512_srli_epi32(v, 8 * kByte + kBits<B> * (kQuad % kPerLine)), table);
       return Z && B != kBook ? _mm512_sub_ps(code, zero) : code;
     }
   }

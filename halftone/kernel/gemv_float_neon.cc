@@ -99,7 +99,7 @@ inline uint32x4_t quad(const uint8_t* lines, uint32x4_t rest) {
   return vreinterpretq_u32_u8(vld1q_u8(lines + Q / kPerLine * 64));
 }
 template <int B, int Q>
-constexpr int kQuadShift = kPlanes<B> ? 0 : kBits<B> * (Q % (B == 3 ? 2 : 8 / kBits<B>));
+constexpr int kQuadShift = kPlanes<B> ? 0 : kBits<B>*(Q % (B == 3 ? 2 : 8 / kBits<B>));
 
 inline uint32x4_t rest_of(const uint8_t* lines) {
   return vreinterpretq_u32_u8(third(vld1q_u8(lines), vld1q_u8(lines + 64), vld1q_u8(lines + 128)));
@@ -150,7 +150,8 @@ template <int B, int C, int R>
               f = book_values(w, vandq_u32(vshlq_u32(v, vdupq_n_s32(-(kQuadShift<B, Q> + 8 * I))),
                                            vdupq_n_u32(15)));
             else
-              f = vsubq_f32(code_at<kPlanes<B> ? 8 : B, kQuadShift<B, Q> + 8 * I>(v), zero[c][h]);
+              f = vsubq_f32(code_at < kPlanes<B> ? 8 : B, kQuadShift<B, Q> + 8 * I > (v),
+                            zero[c][h]);
 #pragma GCC unroll 4
             for (int r = 0; r < R; ++r)
               sum.y[r][c][h] = vfmaq_laneq_f32(sum.y[r][c][h], f, b[r], I);

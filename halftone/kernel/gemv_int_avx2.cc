@@ -77,7 +77,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         for (int j = 0; j < J; ++j) {
           for (int h = 0; h < 2; ++h) {
             __m256i q[8];
-            const uint8_t* lines = base[j] + w.codes_offset + k / kTileCols * 64 * kBits<B> + h * 32;
+            const uint8_t* lines =
+                base[j] + w.codes_offset + k / kTileCols * 64 * kBits<B> + h * 32;
             // Few streams and much to compute: the next lines are not asked for early enough.
             if constexpr (R > 1)
               if (h == 0)
@@ -91,8 +92,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
               // Two: from -zero * X, so that what meets a sub-scale fits int16.
               if constexpr (Two)
                 a = _mm256_sub_epi16(
-                    a, _mm256_mullo_epi16(
-                           zero16, _mm256_set1_epi32(job.sums[(m0 + r) * job.units + u])));
+                    a, _mm256_mullo_epi16(zero16,
+                                          _mm256_set1_epi32(job.sums[(m0 + r) * job.units + u])));
               for (int i = 1; i < 8; ++i)
                 a = _mm256_add_epi16(a, _mm256_maddubs_epi16(q[i], broadcast4(xr + 4 * i)));
               sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(a, times));
@@ -111,8 +112,7 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
           const int64_t at = (m0 + r) * job.units + u;
           __m256i whole = sum[r][j][h];
           if constexpr (!Two)
-            whole = _mm256_sub_epi32(whole,
-                                     _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at])));
+            whole = _mm256_sub_epi32(whole, _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at])));
           const __m256 d = _mm256_cvtepi32_ps(whole);
           y[r][j][h] = _mm256_fmadd_ps(d, _mm256_mul_ps(s, _mm256_set1_ps(job.a[at])), y[r][j][h]);
         }

@@ -42,7 +42,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
         const uint8_t* lines = base[j] + w.codes_offset + k / kTileCols * 64 * kBits<B>;
         // Few streams and much to compute: the next lines are not asked for early enough.
         if constexpr (R > 2)
-          for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
+          for (int i = 0; i < kBits<B>; ++i)
+            _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
         unpack<B>(w, lines, q);
         for (int i = 0; i < 8; ++i)
           for (int r = 0; r < R; ++r)
@@ -87,8 +88,11 @@ void tiles(const IntMatmul& job) {
   // Up to 8 sums: more rows, fewer tiles at once.
   by_tiles<4>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
     constexpr int J = decltype(tiles)::kValue;
-    by_rows<J == 1 ? 8 : J == 2 ? 4 : 1>(
-        job.m, [&](auto rows, int64_t m) { walk<B, J, decltype(rows)::kValue, Two>(job, tile, m); });
+    by_rows<J == 1   ? 8
+            : J == 2 ? 4
+                     : 1>(job.m, [&](auto rows, int64_t m) {
+      walk<B, J, decltype(rows)::kValue, Two>(job, tile, m);
+    });
   });
 }
 

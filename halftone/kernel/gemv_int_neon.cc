@@ -15,8 +15,8 @@
 namespace halftone::kernel::neon {
 namespace {
 
-// J tiles times R rows over the k of one unit, codes as signed_codes() makes them. A function of its
-// own, with its loops over sums unrolled, so that GCC 12 keeps the sums in registers.
+// J tiles times R rows over the k of one unit, codes as signed_codes() makes them. A function of
+// its own, with its loops over sums unrolled, so that GCC 12 keeps the sums in registers.
 template <int B, int J, int R>
 [[gnu::noinline]] void unit(const Tiles& w, const uint8_t* const* lines, const int8_t* x,
                             int64_t x_stride, int64_t count, int32x4_t (&out)[R][J][kQuarters]) {
@@ -83,7 +83,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
     const bool starts = place.begins(), ends = place.ends() || u + 1 == job.units;
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
     const uint8_t* lines[J];
-    for (int j = 0; j < J; ++j) lines[j] = base[j] + w.codes_offset + begin / kTileCols * 64 * kBits<B>;
+    for (int j = 0; j < J; ++j)
+      lines[j] = base[j] + w.codes_offset + begin / kTileCols * 64 * kBits<B>;
     int32x4_t sum[R][J][kQuarters];
     unit<B, J, R>(w, lines, x + begin, w.padded_cols, end - begin, sum);
     const int64_t group = place.group;

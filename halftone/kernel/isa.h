@@ -16,10 +16,9 @@ enum class Isa : uint8_t { scalar, avx2, avx512vnni, amx, neon };
 std::string_view isa_name(Isa isa);
 
 // What this CPU and this build can run, slowest first. `scalar` is always there. avx2 means AVX2 +
-// FMA + F16C, avx512vnni means AVX-512 F, BW, DQ, VL and VNNI, amx means those and AMX-INT8 (AMX-BF16
-// is used where it is there), neon
-// means 64-bit Arm with the dot product instructions (Armv8.2 and later); without them Arm runs
-// `scalar`.
+// FMA + F16C, avx512vnni means AVX-512 F, BW, DQ, VL and VNNI, amx means those and AMX-INT8
+// (AMX-BF16 is used where it is there), neon means 64-bit Arm with the dot product instructions
+// (Armv8.2 and later); without them Arm runs `scalar`.
 std::vector<Isa> usable_isas();
 
 // The fastest usable one, or the one named by `forced` ("" or null: none is). InputError naming the

@@ -1,4 +1,5 @@
-// kernel_bench [--isa avx2|avx512vnni|amx] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only TEXT] [--json FILE]
+// kernel_bench [--isa avx2|avx512vnni|amx] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only
+// TEXT] [--json FILE]
 //
 // Times the products against the machine's own limits in the same process: GEMV against reading
 // memory in 4 streams, GEMM against the peak loop of the same multiply-adds. Each kernel is checked
@@ -173,8 +174,9 @@ class Bench {
       const int64_t begin = w.tiles() * worker / workers, end = w.tiles() * (worker + 1) / workers;
       const int64_t per_group = view.groups == 1 ? p.units() : view.group / p.unit;
       if (p.int8)
-        (a.rows_per_panel() == 1 ? kernels.gemv_int : kernels.gemm_int)({view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group,
-                          a.depth(), y.data(), c.n, begin, end});
+        (a.rows_per_panel() == 1 ? kernels.gemv_int : kernels.gemm_int)(
+            {view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group, a.depth(),
+             y.data(), c.n, begin, end});
       else
         kernels.gemv_float(
             {view, a.values(), c.m, p.unit, p.units(), per_group, y.data(), c.n, begin, end});
@@ -318,7 +320,8 @@ void bench(const Options& options) {
         if (std::string(c.name).find(options.only) != std::string::npos) bench.run(isa, threads, c);
   if (options.json.empty()) return;
   std::ofstream file(options.json);
-  file << nlohmann::json({{"cpu", cpu_name()}, {"flags", cpu_flags()}, {"rows", bench.rows()}}).dump(1)
+  file << nlohmann::json({{"cpu", cpu_name()}, {"flags", cpu_flags()}, {"rows", bench.rows()}})
+              .dump(1)
        << "\n";
   if (!file.flush()) throw std::runtime_error(options.json + ": cannot be written");
 }

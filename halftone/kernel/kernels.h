@@ -31,8 +31,8 @@ struct Tiles {
   int64_t rows, cols;     // N, K as the caller knows them
   int64_t padded_cols;    // codes: K up to a multiple of 32; dense: K
   int64_t group, groups;  // k per scale; groups = ceil(K / group)
-  // Two-level scales: of u8 [ceil(K / sub)][16] in the tile, u = 0..255 for each `sub` k of a group;
-  // the scale of such k is scale * step * u. Or -1: one level.
+  // Two-level scales: of u8 [ceil(K / sub)][16] in the tile, u = 0..255 for each `sub` k of a
+  // group; the scale of such k is scale * step * u. Or -1: one level.
   int64_t sub_offset = -1, sub;
   int64_t zeros_offset = -1;  // of u8 [groups][16] in the tile, or -1: `zero` everywhere
   int64_t codes_offset;
@@ -57,7 +57,7 @@ struct Tiles {
 struct IntMatmul {
   Tiles w;
   const int8_t* x;
-  const float* a;       // activation scale of a unit
+  const float* a;  // activation scale of a unit
   // sums of x over a unit, two int16: low half those with k % 4 < 2, high half the others
   const int32_t* sums;
   int64_t m, unit, units, units_per_group;

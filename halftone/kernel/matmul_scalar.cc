@@ -137,8 +137,7 @@ void quantize(const Quantize& job) noexcept {
         bits = std::max(bits, std::bit_cast<uint32_t>(x[k]) & 0x7fffffffu);
       const float most = std::bit_cast<float>(bits);
       const bool fixed = job.fixed > 0;
-      const bool finite = bits < 0x7f800000u,
-                 zero = !finite || (!fixed && most < kLeastActivation);
+      const bool finite = bits < 0x7f800000u, zero = !finite || (!fixed && most < kLeastActivation);
       const float a = !finite ? std::bit_cast<float>(0x7fc00000u)
                       : fixed ? job.fixed
                       : zero  ? 0.0f

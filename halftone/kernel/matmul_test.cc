@@ -136,8 +136,9 @@ struct TwoLevels {
         if (c.scales == ScaleType::f16) top = f16_to_f32(f32_to_f16(top));
         scale.push_back(top);
         for (int64_t i = 0; i < count; ++i)
-          u.push_back(top > 0 ? std::min(255, static_cast<int>(std::nearbyint(from[i] * 256.0f / top)))
-                              : 0);
+          u.push_back(top > 0
+                          ? std::min(255, static_cast<int>(std::nearbyint(from[i] * 256.0f / top)))
+                          : 0);
       }
   }
 };
@@ -184,9 +185,8 @@ TEST(Matmul, TwoLevelScalesAreTheFormulaAndTheSameBitsOnEveryIsa) {
             double sum = 0, terms = 0;
             for (int64_t s = 0; s < two.supers; ++s) {
               int64_t integer = 0;
-              const double scale =
-                  two.scale[static_cast<size_t>(n * two.supers + s)] / 256.0 *
-                  static_cast<double>(x.scale(m, s * c.super / kTileCols));
+              const double scale = two.scale[static_cast<size_t>(n * two.supers + s)] / 256.0 *
+                                   static_cast<double>(x.scale(m, s * c.super / kTileCols));
               for (int64_t k = s * c.super; k < std::min(c.k, (s + 1) * c.super); ++k) {
                 const int64_t term = two.u[static_cast<size_t>(n * p.groups + k / c.group)] *
                                      (p.code(n, k) - p.zero(n, k)) * x.code(m, k);
@@ -288,8 +288,8 @@ TEST(Matmul, ExactIsTheFormulaAndTheSameBitsOnEveryIsa) {
 // Values of a code book as exact mode and as integer products take them.
 TEST(Matmul, CodeBooksAreTheFormulaAndTheSameBitsOnEveryIsa) {
   // "nf4": 16 unequal values of both signs; "fp4": e2m1, multiples of one half
-  const std::vector<float> nf4 = {-1.0f,  -0.7f,  -0.53f, -0.39f, -0.28f, -0.18f, -0.09f, 0.0f,
-                                  0.08f,  0.16f,  0.25f,  0.34f,  0.44f,  0.56f,  0.72f,  1.0f};
+  const std::vector<float> nf4 = {-1.0f, -0.7f, -0.53f, -0.39f, -0.28f, -0.18f, -0.09f, 0.0f,
+                                  0.08f, 0.16f, 0.25f,  0.34f,  0.44f,  0.56f,  0.72f,  1.0f};
   const std::vector<float> fp4 = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                                   -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
   for (const auto* book : {&nf4, &fp4})

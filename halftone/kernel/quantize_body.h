@@ -6,8 +6,7 @@
 
 inline int32_t add_halves(int32_t a, int32_t b) {
   const uint32_t low = (static_cast<uint32_t>(a) + static_cast<uint32_t>(b)) & 0xffffu;
-  const uint32_t high =
-      ((static_cast<uint32_t>(a) >> 16) + (static_cast<uint32_t>(b) >> 16)) << 16;
+  const uint32_t high = ((static_cast<uint32_t>(a) >> 16) + (static_cast<uint32_t>(b) >> 16)) << 16;
   return static_cast<int32_t>(high | low);
 }
 
@@ -24,8 +23,7 @@ inline void quantize_rows(const Quantize& job) {
       float most = 0;
       __builtin_memcpy(&most, &bits, 4);
       const bool fixed = job.fixed > 0;
-      const bool finite = bits < 0x7f800000u,
-                 zero = !finite || (!fixed && most < kLeastActivation);
+      const bool finite = bits < 0x7f800000u, zero = !finite || (!fixed && most < kLeastActivation);
       const float a = !finite ? __builtin_nanf("")
                       : fixed ? job.fixed
                       : zero  ? 0.0f

@@ -41,7 +41,8 @@ void set_book(Tiles& t, const TileSpec& s) {
   t.zero = multiples ? static_cast<int32_t>(most / least) : 128;
   for (size_t i = 0; i < 16; ++i) {
     t.value[i] = s.book[i];
-    t.level[i] = static_cast<uint8_t>(std::nearbyint(s.book[i] / t.step) + static_cast<float>(t.zero));
+    t.level[i] =
+        static_cast<uint8_t>(std::nearbyint(s.book[i] / t.step) + static_cast<float>(t.zero));
   }
 }
 
@@ -118,8 +119,7 @@ void put_codes(const uint8_t* rows, int64_t padded_cols, int bits, uint8_t* line
         constexpr int per_line = 8 / width;
         for (int i = 0; i < 8; i += per_line) {
           uint32_t lane = 0;
-          for (int j = 0; j < per_line; ++j)
-            lane |= ((q[i + j] >> shift) & mask) << (width * j);
+          for (int j = 0; j < per_line; ++j) lane |= ((q[i + j] >> shift) & mask) << (width * j);
           put(first + i / per_line, lane);
         }
       };
@@ -179,7 +179,8 @@ void put_two_levels(const Tiles& t, uint8_t* base, int64_t n, std::span<const fl
     float most = 0;
     for (const float s : some) {
       if (!(s >= 0) || !std::isfinite(s))
-        throw NumericError("tiles", "a scale of row " + std::to_string(n) + " is negative or not finite");
+        throw NumericError("tiles",
+                           "a scale of row " + std::to_string(n) + " is negative or not finite");
       most = std::max(most, s);
     }
     float top = most * (256.0f / 255.0f);
@@ -205,7 +206,8 @@ void for_tiles(ThreadPool* pool, int64_t tiles,
 
 bool has_two_levels(const TileSpec& spec) {
   const int most = std::max(spec.zero, (1 << spec.bits) - 1 - spec.zero);
-  return spec.bits <= 4 && spec.book.empty() && !spec.zeros && spec.zero >= 0 && most * 127 * kTileCols <= 32767;
+  return spec.bits <= 4 && spec.book.empty() && !spec.zeros && spec.zero >= 0 &&
+         most * 127 * kTileCols <= 32767;
 }
 
 int64_t tiled_bytes(const TileSpec& spec) {
@@ -239,8 +241,8 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
   for_tiles(pool, w.tiles(), [&](int64_t begin, int64_t end) {
     std::vector<uint8_t> rows(static_cast<size_t>(kTileRows * t.padded_cols)),
         zeros(static_cast<size_t>(spec.zeros ? t.groups : 0));
-    std::vector<float> scales(static_cast<size_t>(
-        t.sub_offset < 0 ? t.groups : (t.padded_cols + t.sub - 1) / t.sub));
+    std::vector<float> scales(
+        static_cast<size_t>(t.sub_offset < 0 ? t.groups : (t.padded_cols + t.sub - 1) / t.sub));
     for (int64_t tile = begin; tile < end; ++tile) {
       auto* base = reinterpret_cast<uint8_t*>(w.data_.get()) + tile * t.tile_bytes;
       const int64_t held = std::min(kTileRows, t.rows - tile * kTileRows);
@@ -343,9 +345,8 @@ TiledWeights TiledWeights::mapped(const Tiles& like, std::span<const std::byte> 
                           .zeros = like.zeros_offset >= 0,
                           .zero = like.zero,
                           .super = like.sub_offset >= 0 ? up(like.group, like.sub) : 0,
-                          .book = like.book != 0
-                                      ? std::vector<float>(like.value, like.value + 16)
-                                      : std::vector<float>()});
+                          .book = like.book != 0 ? std::vector<float>(like.value, like.value + 16)
+                                                 : std::vector<float>()});
   const auto* data = reinterpret_cast<const uint8_t*>(tiles.data());
   if (std::ssize(tiles) != w.bytes() || reinterpret_cast<uintptr_t>(data) % 64 != 0)
     throw InputError("tiles", std::to_string(tiles.size()) + " bytes are not the tiles of [" +

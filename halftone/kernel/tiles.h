@@ -22,9 +22,10 @@
 // padded), then one line `1 2 3 4 0 ...` and 7 lines of zeros.
 // Bits per weight: b + 16/g (+ 8/g with zero-points).
 //
-// Code book: 4-bit codes that stand for any 16 values (nf4, fp4): value = scale * values[code]. Exact
-// mode multiplies by these; integer products by whole multiples of a step in -127..127: exactly, where
-// all values are such multiples of the smallest (fp4), else rounded to 1/127 of the largest (nf4).
+// Code book: 4-bit codes that stand for any 16 values (nf4, fp4): value = scale * values[code].
+// Exact mode multiplies by these; integer products by whole multiples of a step in -127..127:
+// exactly, where all values are such multiples of the smallest (fp4), else rounded to 1/127 of the
+// largest (nf4).
 //
 // Two-level scales: groups of `sub` k keep an integer u in 0..255 and share the scale of a wider
 // group: scale * u / 256. Sums over the wider group stay integer (matmul.h), so that narrow groups
@@ -66,10 +67,11 @@ struct TileSpec {
   ScaleType scales = ScaleType::f16;
   bool zeros = false;  // zero-points stored; else every one is `zero`
   int zero = 8;        // symmetric: 2^(bits-1)
-  // Two-level scales: k that share the scale, a multiple of the group, up to 256; 0: one level. What is read
-  // row by row stays one scale a group, none negative; see has_two_levels().
+  // Two-level scales: k that share the scale, a multiple of the group, up to 256; 0: one level.
+  // What is read row by row stays one scale a group, none negative; see has_two_levels().
   int64_t super = 0;
-  std::vector<float> book;  // 16 values of a code book; then bits is 4, and zero-points mean nothing
+  std::vector<float>
+      book;  // 16 values of a code book; then bits is 4, and zero-points mean nothing
   bool operator==(const TileSpec&) const = default;
 };
 

@@ -142,9 +142,7 @@ TEST(Tiles, TwoLevelScalesRoundEachByLittle) {
       ASSERT_LE(std::abs(w.value(n, k) - p.scale(n, k) * centred),
                 std::abs(centred) * most * (1.0f / 510 + 0x1p-10f));
     }
-  const auto refused = [](const TileSpec& spec) {
-    EXPECT_THROW(tiled_bytes(spec), InputError);
-  };
+  const auto refused = [](const TileSpec& spec) { EXPECT_THROW(tiled_bytes(spec), InputError); };
   refused({.rows = 16, .cols = 512, .bits = 8, .group = 32, .zero = 128, .super = 64});
   refused({.rows = 16, .cols = 512, .bits = 4, .group = 32, .zeros = true, .super = 64});
   refused({.rows = 16, .cols = 512, .bits = 4, .group = 64, .super = 96});

@@ -6,12 +6,12 @@
 //     keys    [16 tiles][dim][16 tokens]         scores = q K^T: a tile's rows are tokens
 //     values  [dim / 16 tiles][256 tokens][16]   out = p V: rows are dimensions, columns tokens
 // in f32, f16, or int8: the tiles of 8-bit codes (kernel/tiles.h, zero-point 128) with a scale for
-// each token, the largest value over 127. A token's scale of keys is that of its row; that of values
-// belongs to a column, so the caller multiplies p by value_scales() before p V. Tokens are rounded
-// one by one: what a query sees does not depend on how tokens came. In bf16 both are pairs of
-// columns (kernel::Bf16Tiles): keys [16 tiles][dim / 2][16 tokens][2], values [dim / 16 tiles][128
-// pairs of tokens][16][2], dim padded to 32 with zeros, and close() zeroes the values that no token
-// has written yet in the last step of 32.
+// each token, the largest value over 127. A token's scale of keys is that of its row; that of
+// values belongs to a column, so the caller multiplies p by value_scales() before p V. Tokens are
+// rounded one by one: what a query sees does not depend on how tokens came. In bf16 both are pairs
+// of columns (kernel::Bf16Tiles): keys [16 tiles][dim / 2][16 tokens][2], values [dim / 16
+// tiles][128 pairs of tokens][16][2], dim padded to 32 with zeros, and close() zeroes the values
+// that no token has written yet in the last step of 32.
 //
 // One thread writes a given (layer, head, 32 tokens) at a time; reading is safe from many threads.
 #pragma once

@@ -43,12 +43,13 @@ struct LoadOptions {
   Numerics numerics = Numerics::exact;
   KvType kv = KvType::by_numerics;
   // int8: inputs sharing a scale, 32 to 256, or kWholeRow; 0: 64, and 32 for mlp_down and weights
-  // other than of 4 bits. From 128 on, the scales of groups of 32 of symmetric weights of up to 4 bits
-  // are kept in two levels (kernel/tiles.h).
+  // other than of 4 bits. From 128 on, the scales of groups of 32 of symmetric weights of up to 4
+  // bits are kept in two levels (kernel/tiles.h).
   int64_t activation_block = 0;
   static constexpr int64_t kWholeRow = -1;
   // 8 or 4: a head stored in floats, and with it an embedding tied to it, is rounded to that many
-  // bits, 32 weights to a scale, as it is loaded: in a small model it is most of what a token reads.
+  // bits, 32 weights to a scale, as it is loaded: in a small model it is most of what a token
+  // reads.
   // 0: as stored.
   int64_t head_bits = 0;
   // A folder that keeps the tiled weights, mapped at the next load (tile_cache.h); empty: none.

@@ -76,11 +76,11 @@ TEST_P(EveryFormat, Int8ActivationsStayNearTheExactOnes) {
   // An int8 block of 32 errs by max|x| / 127 / sqrt(12) = 0.6 % of rms (max of 32 normal values
   // is 2.1 rms, and those of an activation with outliers more); 7 linears a block, 2 blocks, added
   // in squares: 0.6 % x sqrt(14) = 2.3 %. Half to three times that.
-  // Wider blocks err more: a whole row by the maximum of hundreds of values, twice that of 32; where
-  // they are wider than groups of 32, the groups' scales are rounded too (two levels), by less.
+  // Wider blocks err more: a whole row by the maximum of hundreds of values, twice that of 32;
+  // where they are wider than groups of 32, the groups' scales are rounded too (two levels), by
+  // less.
   for (const int64_t block : {int64_t{0}, int64_t{128}, int64_t{256}, LoadOptions::kWholeRow}) {
-    const auto fast =
-        run(packed, {.numerics = Numerics::int8, .activation_block = block}, bench);
+    const auto fast = run(packed, {.numerics = Numerics::int8, .activation_block = block}, bench);
     const double error = root_mean_square(exact.data, fast.data) / size;
     EXPECT_GT(error, 0.001) << block;
     EXPECT_LT(error, block == 0 ? 0.05 : 0.1) << block;
@@ -220,7 +220,7 @@ TEST(TileCache, TheNextLoadMapsWhatTheFirstOneTiled) {
         return all;
       };
       const auto before = times();
-      ASSERT_EQ(before.size(), ++count);  // each mode has a file of its own
+      ASSERT_EQ(before.size(), ++count);   // each mode has a file of its own
       EXPECT_EQ(logits(), plain) << name;  // maps
       EXPECT_EQ(times(), before);
     }

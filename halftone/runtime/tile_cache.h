@@ -1,5 +1,5 @@
-// Tiled weights kept in a file, so that a model starts without tiling: the file is mapped and used as
-// it lies. Internal to runtime/.
+// Tiled weights kept in a file, so that a model starts without tiling: the file is mapped and used
+// as it lies. Internal to runtime/.
 //
 // One safetensors file per model and load options, <model>-<hash>.safetensors in a folder of the
 // user's choice: a u8 tensor of tiles for each linear (data aligned to 64 bytes), layouts and input

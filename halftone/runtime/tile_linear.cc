@@ -76,9 +76,8 @@ int64_t two_level_block(const kernel::TileSpec& spec, const format::Codes& c, sp
                 block = wanted == kernel::kWholeRow ? kernel::kMaxUnit : wanted;
   if (block < 4 * kTileCols || !kernel::has_two_levels(spec)) return 0;
   // f16 holds their sums of levels to 11 bits only where they are normal numbers
-  const bool fit = std::all_of(c.scales.begin(), c.scales.end(), [](float s) {
-    return s == 0 || (s >= 0x1p-14f && s <= 32768.0f);
-  });
+  const bool fit = std::all_of(c.scales.begin(), c.scales.end(),
+                               [](float s) { return s == 0 || (s >= 0x1p-14f && s <= 32768.0f); });
   return fit ? block : 0;
 }
 

@@ -22,8 +22,9 @@ std::vector<int32_t> joined(std::vector<int32_t> a, const std::vector<int32_t>& 
   return a;
 }
 
-// Texts as tasks bring them: examples shared by questions, questions shared by answers, answers that
-// begin alike, the same text twice, texts that share nothing, one that is the beginning of another.
+// Texts as tasks bring them: examples shared by questions, questions shared by answers, answers
+// that begin alike, the same text twice, texts that share nothing, one that is the beginning of
+// another.
 std::vector<std::vector<int32_t>> task_texts() {
   const auto shots = some_ids(40, 1);
   std::vector<std::vector<int32_t>> out;

@@ -43,7 +43,8 @@ const std::vector<Group>& groups() {
   return all;
 }
 
-// The groups of a part, cut down to it: a subject alone has its group's name before it all the same.
+// The groups of a part, cut down to it: a subject alone has its group's name before it all the
+// same.
 std::vector<Group> groups_of(const std::string& part) {
   std::vector<Group> out;
   for (Group group : groups()) {

@@ -1,9 +1,10 @@
-// WikiText-2 raw, test, document by document, as lm-eval's task wikitext: word and byte perplexity, bits
-// per byte. (wikitext2 is the perplexity that quantization papers report.)
+// WikiText-2 raw, test, document by document, as lm-eval's task wikitext: word and byte perplexity,
+// bits per byte. (wikitext2 is the perplexity that quantization papers report.)
 //
-// A page loses the spaces of its tokenization; its tokens are scored in windows of the model's context
-// that do not overlap, the first after BOS (or else EOS), each later one after one token of context; the
-// last window reaches back as far as the context does. Words and bytes are counted in the page as it was.
+// A page loses the spaces of its tokenization; its tokens are scored in windows of the model's
+// context that do not overlap, the first after BOS (or else EOS), each later one after one token of
+// context; the last window reaches back as far as the context does. Words and bytes are counted in
+// the page as it was.
 #include <chrono>
 #include <cmath>
 

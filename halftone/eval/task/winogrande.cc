@@ -1,6 +1,6 @@
 // WinoGrande XL, validation: whom a pronoun means. Sakaguchi et al. 2019, arXiv:1907.10641.
-// Partial evaluation (Trinh, Le 2018): the sentence up to the gap with each option is a context, and
-// the rest of the sentence is scored behind each.
+// Partial evaluation (Trinh, Le 2018): the sentence up to the gap with each option is a context,
+// and the rest of the sentence is scored behind each.
 #include "halftone/base/error.h"
 #include "halftone/eval/choice.h"
 #include "halftone/eval/python_text.h"
