@@ -1,7 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 
@@ -206,6 +208,26 @@ TEST(ThreadPool, RunsEveryTaskOnceAndForwardsExceptions) {
     std::atomic<int64_t> covered{0};
     pool.split(17, [&](int64_t a, int64_t b) { covered += b - a; });
     EXPECT_EQ(covered.load(), 17);
+  }
+}
+
+TEST(ThreadPool, PinnedWorkersStayOnACpuEach) {
+  const int64_t cores = usable_cores();
+  const int64_t threads = std::min<int64_t>(cores, 4);
+  for (const bool pinned : {false, true}) {
+    ThreadPool pool(threads, pinned);
+    std::vector<cpu_set_t> masks(static_cast<size_t>(threads));
+    pool.run([&](int64_t worker, int64_t) {
+      ::sched_getaffinity(0, sizeof(cpu_set_t), &masks[static_cast<size_t>(worker)]);
+    });
+    EXPECT_EQ(CPU_COUNT(&masks[0]), cores);
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    for (int64_t i = 1; i < threads; ++i) {
+      EXPECT_EQ(CPU_COUNT(&masks[static_cast<size_t>(i)]), pinned ? 1 : cores);
+      CPU_OR(&all, &all, &masks[static_cast<size_t>(i)]);
+    }
+    EXPECT_EQ(CPU_COUNT(&all), pinned || threads == 1 ? threads - 1 : cores);
   }
 }
 

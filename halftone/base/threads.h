@@ -17,7 +17,9 @@ namespace halftone {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int64_t threads);
+  // `pinned`: worker i stays on the i-th CPU that this process may use, as far as there are that
+  // many. The caller is not bound: what it starts besides would be bound with it.
+  explicit ThreadPool(int64_t threads, bool pinned = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -72,6 +72,11 @@ Session::Session(std::vector<std::string> argv_in, const TorchParts* torch_in)
 void Session::add_threads(CLI::App& app) {
   app.add_option("--threads", threads, "worker threads (default: the cores this process may use)")
       ->check(CLI::Range(1, 1024));
+  app.add_option(
+         "--pin", pin,
+         "keep each worker on a CPU of its own: on, off, or auto (where there is one worker "
+         "for each; default)")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
 }
 void Session::add_json(CLI::App& app) {
   app.add_flag("--json", json, "print the result as JSON on stdout");
@@ -91,7 +96,8 @@ Context& Session::start() {
   if (context.threads > cores)
     terminal.warn(std::to_string(context.threads) + " threads on " + std::to_string(cores) +
                   " cores: running as asked, slower than with --threads " + std::to_string(cores));
-  pool_ = std::make_unique<ThreadPool>(context.threads);
+  pool_ = std::make_unique<ThreadPool>(context.threads,
+                                       pin == "on" || (pin == "auto" && context.threads == cores));
   context.pool = pool_.get();
   context.env = env.get();
   context.stop = &stop_asked;

@@ -72,6 +72,7 @@ class Session {
   bool json = false, quiet = false, verbose = false;
   std::string device = "cpu";  // of torch
   int64_t threads = 0;         // 0: all usable cores
+  std::string pin = "auto";    // auto, on, off
   Context context;
   files::DataPlaces places;  // --data is applied by the commands that have it
 

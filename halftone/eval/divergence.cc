@@ -12,18 +12,21 @@ namespace halftone::eval {
 
 RowDivergence compare_rows(std::span<const float> reference, std::span<const float> candidate,
                            int32_t target) {
-  const RowSum p = log_sum_exp(reference), q = log_sum_exp(candidate);
   // KL = sum p (log p - log q). The shift log Z is the same for every entry: sum p (r - c) - log Zr
   // + log Zc.
   double sums[8] = {};
-  const auto term = [&](size_t i) {
-    const double weight = static_cast<double>(std::exp(reference[i] - p.max));
-    return weight * (static_cast<double>(reference[i]) - static_cast<double>(candidate[i]));
-  };
-  size_t i = 0;
-  for (; i + 8 <= reference.size(); i += 8)
-    for (size_t k = 0; k < 8; ++k) sums[k] += term(i + k);
-  for (; i < reference.size(); ++i) sums[0] += term(i);
+  const RowSum p = log_sum_exp(reference, [&](size_t first, std::span<const float> weights) {
+    const float *r = reference.data() + first, *c = candidate.data() + first;
+    const auto term = [&](size_t i) {
+      return static_cast<double>(weights[i]) *
+             (static_cast<double>(r[i]) - static_cast<double>(c[i]));
+    };
+    size_t i = 0;
+    for (; i + 8 <= weights.size(); i += 8)
+      for (size_t k = 0; k < 8; ++k) sums[k] += term(i + k);
+    for (; i < weights.size(); ++i) sums[0] += term(i);
+  });
+  const RowSum q = log_sum_exp(candidate);
   double sum = 0;
   for (double s : sums) sum += s;
   const double z = std::exp(p.log_sum - static_cast<double>(p.max));

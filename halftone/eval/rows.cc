@@ -1,28 +1,63 @@
 #include "halftone/eval/rows.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
+
+#include "halftone/kernel/isa.h"
+#include "halftone/kernel/vector_ops.h"
 
 namespace halftone::eval {
+namespace {
+
+// Exponentials are summed in f32 within a block (kBlock / 16 + 5 roundings at most), blocks in f64.
+constexpr size_t kBlock = 128;
+
+const kernel::VectorOps& ops() {
+  static const kernel::VectorOps& found = *kernel::best_kernels().vector;
+  return found;
+}
+
+struct Largest {
+  float value = -std::numeric_limits<float>::infinity();
+  size_t index = 0;
+};
+
+Largest largest(std::span<const float> row) {
+  Largest out;
+  size_t begin = 0;
+  for (size_t i = 0; i < row.size(); i += kBlock) {
+    const auto n = static_cast<int64_t>(std::min(kBlock, row.size() - i));
+    const float most = ops().max(row.data() + i, n);
+    if (most > out.value) out.value = most, begin = i;
+  }
+  const auto block = row.subspan(begin, std::min(kBlock, row.size() - begin));
+  const auto at = std::find(block.begin(), block.end(), out.value);
+  if (at != block.end()) out.index = begin + static_cast<size_t>(at - block.begin());
+  return out;
+}
+
+}  // namespace
 
 RowSum log_sum_exp(std::span<const float> row) {
-  RowSum out;
-  out.max = row[0];
-  for (size_t i = 1; i < row.size(); ++i) {
-    if (row[i] > out.max) {
-      out.max = row[i];
-      out.argmax = static_cast<int32_t>(i);
-    }
-  }
-  // Eight sums in a fixed order: exact enough in f64 and independent of how the caller splits rows
-  // over threads.
-  double sums[8] = {};
-  size_t i = 0;
-  for (; i + 8 <= row.size(); i += 8)
-    for (size_t k = 0; k < 8; ++k) sums[k] += static_cast<double>(std::exp(row[i + k] - out.max));
-  for (; i < row.size(); ++i) sums[0] += static_cast<double>(std::exp(row[i] - out.max));
+  return log_sum_exp(row, [](size_t, std::span<const float>) {});
+}
+
+RowSum log_sum_exp(std::span<const float> row, TakeWeights take) {
+  const Largest most = largest(row);
+  std::array<float, kBlock> weights;
   double sum = 0;
-  for (double s : sums) sum += s;
-  out.log_sum = static_cast<double>(out.max) + std::log(sum);
+  for (size_t i = 0; i < row.size(); i += kBlock) {
+    const size_t n = std::min(kBlock, row.size() - i);
+    sum += static_cast<double>(
+        ops().exp_sum(row.data() + i, static_cast<int64_t>(n), 1.0f, most.value, weights.data()));
+    take(i, std::span(weights).first(n));
+  }
+  RowSum out;
+  out.max = most.value;
+  out.argmax = static_cast<int32_t>(most.index);
+  out.log_sum = static_cast<double>(most.value) + std::log(sum);
   return out;
 }
 

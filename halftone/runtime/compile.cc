@@ -195,6 +195,12 @@ class Compiler {
         // Row by row, an input that ends here may be overwritten.
         release(op, static_cast<int>(i));
         row.out = place(op, row.out.width);
+        if (!out.steps.empty() && out.steps.back().pooled == pooled &&
+            follows(out.steps.back(), row)) {
+          std::get<LinearStep>(out.steps.back().what).epilogue.push_back(std::move(row));
+          ++i;
+          continue;
+        }
         if (out.steps.empty() || out.steps.back().pooled != pooled ||
             !std::holds_alternative<RowStep>(out.steps.back().what))
           out.steps.push_back({RowStep{}, pooled});
@@ -210,6 +216,38 @@ class Compiler {
       if (values_[v].live && static_cast<int32_t>(v) != result && (v != 0 || release_input))
         free_slot(values_[v]);
     return out;
+  }
+
+  // Can `op` be done column by column by whoever computes those columns in `step`?
+  static bool follows(const Step& step, const RowOp& op) {
+    const auto* linear = std::get_if<LinearStep>(&step.what);
+    const bool adds = std::holds_alternative<AddOp>(op.op),
+               multiplies = std::holds_alternative<MultiplyOp>(op.op);
+    if (linear == nullptr || !(adds || multiplies || std::holds_alternative<ActivationOp>(op.op)))
+      return false;
+    const int64_t width = op.out.width;
+    if (op.out.slot == kOutputSlot ||
+        (!linear->epilogue.empty() && linear->epilogue.back().out.width != width))
+      return false;
+    // Nor may it overwrite columns that another worker still computes.
+    for (const LinearJob& job : linear->jobs)
+      if (job.out.slot == op.out.slot && job.out.width != width) return false;
+    bool reads = false;  // something that this step computes
+    const auto fits = [&](const Operand& in) {
+      if (in.width != width || in.head_stride != 0) return false;
+      for (const RowOp& before : linear->epilogue) {
+        if (in.slot != before.out.slot) continue;
+        reads = true;
+        return in.offset == 0;
+      }
+      for (const LinearJob& job : linear->jobs) {
+        if (in.slot != job.out.slot) continue;
+        reads = true;
+        return in.offset == 0 && job.out.width == width;
+      }
+      return true;
+    };
+    return fits(op.a) && (!(adds || multiplies) || fits(op.b)) && reads;
   }
 
   // Execution order: as listed, with later linears pulled up beside the first that reads the same

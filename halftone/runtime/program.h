@@ -1,9 +1,10 @@
 // What a ModelSpec becomes at load: per segment a list of steps over numbered buffers. Internal to
 // runtime/.
 //
-// Three things are decided here, once: linears that read one value run as one step (q, k, v; gate
-// and up: one barrier, one preparation of the input); ops that work row by row are chained, so that
-// a row stays in the first cache; and values share buffers when their lifetimes allow.
+// Four things are decided here, once: linears that read one value run as one step (q, k, v; gate
+// and up: one barrier, one preparation of the input); elementwise ops behind them belong to that
+// step; other ops that work row by row are chained, so that a row stays in the first cache; and
+// values share buffers when their lifetimes allow.
 #pragma once
 
 #include <cstdint>
@@ -83,6 +84,10 @@ struct LinearStep {
   Operand in;
   std::vector<Preparation> preparations;
   std::vector<LinearJob> jobs;
+  // Elementwise ops that follow, done by each worker on the columns that it has computed (SwiGLU
+  // behind gate and up, the residual behind o and down): all as wide as each other and as the jobs
+  // whose outputs they read.
+  std::vector<RowOp> epilogue;
 };
 
 struct AttentionStep {

@@ -113,32 +113,42 @@ struct Session::Engine {
         else
           ops.layer_norm(a + i, slice(n->weight, i), slice(n->bias, i), n->eps, n->width, out + i);
       }
-    } else if (const auto* f = std::get_if<ActivationOp>(&op.op)) {
+    } else {
+      elementwise(op, r, 0, width);
+    }
+  }
+
+  // Columns [begin, end) of an activation, a sum or a product.
+  void elementwise(const RowOp& op, int64_t r, int64_t begin, int64_t end) {
+    const float* a = rows_of(op.a) + r * stride(op.a) + begin;
+    float* out = rows_of(op.out) + r * stride(op.out) + begin;
+    const int64_t n = end - begin;
+    if (const auto* f = std::get_if<ActivationOp>(&op.op)) {
       using Kind = spec::Activation::Kind;
       switch (f->kind) {
         case Kind::silu:
-          ops.silu(a, width, out);
+          ops.silu(a, n, out);
           break;
         case Kind::gelu_erf:
-          ops.gelu_erf(a, width, out);
+          ops.gelu_erf(a, n, out);
           break;
         case Kind::gelu_tanh:
-          ops.gelu_tanh(a, width, out);
+          ops.gelu_tanh(a, n, out);
           break;
         case Kind::tanh:
-          ops.tanh(a, width, out);
+          ops.tanh(a, n, out);
           break;
         case Kind::relu:
-          for (int64_t i = 0; i < width; ++i) out[i] = a[i] > 0 ? a[i] : 0.0f;
+          for (int64_t i = 0; i < n; ++i) out[i] = a[i] > 0 ? a[i] : 0.0f;
           break;
       }
-    } else {
-      const float* b = rows_of(op.b) + r * stride(op.b);
-      if (std::holds_alternative<AddOp>(op.op))
-        ops.add(a, b, width, out);
-      else
-        ops.multiply(a, b, width, out);
+      return;
     }
+    const float* b = rows_of(op.b) + r * stride(op.b) + begin;
+    if (std::holds_alternative<AddOp>(op.op))
+      ops.add(a, b, n, out);
+    else
+      ops.multiply(a, b, n, out);
   }
 
   static int64_t embedding_row(const EmbedOp& e, const Batch& batch, int64_t r) {
@@ -166,15 +176,24 @@ struct Session::Engine {
         kernel::prepare(prepared[i], kernels, p.plan, transformed.data(), rows, cols, &pool);
       }
     }
-    int64_t tiles = 0;
-    for (const LinearJob& job : step.jobs) tiles += job.weights->tiles();
+    // All tiles of all jobs in equal shares; each job in equal shares where columns of several meet
+    // in an epilogue.
+    const bool apart = !step.epilogue.empty();
+    int64_t all = 0;
+    for (const LinearJob& job : step.jobs) all += job.weights->tiles();
     pool.run([&](int64_t worker, int64_t workers) {
-      const int64_t begin = tiles * worker / workers, end = tiles * (worker + 1) / workers;
+      const auto share = [&](int64_t tiles) {
+        return std::pair(tiles * worker / workers, tiles * (worker + 1) / workers);
+      };
       int64_t first = 0;
       for (const LinearJob& job : step.jobs) {
-        const int64_t count = job.weights->tiles(), b = std::max(begin - first, int64_t{0}),
-                      e = std::min(end - first, count);
-        first += count;
+        const int64_t count = job.weights->tiles();
+        auto [b, e] = share(apart ? count : all);
+        if (!apart) {
+          b = std::max(b - first, int64_t{0});
+          e = std::min(e - first, count);
+          first += count;
+        }
         if (b >= e) continue;
         float* y = rows_of(job.out);
         const int64_t ldy = stride(job.out);
@@ -185,6 +204,12 @@ struct Session::Engine {
         for (int64_t r = 0; r < rows; ++r)
           ops.add(y + r * ldy + c0, job.bias.data() + c0, c1 - c0, y + r * ldy + c0);
       }
+      if (!apart) return;
+      const int64_t width = step.epilogue.front().out.width;
+      const auto [b, e] = share((width + kernel::kTileRows - 1) / kernel::kTileRows);
+      const int64_t c0 = b * kernel::kTileRows, c1 = std::min(e * kernel::kTileRows, width);
+      for (int64_t r = 0; r < rows && c0 < c1; ++r)
+        for (const RowOp& op : step.epilogue) elementwise(op, r, c0, c1);
     });
   }
 
