@@ -134,6 +134,7 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
   out.plan_ = plan;
   out.m_ = m;
   out.rows_per_panel_ = R;
+  out.bias_ = R == 1 ? uint8_t{0} : kernels.panel_bias;
   const int64_t sum = plan.group != 0 ? plan.group : plan.unit;
   out.depth_ = kernels.int_depth < kTileCols                 ? 4
                : sum % 64 == 0 && plan.padded_cols % 64 == 0 ? 64
@@ -187,7 +188,8 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
 
 int Activations::code(int64_t m, int64_t k) const {
   const int64_t R = rows_per_panel_, panel = m / R * R * plan_.padded_cols, d = depth_;
-  return codes()[panel + (R == 1 ? k : k / d * d * R + m % R * d + k % d)];
+  const int8_t code = codes()[panel + (R == 1 ? k : k / d * d * R + m % R * d + k % d)];
+  return static_cast<int8_t>(static_cast<uint8_t>(code) ^ bias_);
 }
 
 float Activations::scale(int64_t m, int64_t unit) const {

@@ -82,6 +82,7 @@ class Activations {
                       int64_t, ThreadPool*);
   ActivationPlan plan_;
   int64_t m_ = 0, rows_per_panel_ = 1, depth_ = 4;
+  uint8_t bias_ = 0;  // of the codes as they lie in panels
   Buffer values_, scales_, sums_;
 };
 

@@ -18,7 +18,10 @@ inline __attribute__((always_inline)) void by_blocks(const Job& job, const Make&
     const int64_t m1 = smaller(m0 + kBlockRows, job.m);
     for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile) {
       const uint8_t* base = w.data + tile * w.tile_bytes;
-      __builtin_memset(out, 0, sizeof(out));
+      __builtin_memset(out, 0, static_cast<unsigned long>((m1 - m0 + R - 1) / R) * sizeof(Panel));
+      // The lines of y are as far apart as its rows: they come while products are computed.
+      for (int64_t m = m0; m < m1; ++m)
+        __builtin_prefetch(job.y + m * job.ldy + tile * kTileRows, 1);
       for (int64_t u0 = 0; u0 < job.units; u0 += step) {
         const int64_t u1 = smaller(u0 + step, job.units);
         make(base, u0 * job.unit, smaller(u1 * job.unit, w.padded_cols));

@@ -50,7 +50,8 @@ struct Tiles {
 };
 
 // y[m][n] for the rows of tiles [tile_begin, tile_end), with R = int_rows of the table.
-//   x           gemv: [M][padded_cols]; gemm, with D = depth: [ceil(M / R)][padded_cols / D][R][D]
+//   x           gemv: [M][padded_cols]; gemm, with D = depth: [ceil(M / R)][padded_cols / D][R][D],
+//               each + panel_bias of the table
 //   a, sums     per unit: [M][units], or [ceil(M / R)][units][R]; padding rows are zero
 // Two-level weights: unit is 32, a is the same for all units of a group, and codes less zero times
 // activations fit int16 over a unit.
@@ -154,6 +155,7 @@ struct Kernels {
   const char* name;
   int64_t int_rows, float_rows;  // R of the two panel layouts
   int64_t int_depth;             // the largest depth of IntMatmul
+  uint8_t panel_bias;            // 128: int8 panels hold x + 128, unsigned; 0: x
 
   void (*quantize)(const Quantize&) noexcept;
   void (*gemv_int)(const IntMatmul&) noexcept;      // rows, m <= kRowsLimit

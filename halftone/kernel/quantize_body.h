@@ -40,8 +40,12 @@ inline void quantize_rows(const Quantize& job) {
           } else {
             alignas(32) int8_t quads[kTileCols];
             sum = add_halves(sum, encode32(x + at, zero ? 0 : filled - at, inverse, quads));
-            for (int64_t q = 0; q < kTileCols / 4; ++q)
-              __builtin_memcpy(codes + (k + 4 * q) * R + i * 4, quads + 4 * q, 4);
+            for (int64_t q = 0; q < kTileCols / 4; ++q) {
+              uint32_t four = 0;
+              __builtin_memcpy(&four, quads + 4 * q, 4);
+              four ^= kPanelBias * 0x01010101u;  // + 128, byte by byte
+              __builtin_memcpy(codes + (k + 4 * q) * R + i * 4, &four, 4);
+            }
           }
         }
         job.a[panel * job.units + u * R + i] = a;

@@ -46,6 +46,14 @@ void set_book(Tiles& t, const TileSpec& s) {
   }
 }
 
+// At most 2^bits (GPTQ's first layout goes that far): what integer products rely on.
+void check_zero(const TileSpec& s, int zero) {
+  const int most = std::min(255, 1 << s.bits);
+  if (zero < 0 || zero > most)
+    throw InputError("tiles",
+                     "zero-point " + std::to_string(zero) + " is not in 0.." + std::to_string(most));
+}
+
 Tiles layout(const TileSpec& s) {
   if (s.rows < 1 || s.cols < 1 || s.rows > kMaxExtent || s.cols > kMaxExtent)
     throw ShapeError("tiles", "weights [" + std::to_string(s.rows) + ", " + std::to_string(s.cols) +
@@ -55,8 +63,7 @@ Tiles layout(const TileSpec& s) {
   if (s.group < 0 || (s.group % kTileCols != 0 && s.group < s.cols))
     throw InputError("tiles", "group " + std::to_string(s.group) + " is not a multiple of 32",
                      "use a multiple of 32, or one scale per row");
-  if (!s.zeros && (s.zero < 0 || s.zero > 255))
-    throw InputError("tiles", "zero-point " + std::to_string(s.zero) + " is not in 0..255");
+  if (!s.zeros) check_zero(s, s.zero);
   if (s.super != 0 &&
       (!has_two_levels(s) || s.group == 0 || s.super % s.group != 0 || s.super > kMaxUnit))
     throw InputError("tiles", "two-level scales of " + std::to_string(s.super) + " columns over " +
@@ -263,6 +270,7 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
         if (t.sub_offset >= 0) put_two_levels(t, base, n, scales);
         for (int64_t g = 0; g < t.groups && t.sub_offset < 0; ++g)
           put_scale(t, base, g, n, scales[static_cast<size_t>(g)]);
+        for (const uint8_t z : zeros) check_zero(spec, z);
         for (int64_t g = 0; g < std::ssize(zeros); ++g)
           base[t.zeros_offset + g * kTileRows + r] = zeros[static_cast<size_t>(g)];
       }

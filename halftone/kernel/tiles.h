@@ -36,8 +36,8 @@
 //
 // Threads: building is parallel over tiles when a pool is given; a built TiledWeights is read-only
 // and safe from many threads.
-// Errors: InputError naming the fact (code out of range, group not a multiple of 32, scale that f16
-// cannot hold).
+// Errors: InputError naming the fact (code out of range, zero-point above 2^bits, group not a
+// multiple of 32, scale that f16 cannot hold).
 #pragma once
 
 #include <cstddef>

@@ -106,6 +106,11 @@ TEST(Tiles, RefuseWhatTheyCannotHold) {
                                  {});
       }),
       "error[E_MISMATCH] tiles: codes, scales or zero-points do not match [1, 3] with 1 groups");
+  EXPECT_EQ(text([&] {
+              TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 4, .zeros = true}, codes,
+                                       std::vector<float>{1}, std::vector<uint8_t>{17});
+            }),
+            "error[E_USAGE] tiles: zero-point 17 is not in 0..16");
 }
 
 TEST(Tiles, AReaderThatThrowsReachesTheCaller) {
