@@ -93,6 +93,7 @@ ActivationPlan plan_int8(const Tiles& w, int64_t block) {
                    .padded_cols = w.padded_cols,
                    .unit = unit_for(w, row ? kMaxUnit : block),
                    .block = 0};
+  p.wide = wide_codes(w);
   p.group = w.sub_offset >= 0 ? w.group : 0;
   p.block = row ? w.padded_cols : p.group != 0 ? p.group : block % p.unit == 0 ? block : p.unit;
   return p;
@@ -135,6 +136,7 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
   out.m_ = m;
   out.rows_per_panel_ = R;
   out.bias_ = R == 1 ? uint8_t{0} : kernels.panel_bias;
+  out.wide_ = R > 1 && plan.wide && kernels.wide_panels;
   const int64_t sum = plan.group != 0 ? plan.group : plan.unit;
   out.depth_ = kernels.int_depth < kTileCols                 ? 4
                : sum % 64 == 0 && plan.padded_cols % 64 == 0 ? 64
@@ -147,7 +149,7 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
       range(0, panels);
   };
   if (plan.int8) {
-    out.values_.grow(rows * plan.padded_cols);
+    out.values_.grow(rows * plan.padded_cols * (out.wide_ ? 2 : 1));
     out.scales_.grow(rows * units * 4);
     out.sums_.grow(rows * units * 4);
     spread([&](int64_t begin, int64_t end) {
@@ -162,6 +164,7 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
                         .fixed = plan.fixed,
                         .rows_per_panel = R,
                         .depth = out.depth_,
+                        .wide = out.wide_,
                         .codes = reinterpret_cast<int8_t*>(out.values_.data),
                         .a = reinterpret_cast<float*>(out.scales_.data),
                         .sums = reinterpret_cast<int32_t*>(out.sums_.data),
@@ -188,6 +191,9 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
 
 int Activations::code(int64_t m, int64_t k) const {
   const int64_t R = rows_per_panel_, panel = m / R * R * plan_.padded_cols, d = depth_;
+  if (wide_)
+    return reinterpret_cast<const int16_t*>(
+        codes())[panel + k / 4 * 4 * R + k % 2 * 2 * R + m % R * 2 + k % 4 / 2];
   const int8_t code = codes()[panel + (R == 1 ? k : k / d * d * R + m % R * d + k % d)];
   return static_cast<int8_t>(static_cast<uint8_t>(code) ^ bias_);
 }

@@ -31,6 +31,7 @@ struct ActivationPlan {
   int64_t cols = 0, padded_cols = 0;  // K
   int64_t unit = 0;                   // k of one sum
   int64_t block = 0;  // int8: k sharing one activation scale, a multiple of unit or the unit itself
+  bool wide = false;  // int8: for weights with wide_codes()
   int64_t group = 0;  // weights with two-level scales: theirs, over which sums run; else 0
   // int8: one scale for all that is ever multiplied (static, one for the tensor), found beforehand;
   // larger values are cut off at 127 times it. 0: each block has its own.
@@ -83,6 +84,7 @@ class Activations {
   ActivationPlan plan_;
   int64_t m_ = 0, rows_per_panel_ = 1, depth_ = 4;
   uint8_t bias_ = 0;  // of the codes as they lie in panels
+  bool wide_ = false;
   Buffer values_, scales_, sums_;
 };
 

@@ -11,39 +11,41 @@ namespace halftone::kernel {
 // a block below this is zero: 127 / max stays finite
 inline constexpr float kLeastActivation = 0x1p-100f;
 
-// A macro, because a namespace is no template parameter. ROWS: of a panel, int8 and float. BIAS:
-// Kernels::panel_bias.
-#define HALFTONE_KERNEL_ENTRIES(ISA, ROWS, BIAS) \
-  namespace ISA {                                \
-  inline constexpr int64_t kPanelRows = ROWS;    \
-  inline constexpr uint8_t kPanelBias = BIAS;    \
-  void quantize(const Quantize&) noexcept;       \
-  void gemv_int(const IntMatmul&) noexcept;      \
-  void gemm_int(const IntMatmul&) noexcept;      \
-  void gemv_float(const FloatMatmul&) noexcept;  \
-  void gemm_float(const FloatMatmul&) noexcept;  \
-  void matmul_bf16(const Bf16Matmul&) noexcept;  \
-  extern const VectorOps vector_ops;             \
-  consteval Kernels table(const char* name) {    \
-    return {.name = name,                        \
-            .int_rows = kPanelRows,              \
-            .float_rows = kPanelRows,            \
-            .int_depth = 4,                      \
-            .panel_bias = kPanelBias,            \
-            .quantize = quantize,                \
-            .gemv_int = gemv_int,                \
-            .gemm_int = gemm_int,                \
-            .gemv_float = gemv_float,            \
-            .gemm_float = gemm_float,            \
-            .matmul_bf16 = matmul_bf16,          \
-            .vector = &vector_ops};              \
-  }                                              \
+// A macro, because a namespace is no template parameter. ROWS: of a panel, int8 and float. BIAS,
+// WIDE: Kernels::panel_bias, wide_panels.
+#define HALFTONE_KERNEL_ENTRIES(ISA, ROWS, BIAS, WIDE) \
+  namespace ISA {                                      \
+  inline constexpr int64_t kPanelRows = ROWS;          \
+  inline constexpr uint8_t kPanelBias = BIAS;          \
+  inline constexpr bool kWidePanels = WIDE;            \
+  void quantize(const Quantize&) noexcept;             \
+  void gemv_int(const IntMatmul&) noexcept;            \
+  void gemm_int(const IntMatmul&) noexcept;            \
+  void gemv_float(const FloatMatmul&) noexcept;        \
+  void gemm_float(const FloatMatmul&) noexcept;        \
+  void matmul_bf16(const Bf16Matmul&) noexcept;        \
+  extern const VectorOps vector_ops;                   \
+  consteval Kernels table(const char* name) {          \
+    return {.name = name,                              \
+            .int_rows = kPanelRows,                    \
+            .float_rows = kPanelRows,                  \
+            .int_depth = 4,                            \
+            .panel_bias = kPanelBias,                  \
+            .wide_panels = kWidePanels,                \
+            .quantize = quantize,                      \
+            .gemv_int = gemv_int,                      \
+            .gemm_int = gemm_int,                      \
+            .gemv_float = gemv_float,                  \
+            .gemm_float = gemm_float,                  \
+            .matmul_bf16 = matmul_bf16,                \
+            .vector = &vector_ops};                    \
+  }                                                    \
   }
 
-HALFTONE_KERNEL_ENTRIES(scalar, 4, 0)
-HALFTONE_KERNEL_ENTRIES(avx2, 6, 128)
-HALFTONE_KERNEL_ENTRIES(avx512, 12, 0)
-HALFTONE_KERNEL_ENTRIES(neon, 6, 0)
+HALFTONE_KERNEL_ENTRIES(scalar, 4, 0, false)
+HALFTONE_KERNEL_ENTRIES(avx2, 6, 128, true)
+HALFTONE_KERNEL_ENTRIES(avx512, 12, 0, false)
+HALFTONE_KERNEL_ENTRIES(neon, 6, 0, false)
 
 // AVX-512 for all but gemm_int and, where the CPU has AMX-BF16, matmul_bf16.
 namespace amx {

@@ -94,42 +94,28 @@ inline void go_on(const Chunk& w, const int8_t* x, __m256i (&h)[12]) {
 }
 #undef HALFTONE_ADD_QUAD
 
-// The same for int16 pairs: w [8 quads][(k0, k2) | (k1, k3)][16 rows][2], x [8 quads][(k0, k2) | (k1,
-// k3)][6 rows][2].
-inline void block_i16(const int16_t* w, const int16_t* x, __m256i* sums) {
-  asm volatile(
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11\n"
-      "vmovdqa \\i*32(%[sums]), %%ymm\\i\n"
-      ".endr\n"
-      ".irp q,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
-      "vmovdqa \\q*64(%[w]), %%ymm12\n"
-      "vmovdqa \\q*64+32(%[w]), %%ymm13\n"
-      "vpbroadcastd \\q*24(%[x]), %%ymm14\n"
-      "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n vpaddd %%ymm15, %%ymm0, %%ymm0\n"
-      "vpmaddwd %%ymm14, %%ymm13, %%ymm14\n vpaddd %%ymm14, %%ymm6, %%ymm6\n"
-      "vpbroadcastd \\q*24+4(%[x]), %%ymm14\n"
-      "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n vpaddd %%ymm15, %%ymm1, %%ymm1\n"
-      "vpmaddwd %%ymm14, %%ymm13, %%ymm14\n vpaddd %%ymm14, %%ymm7, %%ymm7\n"
-      "vpbroadcastd \\q*24+8(%[x]), %%ymm14\n"
-      "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n vpaddd %%ymm15, %%ymm2, %%ymm2\n"
-      "vpmaddwd %%ymm14, %%ymm13, %%ymm14\n vpaddd %%ymm14, %%ymm8, %%ymm8\n"
-      "vpbroadcastd \\q*24+12(%[x]), %%ymm14\n"
-      "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n vpaddd %%ymm15, %%ymm3, %%ymm3\n"
-      "vpmaddwd %%ymm14, %%ymm13, %%ymm14\n vpaddd %%ymm14, %%ymm9, %%ymm9\n"
-      "vpbroadcastd \\q*24+16(%[x]), %%ymm14\n"
-      "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n vpaddd %%ymm15, %%ymm4, %%ymm4\n"
-      "vpmaddwd %%ymm14, %%ymm13, %%ymm14\n vpaddd %%ymm14, %%ymm10, %%ymm10\n"
-      "vpbroadcastd \\q*24+20(%[x]), %%ymm14\n"
-      "vpmaddwd %%ymm14, %%ymm12, %%ymm15\n vpaddd %%ymm15, %%ymm5, %%ymm5\n"
-      "vpmaddwd %%ymm14, %%ymm13, %%ymm14\n vpaddd %%ymm14, %%ymm11, %%ymm11\n"
-      ".endr\n"
-      ".irp i,0,1,2,3,4,5,6,7,8,9,10,11\n"
-      "vmovdqa %%ymm\\i, \\i*32(%[sums])\n"
-      ".endr\n"
-      :
-      : [w] "r"(w), [x] "r"(x), [sums] "r"(sums)
-      : "memory", "ymm0", "ymm1", "ymm2", "ymm3", "ymm4", "ymm5", "ymm6", "ymm7", "ymm8", "ymm9",
-        "ymm10", "ymm11", "ymm12", "ymm13", "ymm14", "ymm15");
+// int32 sums of 32 k of int16 pairs, added to those in d: w [8 quads][(k0, k2) | (k1, k3)][16
+// rows][2], x [8 quads][(k0, k2) | (k1, k3)][6 rows][2].
+inline void add_wide(const int16_t* w, const int16_t* x, __m256i (&d)[12]) {
+  __m256i w0, w1, b, p;
+#define HALFTONE_ROW(at, low, high)                                \
+  "vpbroadcastd \\q*24+" #at                                       \
+  "(%[x]), %[b]\n"                                                 \
+  "vpmaddwd %[w0], %[b], %[p]\n vpaddd %[p], %[" #low "], %[" #low \
+  "]\n"                                                            \
+  "vpmaddwd %[w1], %[b], %[b]\n vpaddd %[b], %[" #high "], %[" #high "]\n"
+  asm(".irp q,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
+      "vmovdqa \\q*64(%[w]), %[w0]\n"
+      "vmovdqa 32+\\q*64(%[w]), %[w1]\n" HALFTONE_ROW(0, s0, s6) HALFTONE_ROW(4, s1, s7)
+          HALFTONE_ROW(8, s2, s8) HALFTONE_ROW(12, s3, s9) HALFTONE_ROW(16, s4, s10)
+              HALFTONE_ROW(20, s5, s11) ".endr\n"
+      : [s0] "+x"(d[0]), [s1] "+x"(d[1]), [s2] "+x"(d[2]), [s3] "+x"(d[3]), [s4] "+x"(d[4]),
+        [s5] "+x"(d[5]), [s6] "+x"(d[6]), [s7] "+x"(d[7]), [s8] "+x"(d[8]), [s9] "+x"(d[9]),
+        [s10] "+x"(d[10]), [s11] "+x"(d[11]), [w0] "=&x"(w0), [w1] "=&x"(w1), [b] "=&x"(b),
+        [p] "=&x"(p)
+      : [w] "r"(w), [x] "r"(x)
+      : "memory");
+#undef HALFTONE_ROW
 }
 
 // 32 k from k0 on of a tile to the forms the blocks read: bytes, whose start goes to that of the
@@ -167,25 +153,6 @@ void unpack_wide(const Tiles& w, const uint8_t* base, int64_t k0, int16_t* out) 
                          _mm256_sub_epi16(_mm256_and_si256(q[i], _mm256_set1_epi16(255)), zero));
       _mm256_store_si256(to + 2, _mm256_sub_epi16(_mm256_srli_epi16(q[i], 8), zero));
     }
-  }
-}
-
-// 32 k of a panel, 8 quads x 6 rows of 4 bytes, to int16 pairs: 192 bytes become 384.
-inline void widen(const int8_t* x, int16_t* out) {
-  for (int q = 0; q < 8; ++q) {
-    const int8_t* from = x + q * 24;
-    const __m256i v = _mm256_xor_si256(
-        _mm256_inserti128_si256(
-            _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))),
-            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 16)), 1),
-        _mm256_set1_epi8(static_cast<char>(128)));
-    const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8),
-                  odd = _mm256_srai_epi16(v, 8);
-    int16_t* e = out + q * 24;
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(e), _mm256_castsi256_si128(even));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(e + 8), _mm256_extracti128_si256(even, 1));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(e + 12), _mm256_castsi256_si128(odd));
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(e + 20), _mm256_extracti128_si256(odd, 1));
   }
 }
 
@@ -276,20 +243,36 @@ void panel(const IntMatmul& job, const Room& room, int64_t m, int64_t u0, int64_
                                                          room.scale[0], 2, a, kPanelRows, out);
 }
 
+// The same for int16; x [chunks][32 k of a panel].
+[[gnu::noinline]] void run_wide(const int16_t* w, const int16_t* x, int64_t chunks, int64_t each,
+                                const __m256* scale, const float* a, Panel& out) {
+  constexpr int kSums = 2 * kPanelRows;
+  while (chunks > 0) {
+    int64_t left = smaller(each, chunks);
+    chunks -= left;
+    __m256i d[kSums];
+#pragma GCC unroll 12
+    for (int i = 0; i < kSums; ++i) d[i] = _mm256_setzero_si256();
+    do {
+      add_wide(w, x, d);
+      w += kTileCols * kTileRows;
+      x += kTileCols * kPanelRows;
+    } while (--left > 0);
+#pragma GCC unroll 12
+    for (int i = 0; i < kSums; ++i) finish(i, d[i], scale, a, out);
+    scale += 2;
+    a += kPanelRows;
+  }
+}
+
 void wide_panel(const IntMatmul& job, const Room& room, int64_t m, int64_t u0, int64_t u1,
                 Panel& out) {
   const Tiles& w = job.w;
-  for (int64_t u = u0; u < u1; ++u) {
-    const int64_t k0 = u * job.unit, k1 = smaller(k0 + job.unit, w.padded_cols);
-    alignas(32) __m256i sums[2 * kPanelRows] = {};
-    for (int64_t k = k0; k < k1; k += kTileCols) {
-      alignas(32) int16_t x[kTileCols * kPanelRows];
-      widen(job.x + m * w.padded_cols + k * kPanelRows, x);
-      block_i16(room.wide[(k - u0 * job.unit) / kTileCols], x, sums);
-    }
-    const float* a = job.a + m * job.units + u * kPanelRows;
-    for (int i = 0; i < 2 * kPanelRows; ++i) finish(i, sums[i], room.scale[u - u0], a, out);
-  }
+  const int64_t k0 = u0 * job.unit,
+                chunks = (smaller(u1 * job.unit, w.padded_cols) - k0) / kTileCols;
+  run_wide(room.wide[0],
+           reinterpret_cast<const int16_t*>(job.x) + m * w.padded_cols + k0 * kPanelRows, chunks,
+           job.unit / kTileCols, room.scale[0], job.a + m * job.units + u0 * kPanelRows, out);
 }
 
 #include "halftone/kernel/gemm_body.h"

@@ -51,7 +51,7 @@ struct Tiles {
 
 // y[m][n] for the rows of tiles [tile_begin, tile_end), with R = int_rows of the table.
 //   x           gemv: [M][padded_cols]; gemm, with D = depth: [ceil(M / R)][padded_cols / D][R][D],
-//               each + panel_bias of the table
+//               each + panel_bias of the table; or int16, see wide_panels
 //   a, sums     per unit: [M][units], or [ceil(M / R)][units][R]; padding rows are zero
 // Two-level weights: unit is 32, a is the same for all units of a group, and codes less zero times
 // activations fit int16 over a unit.
@@ -114,6 +114,7 @@ struct Quantize {
   int64_t unit, units, block;
   float fixed;  // a scale for all blocks, beyond which values are cut off; 0: from each block
   int64_t rows_per_panel, depth;
+  bool wide;  // int16 panels, where the table has wide_panels
   int8_t* codes;
   float* a;
   int32_t* sums;
@@ -156,6 +157,9 @@ struct Kernels {
   int64_t int_rows, float_rows;  // R of the two panel layouts
   int64_t int_depth;             // the largest depth of IntMatmul
   uint8_t panel_bias;            // 128: int8 panels hold x + 128, unsigned; 0: x
+  // Panels for codes of 5 to 8 bits and books (wide_codes) hold x as int16:
+  // [ceil(M / R)][padded_cols / 4][(k0, k2) | (k1, k3)][R][2]
+  bool wide_panels;
 
   void (*quantize)(const Quantize&) noexcept;
   void (*gemv_int)(const IntMatmul&) noexcept;      // rows, m <= kRowsLimit

@@ -9,6 +9,7 @@ bool fits(const Tiles& w, const ActivationPlan& plan) {
   if (w.cols != plan.cols || w.padded_cols != plan.padded_cols || plan.unit < 1) return false;
   if (w.store != Store::codes) return !plan.int8 && plan.unit == kMaxUnit;
   if (plan.group != (w.sub_offset >= 0 ? w.group : 0)) return false;
+  if (plan.int8 && plan.wide != wide_codes(w)) return false;
   return w.groups == 1 || w.group % plan.unit == 0;
 }
 

@@ -40,6 +40,15 @@ inline void quantize_rows(const Quantize& job) {
           } else {
             alignas(32) int8_t quads[kTileCols];
             sum = add_halves(sum, encode32(x + at, zero ? 0 : filled - at, inverse, quads));
+            if (kWidePanels && job.wide) {
+              auto* to = reinterpret_cast<int16_t*>(job.codes) + panel * job.padded_cols + k * R;
+              for (int64_t q = 0; q < kTileCols / 4; ++q) {
+                int16_t* pairs = to + q * 4 * R + 2 * i;
+                pairs[0] = quads[4 * q], pairs[1] = quads[4 * q + 2];
+                pairs[2 * R] = quads[4 * q + 1], pairs[2 * R + 1] = quads[4 * q + 3];
+              }
+              continue;
+            }
             for (int64_t q = 0; q < kTileCols / 4; ++q) {
               uint32_t four = 0;
               __builtin_memcpy(&four, quads + 4 * q, 4);

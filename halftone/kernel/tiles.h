@@ -134,6 +134,9 @@ class TiledWeights {
   std::shared_ptr<const void> owner_;  // of mapped tiles
 };
 
+// Do integer products need more than a signed byte for code less zero-point?
+inline bool wide_codes(const Tiles& w) { return w.bits > 4 || w.book != 0; }
+
 // The largest number of k that one integer sum covers: a multiple of 32, at most 256 and at most
 // `limit`, that divides the group (any, where the group is the whole row).
 int64_t unit_for(const Tiles& w, int64_t limit = kMaxUnit);
