@@ -111,7 +111,7 @@ inline nlohmann::json sample(const Prepared& prepared, int64_t threads, double s
     all.push_back(now_s() - begin);
     disturbed |= switches() != before || running_tasks() > threads;
     if (!disturbed || all.back() > kLong_s) quiet.push_back(all.back());
-  } while (now_s() - start < seconds || all.size() < 3);
+  } while (now_s() - start < seconds || (all.size() < 3 && all.back() < kLong_s));
   const bool busy = quiet.size() < std::min(kEnough, (all.size() + 1) / 2);
   std::vector<double>& used = busy ? all : quiet;
   const auto middle = used.begin() + static_cast<std::ptrdiff_t>(used.size() / 2);
