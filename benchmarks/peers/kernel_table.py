@@ -5,6 +5,7 @@ import statistics
 from samplers import Pair
 from table import NEAR, Cell, number
 
+LIMITS = ("memory, 4 streams", "int8", "8-bit codes", "f32")     # of those that the program `limits` measures
 KEYS = {"isa", "peer", "op", "ours", "case", "shape", "threads", "at_least"}
 
 
@@ -62,30 +63,51 @@ class Row:
         return work * 1e-9 / self.seconds(side).median
 
 
+def medians(limits: list[dict], isa: str, threads: int) -> dict[str, tuple[float, str]]:
+    """What the machine can do at most; of several measurements the largest, as others can only take from it."""
+    found = {}
+    for row in limits:
+        if row["isa"] == isa and row["threads"] == threads:
+            found[row["what"]] = max(found.get(row["what"], (0, "")), (row["median"], row.get("unit", "")))
+    return found
+
+
 def limit_of(row: Row, limits: list[dict]) -> float | None:
     """The machine's limit that ours stands under, as `limits --json` measured it for the instruction set of ours."""
-    name = row.pair.ours
-    peak = "f32" if name.split()[0] in ("f16", "f32", "bf16", "exact") else "8-bit codes" if name.split()[0] in ("W5", "W6", "W7", "W8", "nf4", "fp4") else "int8"
-    what = "memory, 4 streams" if row.pair.op == "decode" else peak
-    found = [r["median"] for r in limits if r["threads"] == row.threads and r["what"] == what and r["isa"] == row.ours_path]
-    return found[0] if found else None
+    kind = row.pair.ours.split()[0]
+    memory, int8, wide, f32 = LIMITS
+    peak = f32 if kind in ("f16", "f32", "bf16", "exact") else wide if kind in ("W5", "W6", "W7", "W8", "nf4", "fp4") else int8
+    return medians(limits, row.ours_path, row.threads).get(memory if row.pair.op == "decode" else peak, (None, ""))[0]
 
 
 def lines(rows: list[Row], limits: list[dict]) -> list[list[str]]:
-    share = any(row.rounds and limit_of(row, limits) for row in rows)
-    head = ["ours", "peer", "shape", "threads", "bits/w", "peer's", "ours", "peer's", "ours x", "target"] + (["of limit"] if share else [])
+    """One line for each pair and shape, three columns (four with limits) for each number of threads."""
+    measured = [row for row in rows if row.rounds]
+    threads = sorted({row.threads for row in measured})
+    share = any(limit_of(row, limits) for row in measured)
+    head = ["ours", "peer", "N x K", "bits/w"]
+    for t in threads:
+        head += [f"{t} thr.: ours", "peer's", *(["of limit"] if share else []), "ours x"]
+    head += ["target"]
+    found: dict[tuple, dict[int, Row]] = {}
+    for row in sorted(measured, key=lambda r: (r.pair.op, r.n * r.k)):
+        found.setdefault((row.pair, row.peer, row.shape), {})[row.threads] = row
     body = []
-    for row in sorted(rows, key=lambda r: (r.pair.op, r.threads, r.n * r.k)):
-        if not row.rounds:
-            continue
-        unit = "GB/s" if row.pair.op == "decode" else "GOP/s"
-        limit = limit_of(row, limits)
-        mark = ("" if row.equal_bits else "~") + ("" if row.is_clean else "!")
-        body.append([f"{row.pair.op} {row.pair.ours}", f"{row.peer} {row.pair.case} ({row.peer_path})", f"{row.n} x {row.k}" + (f", M = {row.m}" if row.m > 1 else ""),
-                     str(row.threads), f"{row.bits(row.ours_bytes):.3g}", f"{row.bits(row.peer_bytes):.4g}", f"{number(row.rate(0))} {unit}", f"{number(row.rate(1))} {unit}",
-                     f"{row.ratio:.2f}{mark} ({min(row.ratios):.2f}-{max(row.ratios):.2f})", f"{row.pair.target:g}" if row.pair.target else "-"] +
-                    ([f"{row.rate(0) / limit:.2f}" if limit else "-"] if share else []))
+    for (pair, peer, _), by_threads in found.items():
+        row = next(iter(by_threads.values()))
+        line = [f"{pair.op} {pair.ours}", f"{peer} {pair.case} ({row.peer_path})", f"{row.n} x {row.k}" + (f", M = {row.m}" if row.m > 1 else ""),
+                f"{row.bits(row.ours_bytes):.3g}, {row.bits(row.peer_bytes):.3g}"]
+        for t in threads:
+            line += figures(by_threads[t], limits, share) if t in by_threads else ["-"] * (4 if share else 3)
+        body.append(line + [f"{pair.target:g}" if pair.target else "-"])
     return [head, *body]
+
+
+def figures(row: Row, limits: list[dict], share: bool) -> list[str]:
+    unit, limit = "GB/s" if row.pair.op == "decode" else "GOP/s", limit_of(row, limits)
+    mark = ("" if row.equal_bits else "~") + ("" if row.is_clean else "!")
+    return [f"{number(row.rate(0))} {unit}", number(row.rate(1)), *([f"{row.rate(0) / limit:.2f}" if limit else "-"] if share else []),
+            f"{row.ratio:.2f}{mark} ({min(row.ratios):.2f}-{max(row.ratios):.2f})"]
 
 
 def notes(rows: list[Row]) -> list[str]:
@@ -135,3 +157,9 @@ def as_json(rows: list[Row]) -> list[dict]:
                     "rounds": [{"ours_s": a, "peer_s": b, "clean": c} for a, b, c in row.rounds]}
         found.append(one)
     return found
+
+
+def from_json(rows: list[dict]) -> list[Row]:
+    fields = {f.name for f in dataclasses.fields(Row)} - {"pair", "rounds"}
+    return [Row(pair=Pair(row["op"], row["ours"], row["case"], row["target"]), rounds=[(r["ours_s"], r["peer_s"], r["clean"]) for r in row.get("rounds", [])],
+                **{k: row[k] for k in fields}) for row in rows]

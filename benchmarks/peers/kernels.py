@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   kernels.py --limits build/release/bin/limits --json kernels.json --markdown kernels.md
   kernels.py --only Q4_0 --threads 2 --rounds 15
   kernels.py --check benchmarks/peers/floors.json      (exit code 1 when a ratio fell)
+  kernels.py --peers none --add decode.json prefill.json --markdown kernels.md      (one table of what was measured in parts)
 """
 
 
@@ -120,11 +121,10 @@ def header(facts: dict, versions: dict[str, str], limits: list[dict], args) -> l
     out = [f"{facts['cpu']} ({' '.join(facts['flags'])}), {facts['cpus']} CPUs, kernel {facts['kernel']}, load {facts['load_average'][0]:.2f} at the start, {facts['date']}",
            "; ".join(versions.values()) + (f"; this tree {facts['commit']}" if "commit" in facts else ""),
            f"{args.rounds} rounds of {args.seconds:g} s a side, medians (smallest-largest ratio of a round); decode walks through {args.cold_mib} MiB"]
-    for isa in sorted({r["isa"] for r in limits}):
-        for t in args.threads:
-            found = {r["what"]: f"{r['median']:.1f} {r['unit']}" for r in limits if r["isa"] == isa and r["threads"] == t}
-            out.append(f"limits, {isa}, {t} thread{'s' if t > 1 else ''}: memory read (4 streams) {found.get('memory, 4 streams', '-')}, "
-                       + ", ".join(f"{what} {found.get(what, '-')}" for what in ("int8", "8-bit codes", "f32")))
+    for isa, t in sorted({(r["isa"], r["threads"]) for r in limits}):
+        found = ", ".join(f"{'memory read (4 streams)' if what.startswith('memory') else what} {median:.1f} {unit}"
+                          for what, (median, unit) in kernel_table.medians(limits, isa, t).items() if what in kernel_table.LIMITS)
+        out.append(f"limits, {isa}, {t} thread{'s' if t > 1 else ''}: {found}")
     return out
 
 
@@ -133,7 +133,7 @@ def parse(arguments, names: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel-bench", type=pathlib.Path, default=release / "kernel_bench", help="ours (default build/release/bin/kernel_bench)")
     parser.add_argument("--isa", default="", help="instruction set of ours (default: the best of this CPU)")
-    parser.add_argument("--peers", default="all", help=f"comma-separated: {', '.join(names)} (default all)")
+    parser.add_argument("--peers", default="all", help=f"comma-separated, or all, or none: {', '.join(names)} (default all)")
     parser.add_argument("--ops", default="decode,prefill", help="comma-separated (default decode,prefill)")
     parser.add_argument("--only", default="", help="pairs that hold this, as in 'decode W4 g32 / ggml Q4_0 4096x11008'")
     parser.add_argument("--threads", default="1,2", help="comma-separated; each program is pinned to that many CPUs (default 1,2)")
@@ -141,6 +141,7 @@ def parse(arguments, names: list[str]) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.15, help="of a sample, after a warm-up (default 0.15; at least one call)")
     parser.add_argument("--cold-mib", type=int, default=1024, help="weights that decode walks through (default 1024)")
     parser.add_argument("--limits", type=pathlib.Path, metavar="PROGRAM", help="build/release/bin/limits: what the machine can do at most")
+    parser.add_argument("--add", type=pathlib.Path, nargs="+", default=[], metavar="FILE", help="what --json wrote before: its rows join the table, and its limits")
     parser.add_argument("--root", type=pathlib.Path, default=REPOSITORY / "build" / "peers", help="where peers are installed (default build/peers)")
     parser.add_argument("--patience", type=float, default=30, help="seconds to wait for a quiet machine before a sample is taken again (default 30)")
     parser.add_argument("--retries", type=int, default=3, help="how often a disturbed sample is taken again (default 3)")
@@ -156,7 +157,7 @@ def parse(arguments, names: list[str]) -> argparse.Namespace:
                 parser.error(f"unknown {what} {name}: one of {', '.join(legal)}")
         return found
 
-    args.peers = names if args.peers == "all" else listed(args.peers, names, "peer")
+    args.peers = names if args.peers == "all" else [] if args.peers == "none" else listed(args.peers, names, "peer")
     args.ops = listed(args.ops, list(SHAPES), "operation")
     try:
         args.threads = [int(n) for n in args.threads.split(",")]
@@ -167,6 +168,12 @@ def parse(arguments, names: list[str]) -> argparse.Namespace:
         parser.error(f"--threads {','.join(map(str, args.threads))}: this process may use {cpus} CPUs")
     if min(args.rounds, args.cold_mib) < 1 or args.seconds <= 0:
         parser.error("counts are 1 or more")
+    args.added = []
+    for file in args.add:
+        try:
+            args.added.append(json.loads(file.read_text()))
+        except (OSError, ValueError) as error:
+            parser.error(f"--add {file}: {error}")
     args.floors = None
     if args.check:
         try:
@@ -183,10 +190,10 @@ def main(arguments=None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)     # as Ctrl-C: what was measured is kept
     options = Options(root=args.root.resolve(), kernel_bench=args.kernel_bench.resolve(), isa=args.isa, log=say)
     facts, versions, reasons, rows, limits, status = machine.describe(REPOSITORY), {}, [], [], [], 0
-    mine = install([kind(options) for kind in known.values() if kind.is_ours], versions, reasons)
-    if not mine:
+    mine, peers = (install([kind(options) for name, kind in known.items() if args.peers and chosen(name, kind)], versions, reasons)
+                   for chosen in (lambda name, kind: kind.is_ours, lambda name, kind: name in args.peers))
+    if args.peers and not mine:
         return 1
-    peers = install([kind(options) for name, kind in known.items() if name in args.peers], versions, reasons)
     rows = make_rows(peers, args.threads, args.only, args.ops)
     care, sides = Care(args.retries, args.patience), {}
 
@@ -217,6 +224,10 @@ def main(arguments=None) -> int:
     finally:
         for one in sides.values():
             one.close()
+    for other in args.added:
+        rows += kernel_table.from_json(other["rows"])
+        limits += other["limits"]
+        versions |= other["versions"]
     head, body = header(facts, versions, limits, args), kernel_table.lines(rows, limits)
     remarks = kernel_table.notes(rows) + reasons
     print("\n".join([*head, "", table.plain(body), "", *remarks]))

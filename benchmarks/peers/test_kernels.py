@@ -133,6 +133,8 @@ class Figures(unittest.TestCase):
                                      ("nf4 g64", "prefill", "avx2", 250), ("f16", "prefill", "avx2", 150), ("W4 g32", "prefill", "avx512vnni", 600)):
             self.assertEqual(kernel_table.limit_of(row([1], [1], pair=Pair(op, name, "x", None), isa=isa), limits), value)
         self.assertIsNone(kernel_table.limit_of(row([1], [1], threads=1), limits))
+        limits.append({**limits[0], "median": 12})      # measured again, while something else ran
+        self.assertEqual(kernel_table.limit_of(row([1], [1]), limits), 40)
 
     def test_text(self):
         rows = [row([0.001, 0.001], [0.0015, 0.0018]), row([1], [3], pair=GEMM, ours_bytes=3000, clean=False)]
@@ -140,12 +142,15 @@ class Figures(unittest.TestCase):
         self.assertIn("1.65 (1.50-1.80)", text)
         self.assertIn("3.00~! (3.00-3.00)", text)
         self.assertIn("ggml Q4_0 (CPU_REPACK)", text)
-        self.assertEqual({len(line) for line in kernel_table.lines(rows, [])}, {10})
+        rows.append(row([2], [2], threads=1))
+        self.assertEqual([len(line) for line in kernel_table.lines(rows, [])], [11, 11, 11])      # a pair at one shape is one line
+        self.assertEqual(kernel_table.lines(rows, [])[2][4:7], ["-", "-", "-"])
         remarks = kernel_table.notes(rows)
         self.assertEqual([line[0] for line in remarks], ["b", "~", "!"])
         self.assertIn("2 threads: 1.65 of 2", remarks[0])
         found = json.loads(json.dumps(kernel_table.as_json(rows)))
         self.assertEqual((found[1]["ratio"], found[1]["case"], found[1]["clean"]), (3.0, "Q4_0", False))
+        self.assertEqual(kernel_table.from_json(found), rows)
 
 
 class Floors(unittest.TestCase):
