@@ -22,6 +22,7 @@ class Row:
     ours_path: str = ""         # instruction set
     peer_path: str = ""         # what the peer says ran: a buffer type, a core
     rounds: list[tuple[float, float, bool]] = dataclasses.field(default_factory=list)      # seconds of ours, of the peer's, both undisturbed
+    limit: float | None = None  # the machine's limit that ours stands under, GB/s or GOP/s, of the same run
     dropped: int = 0            # samples taken again because they were disturbed
     reason: str = ""            # why there is no figure
 
@@ -63,28 +64,36 @@ class Row:
         return work * 1e-9 / self.seconds(side).median
 
 
-def medians(limits: list[dict], isa: str, threads: int) -> dict[str, tuple[float, str]]:
-    """What the machine can do at most; of several measurements the largest, as others can only take from it."""
-    found = {}
-    for row in limits:
-        if row["isa"] == isa and row["threads"] == threads:
-            found[row["what"]] = max(found.get(row["what"], (0, "")), (row["median"], row.get("unit", "")))
-    return found
-
-
 def limit_of(row: Row, limits: list[dict]) -> float | None:
-    """The machine's limit that ours stands under, as `limits --json` measured it for the instruction set of ours."""
+    """As `limits --json` measured it for the instruction set of ours."""
     kind = row.pair.ours.split()[0]
     memory, int8, wide, f32 = LIMITS
     peak = f32 if kind in ("f16", "f32", "bf16", "exact") else wide if kind in ("W5", "W6", "W7", "W8", "nf4", "fp4") else int8
-    return medians(limits, row.ours_path, row.threads).get(memory if row.pair.op == "decode" else peak, (None, ""))[0]
+    what = memory if row.pair.op == "decode" else peak
+    return next((r["median"] for r in limits if r["isa"] == row.ours_path and r["threads"] == row.threads and r["what"] == what), None)
 
 
-def lines(rows: list[Row], limits: list[dict]) -> list[list[str]]:
+def limit_lines(limits: list[dict]) -> list[str]:
+    """A line for each instruction set and number of threads; a range where several runs measured it."""
+    found: dict[tuple, dict[str, list[dict]]] = {}
+    for row in limits:
+        if row["what"] in LIMITS:
+            found.setdefault((row["isa"], row["threads"]), {}).setdefault(row["what"], []).append(row)
+    out = []
+    for (isa, threads), by_what in sorted(found.items()):
+        texts = []
+        for what, rows in by_what.items():
+            low, high = (number(f(r["median"] for r in rows)) for f in (min, max))
+            texts.append(f"{'memory read (4 streams)' if what == LIMITS[0] else what} {low if low == high else f'{low} to {high}'} {rows[0]['unit']}")
+        out.append(f"limits, {isa}, {threads} thread{'s' if threads > 1 else ''}: {', '.join(texts)}")
+    return out
+
+
+def lines(rows: list[Row]) -> list[list[str]]:
     """One line for each pair and shape, three columns (four with limits) for each number of threads."""
     measured = [row for row in rows if row.rounds]
     threads = sorted({row.threads for row in measured})
-    share = any(limit_of(row, limits) for row in measured)
+    share = any(row.limit for row in measured)
     head = ["ours", "peer", "N x K", "bits/w"]
     for t in threads:
         head += [f"{t} thr.: ours", "peer's", *(["of limit"] if share else []), "ours x"]
@@ -98,15 +107,15 @@ def lines(rows: list[Row], limits: list[dict]) -> list[list[str]]:
         line = [f"{pair.op} {pair.ours}", f"{peer} {pair.case} ({row.peer_path})", f"{row.n} x {row.k}" + (f", M = {row.m}" if row.m > 1 else ""),
                 f"{row.bits(row.ours_bytes):.3g}, {row.bits(row.peer_bytes):.3g}"]
         for t in threads:
-            line += figures(by_threads[t], limits, share) if t in by_threads else ["-"] * (4 if share else 3)
+            line += figures(by_threads[t], share) if t in by_threads else ["-"] * (4 if share else 3)
         body.append(line + [f"{pair.target:g}" if pair.target else "-"])
     return [head, *body]
 
 
-def figures(row: Row, limits: list[dict], share: bool) -> list[str]:
-    unit, limit = "GB/s" if row.pair.op == "decode" else "GOP/s", limit_of(row, limits)
+def figures(row: Row, share: bool) -> list[str]:
+    unit = "GB/s" if row.pair.op == "decode" else "GOP/s"
     mark = ("" if row.equal_bits else "~") + ("" if row.is_clean else "!")
-    return [f"{number(row.rate(0))} {unit}", number(row.rate(1)), *([f"{row.rate(0) / limit:.2f}" if limit else "-"] if share else []),
+    return [f"{number(row.rate(0))} {unit}", number(row.rate(1)), *([f"{row.rate(0) / row.limit:.2f}" if row.limit else "-"] if share else []),
             f"{row.ratio:.2f}{mark} ({min(row.ratios):.2f}-{max(row.ratios):.2f})"]
 
 
@@ -162,4 +171,4 @@ def as_json(rows: list[Row]) -> list[dict]:
 def from_json(rows: list[dict]) -> list[Row]:
     fields = {f.name for f in dataclasses.fields(Row)} - {"pair", "rounds"}
     return [Row(pair=Pair(row["op"], row["ours"], row["case"], row["target"]), rounds=[(r["ours_s"], r["peer_s"], r["clean"]) for r in row.get("rounds", [])],
-                **{k: row[k] for k in fields}) for row in rows]
+                **{k: row[k] for k in fields if k in row}) for row in rows]

@@ -121,11 +121,7 @@ def header(facts: dict, versions: dict[str, str], limits: list[dict], args) -> l
     out = [f"{facts['cpu']} ({' '.join(facts['flags'])}), {facts['cpus']} CPUs, kernel {facts['kernel']}, load {facts['load_average'][0]:.2f} at the start, {facts['date']}",
            "; ".join(versions.values()) + (f"; this tree {facts['commit']}" if "commit" in facts else ""),
            f"{args.rounds} rounds of {args.seconds:g} s a side, medians (smallest-largest ratio of a round); decode walks through {args.cold_mib} MiB"]
-    for isa, t in sorted({(r["isa"], r["threads"]) for r in limits}):
-        found = ", ".join(f"{'memory read (4 streams)' if what.startswith('memory') else what} {median:.1f} {unit}"
-                          for what, (median, unit) in kernel_table.medians(limits, isa, t).items() if what in kernel_table.LIMITS)
-        out.append(f"limits, {isa}, {t} thread{'s' if t > 1 else ''}: {found}")
-    return out
+    return out + kernel_table.limit_lines(limits)
 
 
 def parse(arguments, names: list[str]) -> argparse.Namespace:
@@ -216,6 +212,7 @@ def main(arguments=None) -> int:
             left = clock((time.monotonic() - start) / index * (len(rows) - index)) if index else "?"
             say(f"{index + 1}/{len(rows)}  {row.pair.op} {row.pair.ours} / {row.peer} {row.pair.case}  {row.shape}  {row.threads} threads  {left} left")
             measure(row, *both(row), args.rounds, args.seconds, args.cold_mib << 20, care)
+            row.limit = kernel_table.limit_of(row, limits)
             if args.json:
                 args.json.write_text(document())
     except KeyboardInterrupt:
@@ -228,7 +225,7 @@ def main(arguments=None) -> int:
         rows += kernel_table.from_json(other["rows"])
         limits += other["limits"]
         versions |= other["versions"]
-    head, body = header(facts, versions, limits, args), kernel_table.lines(rows, limits)
+    head, body = header(facts, versions, limits, args), kernel_table.lines(rows)
     remarks = kernel_table.notes(rows) + reasons
     print("\n".join([*head, "", table.plain(body), "", *remarks]))
     if args.json:

@@ -88,7 +88,7 @@ class Rounds(unittest.TestCase):
     def test_a_case_that_a_program_has_not_leaves_its_reason(self):
         found, _ = measured(Fake("ours", [1]), Fake("peer", ["ggml: no type Q9"]))
         self.assertEqual((found.reason, found.rounds), ("ggml: no type Q9", []))
-        self.assertEqual(len(kernel_table.lines([found], [])), 1)
+        self.assertEqual(len(kernel_table.lines([found])), 1)
         self.assertIn("no type Q9", kernel_table.notes([found])[0])
 
     def test_rows_are_threads_times_pairs_times_shapes(self):
@@ -133,18 +133,25 @@ class Figures(unittest.TestCase):
                                      ("nf4 g64", "prefill", "avx2", 250), ("f16", "prefill", "avx2", 150), ("W4 g32", "prefill", "avx512vnni", 600)):
             self.assertEqual(kernel_table.limit_of(row([1], [1], pair=Pair(op, name, "x", None), isa=isa), limits), value)
         self.assertIsNone(kernel_table.limit_of(row([1], [1], threads=1), limits))
-        limits.append({**limits[0], "median": 12})      # measured again, while something else ran
-        self.assertEqual(kernel_table.limit_of(row([1], [1]), limits), 40)
+
+    def test_limits_of_several_runs_are_a_range(self):
+        one = {"isa": "avx2", "threads": 2, "what": "int8", "median": 500, "unit": "GOP/s"}
+        self.assertEqual(kernel_table.limit_lines([one, {**one, "median": 400}, {**one, "what": "memory, 1 stream"}]), ["limits, avx2, 2 threads: int8 400 to 500 GOP/s"])
+
+    def test_the_share_of_the_limit_is_a_column_where_it_was_measured(self):
+        found = row([0.001], [0.002], ours_bytes=10**7, peer_bytes=10**7)
+        found.limit = 20
+        self.assertEqual(kernel_table.lines([found])[1][4:7], ["10 GB/s", "5", "0.50"])
 
     def test_text(self):
         rows = [row([0.001, 0.001], [0.0015, 0.0018]), row([1], [3], pair=GEMM, ours_bytes=3000, clean=False)]
-        text = table.plain(kernel_table.lines(rows, []))
+        text = table.plain(kernel_table.lines(rows))
         self.assertIn("1.65 (1.50-1.80)", text)
         self.assertIn("3.00~! (3.00-3.00)", text)
         self.assertIn("ggml Q4_0 (CPU_REPACK)", text)
         rows.append(row([2], [2], threads=1))
-        self.assertEqual([len(line) for line in kernel_table.lines(rows, [])], [11, 11, 11])      # a pair at one shape is one line
-        self.assertEqual(kernel_table.lines(rows, [])[2][4:7], ["-", "-", "-"])
+        self.assertEqual([len(line) for line in kernel_table.lines(rows)], [11, 11, 11])      # a pair at one shape is one line
+        self.assertEqual(kernel_table.lines(rows)[2][4:7], ["-", "-", "-"])
         remarks = kernel_table.notes(rows)
         self.assertEqual([line[0] for line in remarks], ["b", "~", "!"])
         self.assertIn("2 threads: 1.65 of 2", remarks[0])
