@@ -120,7 +120,8 @@ def install(known: list[Sampler], versions: dict[str, str], reasons: list[str]) 
 def header(facts: dict, versions: dict[str, str], limits: list[dict], args) -> list[str]:
     out = [f"{facts['cpu']} ({' '.join(facts['flags'])}), {facts['cpus']} CPUs, kernel {facts['kernel']}, load {facts['load_average'][0]:.2f} at the start, {facts['date']}",
            "; ".join(versions.values()) + (f"; this tree {facts['commit']}" if "commit" in facts else ""),
-           f"{args.rounds} rounds of {args.seconds:g} s a side, medians (smallest-largest ratio of a round); decode walks through {args.cold_mib} MiB"]
+           (f"{args.rounds} rounds of {args.seconds:g} s a side, medians" if args.peers else "medians") +
+           f" (smallest-largest ratio of a round); decode walks through {args.cold_mib} MiB"]
     return out + kernel_table.limit_lines(limits)
 
 
