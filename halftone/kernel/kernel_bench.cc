@@ -265,8 +265,6 @@ const std::vector<Case> kCases = {
     {"gemv W2 g64", Store::codes, 2, 64, false, true, 4096, 4096, 1},
     {"gemv W2 g32", Store::codes, 2, 32, false, true, 4096, 11008, 1},
     {"gemv W2 g32 zeros", Store::codes, 2, 32, true, true, 4096, 11008, 1},
-    {"gemv W2 g32/64", Store::codes, 2, 32, false, true, 4096, 11008, 1, 64},
-    {"gemv W2 g32/256", Store::codes, 2, 32, false, true, 4096, 11008, 1, 256},
     {"gemv W6 g64", Store::codes, 6, 64, false, true, 4096, 4096, 1},
     {"gemv W5 g64", Store::codes, 5, 64, false, true, 4096, 4096, 1},
     {"gemv W1 g64", Store::codes, 1, 64, false, true, 4096, 4096, 1},
