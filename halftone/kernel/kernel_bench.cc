@@ -1,5 +1,6 @@
 // kernel_bench [--isa avx2|avx512vnni|amx] [--threads 1,2] [--seconds 1] [--cold-mib 1152] [--only
 // TEXT] [--json FILE]
+// kernel_bench --serve [--isa ...] [--threads N]     one side of benchmarks/peers/kernels.py
 //
 // Times the products against the machine's own limits in the same process: GEMV against reading
 // memory in 4 streams, GEMM against the peak loop of the same multiply-adds. Each kernel is checked
@@ -22,6 +23,7 @@
 
 #include "benchmarks/limits/limits.h"
 #include "benchmarks/limits/sampling.h"
+#include "benchmarks/peers/samplers/serve.h"
 #include "halftone/base/error.h"
 #include "halftone/base/rng.h"
 #include "halftone/base/threads.h"
@@ -39,6 +41,7 @@ struct Options {
   double seconds = 1;
   int64_t cold_mib = 1152;
   std::string only, json;
+  bool serve = false;
 };
 
 struct Case {
@@ -256,15 +259,24 @@ const std::vector<Case> kCases = {
     {"gemv W4 g32/64", Store::codes, 4, 32, false, true, 4096, 4096, 1, 64},
     {"gemv W4 g32/128", Store::codes, 4, 32, false, true, 4096, 4096, 1, 128},
     {"gemv W4 g32/256", Store::codes, 4, 32, false, true, 4096, 4096, 1, 256},
+    {"gemv W4 g32", Store::codes, 4, 32, false, true, 4096, 11008, 1},
     {"gemv W3 g64", Store::codes, 3, 64, false, true, 4096, 4096, 1},
+    {"gemv W3 g32", Store::codes, 3, 32, false, true, 4096, 11008, 1},
     {"gemv W2 g64", Store::codes, 2, 64, false, true, 4096, 4096, 1},
+    {"gemv W2 g32", Store::codes, 2, 32, false, true, 4096, 11008, 1},
+    {"gemv W2 g32 zeros", Store::codes, 2, 32, true, true, 4096, 11008, 1},
     {"gemv W6 g64", Store::codes, 6, 64, false, true, 4096, 4096, 1},
     {"gemv W5 g64", Store::codes, 5, 64, false, true, 4096, 4096, 1},
     {"gemv W1 g64", Store::codes, 1, 64, false, true, 4096, 4096, 1},
     {"gemv nf4 g64", Store::codes, 4, 64, false, true, 4096, 4096, 1, 0, 'n'},
     {"gemv fp4 g64", Store::codes, 4, 64, false, true, 4096, 4096, 1, 0, 'f'},
+    {"gemv nf4 g64", Store::codes, 4, 64, false, true, 4096, 11008, 1, 0, 'n'},
+    {"gemv nf4 g32", Store::codes, 4, 32, false, true, 4096, 11008, 1, 0, 'n'},
+    {"gemv fp4 g64", Store::codes, 4, 64, false, true, 4096, 11008, 1, 0, 'f'},
     {"gemv exact nf4 g64", Store::codes, 4, 64, false, false, 4096, 4096, 1, 0, 'n'},
+    {"gemv exact fp4 g64", Store::codes, 4, 64, false, false, 4096, 4096, 1, 0, 'f'},
     {"gemv W8 row", Store::codes, 8, 0, false, true, 4096, 4096, 1},
+    {"gemv W8 g32", Store::codes, 8, 32, false, true, 4096, 11008, 1},
     {"gemv W4 g64 M2", Store::codes, 4, 64, false, true, 4096, 4096, 2},
     {"gemv W4 g64 M3", Store::codes, 4, 64, false, true, 4096, 4096, 3},
     {"gemv W4 g64 M4", Store::codes, 4, 64, false, true, 4096, 4096, 4},
@@ -286,19 +298,86 @@ const std::vector<Case> kCases = {
     {"gemm W4 g32/64", Store::codes, 4, 32, false, true, 2048, 2048, 512, 64},
     {"gemm W4 g32/128", Store::codes, 4, 32, false, true, 2048, 2048, 512, 128},
     {"gemm W4 g32/256", Store::codes, 4, 32, false, true, 2048, 2048, 512, 256},
+    {"gemm W4 g64", Store::codes, 4, 64, false, true, 4096, 11008, 512},
+    {"gemm W4 g32", Store::codes, 4, 32, false, true, 4096, 11008, 512},
+    {"gemm W4 g32/256", Store::codes, 4, 32, false, true, 4096, 11008, 512, 256},
     {"gemm W4 g64 576", Store::codes, 4, 64, false, true, 1536, 576, 512},
     {"gemm W4 g64 M64", Store::codes, 4, 64, false, true, 2048, 2048, 64},
     {"gemm W3 g64", Store::codes, 3, 64, false, true, 2048, 2048, 512},
     {"gemm W2 g64", Store::codes, 2, 64, false, true, 2048, 2048, 512},
     {"gemm W6 g64", Store::codes, 6, 64, false, true, 2048, 2048, 512},
     {"gemm nf4 g64", Store::codes, 4, 64, false, true, 2048, 2048, 512, 0, 'n'},
+    {"gemm nf4 g64", Store::codes, 4, 64, false, true, 4096, 11008, 512, 0, 'n'},
     {"gemm W8 row", Store::codes, 8, 0, false, true, 2048, 2048, 512},
+    {"gemm W8 g32", Store::codes, 8, 32, false, true, 2048, 2048, 512},
+    {"gemm W8 g32", Store::codes, 8, 32, false, true, 4096, 11008, 512},
     {"gemm exact W4 g64", Store::codes, 4, 64, false, false, 2048, 2048, 512},
     {"gemm exact W2 g32", Store::codes, 2, 32, false, false, 2048, 2048, 512},
     {"gemm f32", Store::f32, 0, 0, false, false, 2048, 2048, 512},
+    {"gemm f32", Store::f32, 0, 0, false, false, 4096, 11008, 512},
     {"gemm f16", Store::f16, 0, 0, false, false, 2048, 2048, 512},
     {"gemm bf16", Store::bf16, 0, 0, false, false, 2048, 2048, 512},
 };
+
+// One kind of weights at the asked shape, as the runtime multiplies by it: activations are prepared in
+// every call, and the pool splits the rows.
+benchmark::Prepared prepare_product(const Kernels& kernels, ThreadPool& pool,
+                                    const benchmark::Product& product) {
+  const std::string name = (product.m <= 8 ? "gemv " : "gemm ") + product.name;
+  const auto found =
+      std::find_if(kCases.begin(), kCases.end(), [&](const Case& c) { return c.name == name; });
+  if (found == kCases.end()) throw std::runtime_error("no such case: " + name);
+  Case c = *found;
+  c.n = product.n;
+  c.k = product.k;
+  c.m = product.m;
+
+  struct State {
+    std::unique_ptr<benchmark::Arena> arena;
+    std::vector<TiledWeights> copies;
+    ActivationPlan plan;
+    Activations activations;
+    std::vector<float> x, y;
+  };
+  const auto state = std::make_shared<State>();
+  const TiledWeights w = weights_for(c, pool);
+  // The block of activations that the runtime takes when nothing is asked (tile_linear.cc).
+  state->plan = c.int8 ? plan_int8(w.view(), c.bits == 4 ? 64 : 32) : plan_float(w.view());
+  const CounterRng random(3);
+  state->x.resize(static_cast<size_t>(c.m * c.k));
+  state->y.resize(static_cast<size_t>(c.m * c.n));
+  for (size_t i = 0; i < state->x.size(); ++i)
+    state->x[i] = static_cast<float>(random.u32(i) % 2001) * 0.001f - 1.0f;
+  verify(kernels, c, w, state->plan, state->x, pool);
+
+  const int64_t copies = product.copies(w.bytes());
+  state->arena = std::make_unique<benchmark::Arena>(copies * w.bytes());
+  for (int64_t i = 0; i < copies; ++i) {
+    std::byte* to = reinterpret_cast<std::byte*>(state->arena->data()) + i * w.bytes();
+    std::memcpy(to, w.tile_data().data(), static_cast<size_t>(w.bytes()));
+    state->copies.push_back(
+        TiledWeights::mapped(w.view(), {to, static_cast<size_t>(w.bytes())}, nullptr));
+  }
+  const auto run = [state, &kernels, &pool, c, copies](int64_t call) {
+    prepare(state->activations, kernels, state->plan, state->x.data(), c.m, c.k, &pool);
+    matmul(kernels, state->copies[static_cast<size_t>(call % copies)], state->activations,
+           state->y.data(), c.n, pool);
+  };
+  return {run,
+          {{"bytes", w.bytes()},
+           {"path", kernels.name},
+           {"copies", copies},
+           {"features", std::string("compiler ") + __VERSION__}}};
+}
+
+int serve(const Options& options) {
+  const Isa isa = choose_isa(options.isa.c_str());
+  ThreadPool pool(options.threads.front());
+  benchmark::pin(pool);
+  return benchmark::serve(pool.threads(), [&](const benchmark::Product& product) {
+    return prepare_product(kernels_for(isa), pool, product);
+  });
+}
 
 void bench(const Options& options) {
   std::vector<Isa> isas = usable_isas();
@@ -343,7 +422,10 @@ int main(int argc, char** argv) {
         ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
     app.add_option("--only", options.only, "kernels whose name holds this");
     app.add_option("--json", options.json, "also write the rows to this file (see roofline.py)");
+    app.add_flag("--serve", options.serve,
+                 "answer requests on stdin (see kernels.py), with the first number of threads");
     CLI11_PARSE(app, argc, argv);
+    if (options.serve) return halftone::kernel::serve(options);
     halftone::kernel::bench(options);
     return 0;
   } catch (const std::exception& e) {

@@ -47,13 +47,21 @@ class LlamaCpp(Peer):
         return self.source_folder / "build" / "bin"
 
     def install(self) -> str:
-        if not all((self.bin / t).exists() for t in TARGETS):
+        self.build(TARGETS, TARGETS)
+        return PACKAGE.replace("==", " ")
+
+    def install_ggml(self) -> str:
+        """Only the libraries of ggml, for kernels.py."""
+        self.build(("ggml",), ("libggml.so", "libggml-cpu.so"))
+        return f"ggml of {PACKAGE.replace('==', ' ')}"
+
+    def build(self, targets, files) -> None:
+        if not all((self.bin / f).exists() for f in files):
             self.fetch()
             self.mend_amx()
             self.configure()
-            self.log("building; this takes about ten minutes of two cores")
-            self.run(["cmake", "--build", self.source_folder / "build", "--target", *TARGETS])
-        return PACKAGE.replace("==", " ")
+            self.log("building; all of it takes about ten minutes of two cores")
+            self.run(["cmake", "--build", self.source_folder / "build", "--target", *targets])
 
     def fetch(self) -> None:
         if self.source_folder.exists():
@@ -61,7 +69,7 @@ class LlamaCpp(Peer):
         sdist = self.root / "sdist"
         if not list(sdist.glob("*.tar.gz")):
             self.make_venv()
-            self.run([self.python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", PACKAGE, "-d", sdist])
+            self.run([self.python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", PACKAGE.split("=")[0], PACKAGE, "-d", sdist])
         with tarfile.open(next(sdist.glob("*.tar.gz"))) as tar:
             tar.extractall(self.root, filter="data")
 
