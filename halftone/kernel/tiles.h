@@ -59,7 +59,7 @@ class ThreadPool;
 namespace halftone::kernel {
 
 // Of the layout above: whoever keeps tiles in a file keeps this beside them.
-inline constexpr int64_t kTileLayout = 2;
+inline constexpr int64_t kTileLayout = 3;
 
 enum class ScaleType : uint8_t { f16, f32 };
 
