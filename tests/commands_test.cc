@@ -163,6 +163,31 @@ TEST_F(Commands, BenchHasThePromisedShape) {
   EXPECT_EQ(other["head_bits"], 8);
 }
 
+// The mode is named wherever figures of it are: its numbers are not those of mode int8.
+TEST_F(Commands, ModeTablesIsNamedInWhatItSays) {
+  const std::string two = scratch.path("int2");
+  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int2_g64", "-o", two, "--quiet"}).exit,
+            0);
+  EXPECT_EQ(json_of({"bench", two, "--prefill", "16", "--decode", "8", "--threads", "1", "--mode",
+                     "tables"})["mode"],
+            "tables");
+  const auto perplexity = [&](const std::string& mode) {
+    const Json all = json_of({"eval", two, "--data", scratch.path("data"), "--window", "32",
+                              "--tasks", "wikitext2", "--mode", mode});
+    EXPECT_THAT(all["engine"].get<std::string>(), HasSubstr("(runtime, " + mode + ")"));
+    return all["results"]["wikitext2"]["perplexity"].get<double>();
+  };
+  const double int8 = perplexity("int8"), tables = perplexity("tables");
+  EXPECT_NE(int8, tables);
+  EXPECT_NEAR(std::log(tables / int8), 0, 0.05);
+  write("text.txt", env->read_text(scratch.path("data/wikitext2/test.txt"), 1 << 20));
+  EXPECT_EQ(json_of({"compare", model, two, "--text", scratch.path("text.txt"), "--window", "32",
+                     "--windows", "4", "--no-speed", "--mode", "tables"})["mode"],
+            "tables");
+  const Outcome note = halftone({"run", model, "-p", "x", "-n", "1", "--mode", "tables"});
+  EXPECT_THAT(note.err, HasSubstr("the model has no weights of 2 bits"));
+}
+
 // Two turns: the cache goes on where the first answer ended, and the second answer is the one that
 // the whole conversation gives in one go.
 TEST_F(Commands, ChatAnswersTwiceInOneConversation) {

@@ -12,23 +12,25 @@ void ModelOptions::declare(CLI::App& app, const std::string& default_mode) {
   mode = default_mode;
   asked = app.add_option("--mode", mode,
                          "exact: float activations, the meaning of the weights; int8: activations "
-                         "in 8 bits, faster (default " +
+                         "in 8 bits, faster; tables: int8, and weights of 2 bits by tables of what "
+                         "pairs of activations add, faster still (default " +
                              default_mode + ")")
-              ->check(CLI::IsMember({"exact", "int8"}));
+              ->check(CLI::IsMember({"exact", "int8", "tables"}));
   asked_head = app.add_option("--head-bits", head_bits,
                               "8 or 4: round a head stored in floats as it is loaded, less to read "
                               "for every token (default: as stored)")
                    ->check(CLI::IsMember({4, 8}));
   asked_kv = app.add_option("--kv", kv,
                             "how keys and values are kept: f32, f16, bf16 (attention in bf16, long "
-                            "prompts are read faster) or int8 (default: f32 in mode exact, f16 in "
-                            "mode int8)")
+                            "prompts are read faster) or int8 (default: f32 in mode exact, else "
+                            "f16)")
                  ->check(CLI::IsMember({"f32", "f16", "bf16", "int8"}));
   asked_block =
-      app.add_option("--activation-block", activation_block,
-                     "mode int8: inputs that share a scale, 32, 64, 128, 256 or row (all of a "
-                     "token); wider is faster and less accurate (default: 64 for 4-bit weights "
-                     "but mlp_down's, else 32)")
+      app.add_option(
+             "--activation-block", activation_block,
+             "modes int8 and tables: inputs that share a scale, 32, 64, 128, 256 or row (all of a "
+             "token); wider is faster and less accurate (default: 64 for 4-bit weights "
+             "but mlp_down's, else 32)")
           ->check(CLI::IsMember({"32", "64", "128", "256", "row"}));
   asked_cache = app.add_option("--tile-cache", tile_cache,
                                "folder that keeps the weights as the kernels read them, mapped at "

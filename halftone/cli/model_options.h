@@ -11,7 +11,7 @@
 namespace halftone::cli {
 
 struct ModelOptions {
-  std::string mode = "int8";  // exact | int8
+  std::string mode = "int8";  // exact | int8 | tables
   int64_t head_bits = 0;
   std::string kv;  // f32 | f16 | int8; empty: by mode
   std::string tile_cache;

@@ -95,12 +95,17 @@ ActivationPlan plan_int8(const Tiles& w, int64_t block) {
                    .block = 0};
   p.wide = wide_codes(w);
   p.group = w.sub_offset >= 0 ? w.group : 0;
-  p.block = row ? w.padded_cols : p.group != 0 ? p.group : block % p.unit == 0 ? block : p.unit;
+  p.pairs = w.pairs != 0;
+  p.block = p.pairs               ? p.unit
+            : row                 ? w.padded_cols
+            : p.group != 0        ? p.group
+            : block % p.unit == 0 ? block
+                                  : p.unit;
   return p;
 }
 
 ActivationPlan plan_float(const Tiles& w) {
-  check(w.sub_offset < 0, "float activations for two-level scales");
+  check(w.sub_offset < 0 && w.pairs == 0, "float activations for two-level scales or pairs");
   // Dense weights have no scale to wait for: partial sums of 256 only keep rounding errors small.
   const int64_t unit = w.store == Store::codes ? unit_for(w) : kMaxUnit;
   return {.int8 = false, .cols = w.cols, .padded_cols = w.padded_cols, .unit = unit, .block = 0};
@@ -130,7 +135,10 @@ void Activations::Buffer::grow(int64_t bytes) {
 void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& plan, const float* x,
              int64_t m, int64_t ldx, ThreadPool* pool) {
   check(m >= 1 && plan.unit > 0, "activations of no rows or without a plan");
-  const int64_t R = m <= kRowsLimit ? 1 : plan.int8 ? kernels.int_rows : kernels.float_rows;
+  check(!plan.pairs || plan.fixed == 0, "tables with a scale found beforehand");
+  const int64_t R = m <= kRowsLimit || plan.pairs ? 1
+                    : plan.int8                   ? kernels.int_rows
+                                                  : kernels.float_rows;
   const int64_t panels = (m + R - 1) / R, rows = panels * R, units = plan.units();
   out.plan_ = plan;
   out.m_ = m;
@@ -149,27 +157,28 @@ void prepare(Activations& out, const Kernels& kernels, const ActivationPlan& pla
       range(0, panels);
   };
   if (plan.int8) {
-    out.values_.grow(rows * plan.padded_cols * (out.wide_ ? 2 : 1));
+    const auto fill = plan.pairs ? kernels.tabulate : kernels.quantize;
+    out.values_.grow(rows * plan.padded_cols * (plan.pairs ? 8 : out.wide_ ? 2 : 1));
     out.scales_.grow(rows * units * 4);
     out.sums_.grow(rows * units * 4);
     spread([&](int64_t begin, int64_t end) {
-      kernels.quantize({.x = x,
-                        .ldx = ldx,
-                        .m = m,
-                        .cols = plan.cols,
-                        .padded_cols = plan.padded_cols,
-                        .unit = plan.unit,
-                        .units = units,
-                        .block = plan.block,
-                        .fixed = plan.fixed,
-                        .rows_per_panel = R,
-                        .depth = out.depth_,
-                        .wide = out.wide_,
-                        .codes = reinterpret_cast<int8_t*>(out.values_.data),
-                        .a = reinterpret_cast<float*>(out.scales_.data),
-                        .sums = reinterpret_cast<int32_t*>(out.sums_.data),
-                        .row_begin = begin * R,
-                        .row_end = std::min(m, end * R)});
+      fill({.x = x,
+            .ldx = ldx,
+            .m = m,
+            .cols = plan.cols,
+            .padded_cols = plan.padded_cols,
+            .unit = plan.unit,
+            .units = units,
+            .block = plan.block,
+            .fixed = plan.fixed,
+            .rows_per_panel = R,
+            .depth = out.depth_,
+            .wide = out.wide_,
+            .codes = reinterpret_cast<int8_t*>(out.values_.data),
+            .a = reinterpret_cast<float*>(out.scales_.data),
+            .sums = reinterpret_cast<int32_t*>(out.sums_.data),
+            .row_begin = begin * R,
+            .row_end = std::min(m, end * R)});
     });
   } else {
     out.values_.grow(rows * plan.padded_cols * 4);
@@ -198,6 +207,11 @@ int Activations::code(int64_t m, int64_t k) const {
   return static_cast<int8_t>(static_cast<uint8_t>(code) ^ bias_);
 }
 
+int Activations::table(int64_t m, int64_t pair, int64_t codes) const {
+  const auto* tables = reinterpret_cast<const uint8_t*>(values_.data);
+  return tables[(m * plan_.padded_cols / 2 + pair) * 16 + codes] - 128;
+}
+
 float Activations::scale(int64_t m, int64_t unit) const {
   const int64_t R = rows_per_panel_;
   return scales()[m / R * R * plan_.units() + unit * R + m % R];
@@ -205,6 +219,7 @@ float Activations::scale(int64_t m, int64_t unit) const {
 
 int Activations::sum(int64_t m, int64_t unit) const {
   const int64_t R = rows_per_panel_;
+  if (plan_.pairs) return sums()[m * plan_.units() + unit];
   const int32_t halves = sums()[m / R * R * plan_.units() + unit * R + m % R];
   return static_cast<int16_t>(halves & 0xffff) + (halves >> 16);
 }

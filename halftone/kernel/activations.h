@@ -5,11 +5,12 @@
 // in -127..127 with the scale a = max|x| / 127; with them, per unit (the k of one integer sum), the
 // sum of the codes, which carries the zero-points. The same integers on every instruction set. A
 // block whose max|x| is below 2^-100 counts as zero. float ("exact" mode and dense weights): the
-// values themselves.
+// values themselves. tables: for each pair of k, what it adds to a sum for each of the 16 pairs of
+// 2-bit codes, 8 bytes a k.
 //
-// Layout in memory is private to the kernels: rows as they are for m <= kRowsLimit, else panels of
-// R rows, R by instruction set. An Activations object is a reusable buffer: memory grows to the
-// largest use and stays. One thread calls prepare, any number read.
+// Layout in memory is private to the kernels: rows as they are for m <= kRowsLimit and of tables,
+// else panels of R rows, R by instruction set. An Activations object is a reusable buffer: memory
+// grows to the largest use and stays. One thread calls prepare, any number read.
 //
 //     ActivationPlan plan = plan_int8(w.view(), 64);          // once per linear, at load
 //     Activations x;
@@ -28,6 +29,7 @@ namespace halftone::kernel {
 
 struct ActivationPlan {
   bool int8 = false;
+  bool pairs = false;                 // int8, as tables: for weights in pairs
   int64_t cols = 0, padded_cols = 0;  // K
   int64_t unit = 0;                   // k of one sum
   int64_t block = 0;  // int8: k sharing one activation scale, a multiple of unit or the unit itself
@@ -44,7 +46,8 @@ struct ActivationPlan {
 // kWholeRow: one scale for each token): where it
 // is shorter than the group the sums are shortened to it; where it is longer, several units share a
 // scale if it is a multiple of the unit, else the unit is the block. Weights with two-level scales
-// fix it: it is their group. Measured advice: 64 to 128 for b <= 4, 32 to 64 for b = 8 (wider costs
+// fix it: it is their group. For weights in pairs a block is a unit, and becomes tables (matmul.h).
+// Measured advice: 64 to 128 for b <= 4, 32 to 64 for b = 8 (wider costs
 // accuracy, narrower speed).
 inline constexpr int64_t kWholeRow = 0;
 ActivationPlan plan_int8(const Tiles& w, int64_t block);
@@ -65,7 +68,8 @@ class Activations {
 
   // Single elements, whatever the layout; for tests and reports.
   int code(int64_t m, int64_t k) const;
-  float value(int64_t m, int64_t k) const;  // float: x; int8: code * scale
+  int table(int64_t m, int64_t pair, int64_t codes) const;  // T of matmul.h, codes = i + 4 j
+  float value(int64_t m, int64_t k) const;  // float: x; int8: code * scale; not of tables
   float scale(int64_t m, int64_t unit) const;
   int sum(int64_t m, int64_t unit) const;
 

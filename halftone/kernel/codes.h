@@ -4,10 +4,18 @@
 
 #include <cstdint>
 
+#include "halftone/kernel/kernels.h"
+
 namespace halftone::kernel {
 
-// Code of row r (0..15), column k; `lines` are the tile's.
-inline int code_at(const uint8_t* lines, int bits, int64_t r, int64_t k) {
+// Code of row r (0..15), column k of a tile.
+inline int code_at(const Tiles& w, const uint8_t* tile, int64_t r, int64_t k) {
+  const uint8_t* lines = tile + w.codes_offset;
+  if (w.pairs != 0) {
+    const int64_t pair = k % 16 / 2;
+    return (lines[k / 16 * 64 + pair % 4 * kTileRows + r] >> (pair / 4 * 4 + k % 2 * 2)) & 3;
+  }
+  const int bits = w.bits;
   const int64_t quad = k / 4 % 8;
   const uint8_t* lane = lines + k / 32 * 64 * bits + r * 4 + k % 4;
   // `width` bits of each quad in lines from `first` on

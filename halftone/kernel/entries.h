@@ -10,6 +10,9 @@ namespace halftone::kernel {
 
 // a block below this is zero: 127 / max stays finite
 inline constexpr float kLeastActivation = 0x1p-100f;
+// Tables: |X[k]| + |X[k + 1]| is at most twice this and the rounding of both, so that three times
+// it, plus 128, fits int16, and T fits -127..127.
+inline constexpr float kPairRange = 5418.0f;
 
 // A macro, because a namespace is no template parameter. ROWS: of a panel, int8 and float. BIAS,
 // WIDE: Kernels::panel_bias, wide_panels.
@@ -21,6 +24,8 @@ inline constexpr float kLeastActivation = 0x1p-100f;
   void quantize(const Quantize&) noexcept;             \
   void gemv_int(const IntMatmul&) noexcept;            \
   void gemm_int(const IntMatmul&) noexcept;            \
+  void tabulate(const Quantize&) noexcept;             \
+  void matmul_pairs(const IntMatmul&) noexcept;        \
   void gemv_float(const FloatMatmul&) noexcept;        \
   void gemm_float(const FloatMatmul&) noexcept;        \
   void matmul_bf16(const Bf16Matmul&) noexcept;        \
@@ -35,6 +40,8 @@ inline constexpr float kLeastActivation = 0x1p-100f;
             .quantize = quantize,                      \
             .gemv_int = gemv_int,                      \
             .gemm_int = gemm_int,                      \
+            .tabulate = tabulate,                      \
+            .matmul_pairs = matmul_pairs,              \
             .gemv_float = gemv_float,                  \
             .gemm_float = gemm_float,                  \
             .matmul_bf16 = matmul_bf16,                \

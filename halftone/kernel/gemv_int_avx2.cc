@@ -17,6 +17,24 @@ namespace {
 
 constexpr int64_t kAhead = 2048;  // bytes
 
+// The 8 quads of 32 k for one half of the tile; of 2 bits those of odd number as four times their
+// codes, which spares their shifts.
+template <int B>
+inline void unpack_scaled(const Tiles& w, const uint8_t* lines, __m256i (&q)[8]) {
+  if constexpr (B == 2) {
+    const __m256i ones = _mm256_set1_epi8(3), fours = _mm256_set1_epi8(12);
+    for (int i = 0; i < 2; ++i) {
+      const __m256i v = load(lines + i * 64), h = _mm256_srli_epi16(v, 4);
+      q[4 * i] = _mm256_and_si256(v, ones);
+      q[4 * i + 1] = _mm256_and_si256(v, fours);
+      q[4 * i + 2] = _mm256_and_si256(h, ones);
+      q[4 * i + 3] = _mm256_and_si256(h, fours);
+    }
+  } else {
+    unpack<B>(w, lines, q);
+  }
+}
+
 // J tiles (numbers in `tile`) times R rows of x from row m0. Two: two-level scales.
 template <int B, int J, int R, bool Two>
 void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
@@ -82,7 +100,7 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
             // Few streams and much to compute: the next lines are not asked for early enough.
               if (h == 0)
                 for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
-            unpack<B>(w, lines, q);
+            unpack_scaled<B>(w, lines, q);
             __m256i times = ones;
             if constexpr (Two) times = sub_pairs(w, base[j], place.sub, h);
             for (int r = 0; r < R; ++r) {
@@ -93,8 +111,19 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
                 a = _mm256_sub_epi16(
                     a, _mm256_mullo_epi16(zero16,
                                           _mm256_set1_epi32(job.sums[(m0 + r) * job.units + u])));
-              for (int i = 1; i < 8; ++i)
-                a = _mm256_add_epi16(a, _mm256_maddubs_epi16(q[i], broadcast4(xr + 4 * i)));
+              const auto product = [&](int i) {
+                return _mm256_maddubs_epi16(q[i], broadcast4(xr + 4 * i));
+              };
+              if constexpr (B == 2) {  // the fours are at most 4 * 2 * 127 * 12, and exact quarters
+                __m256i fours = product(1);
+                for (int i = 2; i < 8; i += 2) {
+                  a = _mm256_add_epi16(a, product(i));
+                  fours = _mm256_add_epi16(fours, product(i + 1));
+                }
+                a = _mm256_add_epi16(a, _mm256_srai_epi16(fours, 2));
+              } else {
+                for (int i = 1; i < 8; ++i) a = _mm256_add_epi16(a, product(i));
+              }
               sum[r][j][h] = _mm256_add_epi32(sum[r][j][h], _mm256_madd_epi16(a, times));
             }
           }

@@ -54,6 +54,7 @@ struct Case {
   int64_t n, k, m;
   int64_t super = 0;  // two-level scales
   char book = 0;      // 'n': nf4, 'f': fp4
+  bool pairs = false;
 };
 
 std::vector<float> book_of(char book) {
@@ -78,6 +79,7 @@ TiledWeights weights_for(const Case& c, ThreadPool& pool) {
                         .zeros = c.zeros,
                         .zero = 1 << (c.bits - 1),
                         .super = c.super,
+                        .pairs = c.pairs,
                         .book = book_of(c.book)};
     return TiledWeights::from_codes(
         spec,
@@ -144,7 +146,8 @@ class Bench {
     ThreadPool pool(threads);
     benchmark::pin(pool);
     const TiledWeights w = weights_for(c, pool);
-    const ActivationPlan plan = c.int8 ? plan_int8(w.view(), 64) : plan_float(w.view());
+    const ActivationPlan plan =
+        c.int8 ? plan_int8(w.view(), c.pairs ? 128 : 64) : plan_float(w.view());
     const CounterRng random(3);
     std::vector<float> x(static_cast<size_t>(c.m * c.k)), y(static_cast<size_t>(c.m * c.n));
     for (size_t i = 0; i < x.size(); ++i)
@@ -171,15 +174,17 @@ class Bench {
         std::memcpy(arena_.data() + i * bytes, w.view().data, static_cast<size_t>(bytes));
     });
     const ActivationPlan& p = a.plan();
+    const auto product = p.pairs                   ? kernels.matmul_pairs
+                         : a.rows_per_panel() == 1 ? kernels.gemv_int
+                                                   : kernels.gemm_int;
     const auto work = [&](int64_t sample, int64_t worker, int64_t workers) {
       Tiles view = w.view();
       view.data = arena_.data() + sample % copies * bytes;
       const int64_t begin = w.tiles() * worker / workers, end = w.tiles() * (worker + 1) / workers;
       const int64_t per_group = view.groups == 1 ? p.units() : view.group / p.unit;
       if (p.int8)
-        (a.rows_per_panel() == 1 ? kernels.gemv_int : kernels.gemm_int)(
-            {view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group, a.depth(),
-             y.data(), c.n, begin, end});
+        product({view, a.codes(), a.scales(), a.sums(), c.m, p.unit, p.units(), per_group,
+                 a.depth(), y.data(), c.n, begin, end});
       else
         kernels.gemv_float(
             {view, a.values(), c.m, p.unit, p.units(), per_group, y.data(), c.n, begin, end});
@@ -261,8 +266,13 @@ const std::vector<Case> kCases = {
     {"gemv W4 g32/256", Store::codes, 4, 32, false, true, 4096, 4096, 1, 256},
     {"gemv W4 g32", Store::codes, 4, 32, false, true, 4096, 11008, 1},
     {"gemv W3 g64", Store::codes, 3, 64, false, true, 4096, 4096, 1},
-    {"gemv W3 g32", Store::codes, 3, 32, false, true, 4096, 11008, 1},
+    {"gemv W2 g128", Store::codes, 2, 128, false, true, 4096, 4096, 1},
     {"gemv W2 g64", Store::codes, 2, 64, false, true, 4096, 4096, 1},
+    {"gemv W2 g128 tables", Store::codes, 2, 128, false, true, 4096, 4096, 1, 0, 0, true},
+    {"gemv W2 g64 tables", Store::codes, 2, 64, false, true, 4096, 4096, 1, 0, 0, true},
+    {"gemv W2 g64 tables M4", Store::codes, 2, 64, false, true, 4096, 4096, 4, 0, 0, true},
+    {"gemv W2 g64 M4", Store::codes, 2, 64, false, true, 4096, 4096, 4},
+    {"gemv W3 g32", Store::codes, 3, 32, false, true, 4096, 11008, 1},
     {"gemv W2 g32", Store::codes, 2, 32, false, true, 4096, 11008, 1},
     {"gemv W2 g32 zeros", Store::codes, 2, 32, true, true, 4096, 11008, 1},
     {"gemv W6 g64", Store::codes, 6, 64, false, true, 4096, 4096, 1},
@@ -305,6 +315,7 @@ const std::vector<Case> kCases = {
     {"gemm W4 g64 M64", Store::codes, 4, 64, false, true, 2048, 2048, 64},
     {"gemm W3 g64", Store::codes, 3, 64, false, true, 2048, 2048, 512},
     {"gemm W2 g64", Store::codes, 2, 64, false, true, 2048, 2048, 512},
+    {"gemm W2 g64 tables", Store::codes, 2, 64, false, true, 2048, 2048, 512, 0, 0, true},
     {"gemm W6 g64", Store::codes, 6, 64, false, true, 2048, 2048, 512},
     {"gemm nf4 g64", Store::codes, 4, 64, false, true, 2048, 2048, 512, 0, 'n'},
     {"gemm nf4 g64", Store::codes, 4, 64, false, true, 4096, 11008, 512, 0, 'n'},
@@ -342,7 +353,8 @@ benchmark::Prepared prepare_product(const Kernels& kernels, ThreadPool& pool,
   const auto state = std::make_shared<State>();
   const TiledWeights w = weights_for(c, pool);
   // The block of activations that the runtime takes when nothing is asked (tile_linear.cc).
-  state->plan = c.int8 ? plan_int8(w.view(), c.bits == 4 ? 64 : 32) : plan_float(w.view());
+  state->plan =
+      c.int8 ? plan_int8(w.view(), c.bits == 4 || c.pairs ? 64 : 32) : plan_float(w.view());
   const CounterRng random(3);
   state->x.resize(static_cast<size_t>(c.m * c.k));
   state->y.resize(static_cast<size_t>(c.m * c.n));

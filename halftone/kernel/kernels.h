@@ -37,7 +37,8 @@ struct Tiles {
   int64_t zeros_offset = -1;  // of u8 [groups][16] in the tile, or -1: `zero` everywhere
   int64_t codes_offset;
   Store store;
-  int32_t bits;  // 1 to 8; 0 if dense
+  int32_t bits;   // 1 to 8; 0 if dense
+  int32_t pairs;  // 2-bit codes lie in pairs, as table products read them
   int32_t zero;
   int32_t scales_f32;  // scales are f32, else f16
   // Integer products multiply scales by this: 1, or 1/256 with two levels, or a code book's step.
@@ -67,6 +68,10 @@ struct IntMatmul {
   int64_t ldy;
   int64_t tile_begin, tile_end;
 };
+
+// Products by tables take an IntMatmul too: weights in pairs, any m, rows of
+//   x           u8 [M][padded_cols / 2][16], what a pair of k adds for each pair of codes, + 128
+//   sums        whole int32: of X (matmul.h) over a unit
 
 // The same for floats, with R = float_rows of the table.
 //   x           m <= kRowsLimit: f32 [M][padded_cols]; above: [ceil(M / R)][padded_cols][R]
@@ -162,8 +167,11 @@ struct Kernels {
   bool wide_panels;
 
   void (*quantize)(const Quantize&) noexcept;
-  void (*gemv_int)(const IntMatmul&) noexcept;      // rows, m <= kRowsLimit
-  void (*gemm_int)(const IntMatmul&) noexcept;      // panels
+  void (*gemv_int)(const IntMatmul&) noexcept;  // rows, m <= kRowsLimit
+  void (*gemm_int)(const IntMatmul&) noexcept;  // panels
+  // Quantize::codes as tables, [m][padded_cols / 2][16] u8; block is the unit, `fixed` is not taken
+  void (*tabulate)(const Quantize&) noexcept;
+  void (*matmul_pairs)(const IntMatmul&) noexcept;  // by tables, any m
   void (*gemv_float)(const FloatMatmul&) noexcept;  // codes ("exact" mode), f32, f16, bf16
   void (*gemm_float)(const FloatMatmul&) noexcept;
   void (*matmul_bf16)(const Bf16Matmul&) noexcept;

@@ -8,6 +8,7 @@ namespace halftone::kernel {
 bool fits(const Tiles& w, const ActivationPlan& plan) {
   if (w.cols != plan.cols || w.padded_cols != plan.padded_cols || plan.unit < 1) return false;
   if (w.store != Store::codes) return !plan.int8 && plan.unit == kMaxUnit;
+  if (plan.pairs != (w.pairs != 0)) return false;
   if (plan.group != (w.sub_offset >= 0 ? w.group : 0)) return false;
   if (plan.int8 && plan.wide != wide_codes(w)) return false;
   return w.groups == 1 || w.group % plan.unit == 0;
@@ -34,7 +35,7 @@ void matmul(const Kernels& kernels, const TiledWeights& w, const Activations& x,
                         .ldy = ldy,
                         .tile_begin = tile_begin,
                         .tile_end = tile_end};
-    (rows ? kernels.gemv_int : kernels.gemm_int)(job);
+    (p.pairs ? kernels.matmul_pairs : rows ? kernels.gemv_int : kernels.gemm_int)(job);
   } else {
     const FloatMatmul job{.w = t,
                           .x = x.values(),

@@ -8,6 +8,12 @@
 //   with two-level scales, for each group G, all integer:
 //           E[G]   = sum over its units of u[sub-group of u] * D[u]
 //           y      = 0, then for G in order: y = fma(float(E[G]), s[G] / 256 * a[G], y)
+//   tables  of 2-bit weights in pairs; X = round_half_even(x * (5418 / most)), where most is the
+//   largest of |x[k]| / 2 + |x[k + 1]| / 2 over the pairs k = 0, 2, ... of unit u, a = most / 10836
+//           T[k]   = for codes i, j: floor(((2i - 3) X[k] + (2j - 3) X[k + 1] + 128) / 256)
+//           D[u]   = 256 * sum over pairs in u of T[k] of their codes
+//                    - (2 zero - 3) * sum over k in u of X   (exact integer)
+//           y      as int8, with this D and a
 //   exact   p[u]   = 0, then for k in u in order: p = fma(float(code - zero), x, p)
 //           y      = 0, then for u in order: y = fma(s[group of u], p[u], y)
 //   dense   as exact with s = 1, the weight itself (f16 and bf16 widened) and units of 256 k

@@ -51,7 +51,7 @@ float weight_at(const Tiles& w, const uint8_t* tile, int64_t r, int64_t k) {
     case Store::codes:
       break;
   }
-  const int code = code_at(tile + w.codes_offset, w.bits, r, k);
+  const int code = code_at(w, tile, r, k);
   if (w.book != 0) return w.value[code];
   return static_cast<float>(code - zero_at(w, tile, k / w.group, r));
 }
@@ -70,7 +70,7 @@ void int_product(const IntMatmul& job, int64_t R) {
         const bool last = u + 1 == job.units || (u + 1) % job.units_per_group == 0;
         int codes[kMaxUnit];
         for (int64_t k = begin; k < end; ++k) {
-          const int code = code_at(base + w.codes_offset, w.bits, r, k);
+          const int code = code_at(w, base, r, k);
           codes[k - begin] = w.book != 0 ? w.level[code] : code;
         }
         const int zero = zero_at(w, base, group, r);
@@ -152,6 +152,62 @@ void quantize(const Quantize& job) noexcept {
         }
         job.a[panel * job.units + u * R + i] = a;
         job.sums[panel * job.units + u * R + i] = (half[0] & 0xffff) | (half[1] * 65536);
+      }
+    }
+  }
+}
+
+void tabulate(const Quantize& job) noexcept {
+  for (int64_t row = job.row_begin; row < job.row_end; ++row) {
+    for (int64_t u = 0; u < job.units; ++u) {
+      const int64_t begin = u * job.unit, end = std::min(begin + job.unit, job.padded_cols);
+      const auto x = [&](int64_t k) { return k < job.cols ? job.x[row * job.ldx + k] : 0.0f; };
+      uint32_t bits = 0;  // as in quantize: NaN is not lost
+      for (int64_t k = begin; k < end; k += 2) {
+        const float sum = 0.5f * std::abs(x(k)) + 0.5f * std::abs(x(k + 1));
+        bits = std::max(bits, std::bit_cast<uint32_t>(sum) & 0x7fffffffu);
+      }
+      const float most = std::bit_cast<float>(bits);
+      const bool finite = bits < 0x7f800000u, zero = !finite || most < kLeastActivation;
+      const float inverse = zero ? 0.0f : kPairRange / most;
+      int32_t sum = 0;
+      for (int64_t k = begin; k < end; k += 2) {
+        int32_t pair[2];
+        for (int64_t i = 0; i < 2; ++i)
+          sum += pair[i] = zero ? 0 : static_cast<int32_t>(std::nearbyint(x(k + i) * inverse));
+        int8_t* table = job.codes + (row * job.padded_cols + k) * 8;
+        for (int codes = 0; codes < 16; ++codes) {
+          const int32_t both =
+              (2 * (codes % 4) - 3) * pair[0] + (2 * (codes / 4) - 3) * pair[1] + 128;
+          table[codes] = static_cast<int8_t>(static_cast<uint8_t>((both >> 8) + 128));
+        }
+      }
+      job.a[row * job.units + u] = !finite ? std::bit_cast<float>(0x7fc00000u)
+                                   : zero  ? 0.0f
+                                           : most / (2 * kPairRange);
+      job.sums[row * job.units + u] = sum;
+    }
+  }
+}
+
+void matmul_pairs(const IntMatmul& job) noexcept {
+  const Tiles& w = job.w;
+  for (int64_t tile = job.tile_begin; tile < job.tile_end; ++tile) {
+    const uint8_t* base = w.data + tile * w.tile_bytes;
+    for (int64_t r = 0; r < std::min(kTileRows, w.rows - tile * kTileRows); ++r) {
+      for (int64_t m = 0; m < job.m; ++m) {
+        const auto* tables = reinterpret_cast<const uint8_t*>(job.x) + m * w.padded_cols * 8;
+        float y = 0;
+        for (int64_t u = 0; u < job.units; ++u) {
+          const int64_t begin = u * job.unit, end = std::min(begin + job.unit, w.padded_cols),
+                        group = u / job.units_per_group, at = m * job.units + u;
+          int32_t sum = 0;
+          for (int64_t k = begin; k < end; k += 2)
+            sum += tables[k * 8 + code_at(w, base, r, k) + 4 * code_at(w, base, r, k + 1)] - 128;
+          const int32_t d = 256 * sum - (2 * zero_at(w, base, group, r) - 3) * job.sums[at];
+          y = std::fma(static_cast<float>(d), scale_at(w, base, group, r) * job.a[at], y);
+        }
+        job.y[m * job.ldy + tile * kTileRows + r] = y;
       }
     }
   }

@@ -119,6 +119,107 @@ TEST(Matmul, Int8IsTheFormulaAndTheSameBitsOnEveryIsa) {
   }
 }
 
+// Tables: against the tables and sums that were prepared (tiles_test.cc checks those), and with
+// nothing but their rounding between them and the numbers that they stand for.
+TEST(Matmul, TablesAreTheFormulaAndTheSameBitsOnEveryIsa) {
+  std::vector<Case> all;
+  const int64_t ks[] = {1, 31, 33, 64, 100, 128, 576, 1100};
+  const int64_t ns[] = {1, 15, 17, 48, 13 * 16, 100};
+  const int64_t groups[] = {64, 128, 32, 192, 256, 0};
+  int i = 0;
+  for (int64_t m = 1; m <= 13; ++m)
+    for (const int64_t k : ks) {
+      all.push_back({.bits = 2,
+                     .n = ns[i % 6],
+                     .k = k,
+                     .group = groups[i / 2 % 6],
+                     .m = m,
+                     .zeros = i % 2 == 1,
+                     .scales = i % 3 == 0 ? ScaleType::f32 : ScaleType::f16,
+                     .block = i % 5 == 0   ? 256
+                              : i % 5 == 1 ? 32
+                              : i % 5 == 2 ? 64
+                                           : 128,
+                     .pairs = true});
+      ++i;
+    }
+  // more rows than one turn of tables takes
+  all.push_back(
+      {.bits = 2, .n = 37, .k = 1100, .group = 64, .m = 70, .zeros = true, .pairs = true});
+  all.push_back({.bits = 2, .n = 16, .k = 9000, .group = 128, .m = 11, .pairs = true});
+  for (const Case& c : all) {
+    const Problem p(c);
+    const TiledWeights w = p.tiled();
+    const ActivationPlan plan = plan_int8(w.view(), c.block);
+    ASSERT_TRUE(fits(w.view(), plan));
+    std::vector<float> first;
+    for (const Kernels* kernels : tables_here()) {
+      SCOPED_TRACE(kernels->name);
+      Activations x;
+      prepare(x, *kernels, plan, p.x.data(), c.m, c.k);
+      const auto y = multiply(*kernels, w, x);
+      if (first.empty()) {
+        for (int64_t m = 0; m < c.m; ++m)
+          for (int64_t n = 0; n < c.n; ++n) {
+            double sum = 0, terms = 0, truth = 0, rounding = 0;
+            for (int64_t u = 0; u < plan.units(); ++u) {
+              const int64_t begin = u * plan.unit, end = std::min(begin + plan.unit, c.k);
+              const double scale = static_cast<double>(p.scale(n, begin)) * x.scale(m, u);
+              int64_t table = 0;
+              for (int64_t k = begin; k < end; k += 2)
+                table += x.table(m, k / 2, p.code(n, k) + 4 * (k + 1 < c.k ? p.code(n, k + 1) : 0));
+              const int64_t offset = int64_t{2 * p.zero(n, begin) - 3} * x.sum(m, u);
+              sum += scale * static_cast<double>(256 * table - offset);
+              terms +=
+                  std::abs(scale) * static_cast<double>(256 * std::abs(table) + std::abs(offset));
+              for (int64_t k = begin; k < end; ++k)
+                truth += static_cast<double>(p.scale(n, k)) * (p.code(n, k) - p.zero(n, k)) *
+                         p.x[static_cast<size_t>(m * c.k + k)];
+              // Half a step of 256 for a pair; and of each k half a unit of X, twice, 2 z - 3 and
+              // 2 q - 3 at most 3 in size.
+              rounding += std::abs(scale) *
+                          static_cast<double>((end - begin + 1) / 2 * 128 + (end - begin) * 3);
+            }
+            const double got = y[static_cast<size_t>(m * c.n + n)];
+            ASSERT_LE(std::abs(got - sum), kShare * terms + 1e-30) << c << " m " << m << " n " << n;
+            ASSERT_LE(std::abs(got - truth), rounding + kShare * terms + 1e-30)
+                << c << " m " << m << " n " << n;
+          }
+        first = y;
+      }
+      ASSERT_EQ(std::memcmp(first.data(), y.data(), y.size() * 4), 0) << c;
+    }
+  }
+}
+
+// As docs/kernels.md gives it: random codes, normal activations.
+TEST(Matmul, TablesLoseLittleMoreThanInt8) {
+  const Case c{.bits = 2, .n = 64, .k = 4096, .group = 128, .m = 8};
+  Problem p(c);
+  CounterRng random(5);
+  for (size_t i = 0; i < p.x.size(); ++i) p.x[i] = static_cast<float>(random.normal(i));
+  const auto exact = multiply(kernels_scalar(), p.tiled(), plan_float(p.tiled().view()), p.x, c.m);
+  const auto error = [&](bool pairs, int64_t block) {
+    p.spec.pairs = pairs;
+    const TiledWeights w = p.tiled();
+    const auto y = multiply(kernels_scalar(), w, plan_int8(w.view(), block), p.x, c.m);
+    double sum = 0, of = 0;
+    for (size_t i = 0; i < y.size(); ++i) {
+      sum += std::pow(static_cast<double>(y[i]) - static_cast<double>(exact[i]), 2);
+      of += std::pow(static_cast<double>(exact[i]), 2);
+    }
+    return std::sqrt(sum / of);
+  };
+  for (const int64_t block : {64, 128}) {
+    const double int8 = error(false, block), tables = error(true, block);
+    std::printf("[ rel rms  ] block %ld: int8 %.2e, tables %.2e\n", static_cast<long>(block), int8,
+                tables);
+    EXPECT_GT(tables, int8);
+    EXPECT_LT(tables, 1.5 * int8);
+    EXPECT_LT(tables, 0.01);
+  }
+}
+
 // Two-level scales as tiles.h says, from the plain ones.
 struct TwoLevels {
   std::vector<float> scale;  // [N][groups of super]
@@ -416,13 +517,45 @@ TEST(Matmul, LargestSumsAreExact) {
   }
 }
 
+// All that two 16-bit sums of bytes can come to, in units of 256 k, of both signs; and the widest
+// zero-points.
+TEST(Matmul, LargestSumsOfTablesAreExact) {
+  for (const int64_t m : {1, 2, 4, 13})
+    for (const float sign : {1.0f, -1.0f})
+      for (const int code : {0, 3})
+        for (const int zero : {0, 2, 3, 4}) {
+          Problem p(
+              {.bits = 2, .n = 33, .k = 512, .group = 256, .m = m, .zeros = true, .pairs = true});
+          std::fill(p.codes.begin(), p.codes.end(), static_cast<uint8_t>(code));
+          std::fill(p.zeros.begin(), p.zeros.end(), static_cast<uint8_t>(zero));
+          std::fill(p.scales.begin(), p.scales.end(), 1.0f);
+          std::fill(p.x.begin(), p.x.end(), sign * 127.0f);
+          const TiledWeights w = p.tiled();
+          // X = 5418, and 6 X + 128 over 256 rounds to 127 or, with the other sign, -127
+          const double table = (code == 3) == (sign > 0) ? 127 : -127,
+                       d = 256 * 256 * (table * 128 / 256) -
+                           (2 * zero - 3) * 256 * (5418.0 * static_cast<double>(sign)),
+                       truth = 512.0 * 127 * static_cast<double>(sign) * (code - zero);
+          const float expected = 2 * (static_cast<float>(d) * (127.0f / 10836.0f));
+          for (const Kernels* kernels : tables_here())
+            for (const float y : multiply(*kernels, w, plan_int8(w.view(), 256), p.x, m)) {
+              ASSERT_FLOAT_EQ(y, expected) << kernels->name << " code " << code << " z " << zero;
+              ASSERT_NEAR(y, truth, 512 * 127 * 3 / 250.0 + 1e-6 * std::abs(truth));
+            }
+        }
+}
+
 TEST(Matmul, RowsOfABatchEqualThemselvesAlone) {
   for (const int bits : {1, 2, 3, 4, 5, 6, 7, 8}) {
     const Case c{.bits = bits, .n = 5 * 16 + 3, .k = 576, .group = 64, .m = 27, .zeros = true};
-    const Problem p(c);
-    const TiledWeights w = p.tiled();
+    Problem p(c);
+    const TiledWeights plain = p.tiled();
+    p.spec.pairs = bits == 2;
+    const TiledWeights pairs = p.tiled();
     for (const Kernels* kernels : tables_here()) {
-      for (const ActivationPlan& plan : {plan_int8(w.view(), 64), plan_float(w.view())}) {
+      for (const ActivationPlan& plan :
+           {plan_int8(plain.view(), 64), plan_int8(pairs.view(), 64), plan_float(plain.view())}) {
+        const TiledWeights& w = plan.pairs ? pairs : plain;
         const auto all = multiply(*kernels, w, plan, p.x, c.m);
         for (int64_t first = 0, count = 1; first + count <= c.m; first += count, ++count) {
           const std::vector<float> some(p.x.begin() + first * c.k,
@@ -437,31 +570,35 @@ TEST(Matmul, RowsOfABatchEqualThemselvesAlone) {
 }
 
 TEST(Matmul, SameBitsWithOneTwoAndThreeThreads) {
-  for (const int64_t m : {1, 3, 40}) {
-    const Case c{.bits = 4, .n = 13 * 16 + 5, .k = 1536, .group = 64, .m = m};
-    const Problem p(c);
-    for (const Kernels* kernels : tables_here()) {
-      std::vector<float> first;
-      for (const int64_t threads : {1, 2, 3}) {
-        ThreadPool pool(threads);
-        const TiledWeights w = p.tiled(&pool);
-        for (const ActivationPlan& plan : {plan_int8(w.view(), 64), plan_float(w.view())}) {
-          Activations x;
-          prepare(x, *kernels, plan, p.x.data(), m, c.k, &pool);
-          std::vector<float> y(static_cast<size_t>(m * c.n));
-          matmul(*kernels, w, x, y.data(), c.n, pool);
-          if (plan.int8) {
-            if (first.empty()) first = y;
-            EXPECT_EQ(std::memcmp(first.data(), y.data(), y.size() * 4), 0)
-                << kernels->name << " " << threads << " threads";
-          } else {
-            EXPECT_EQ(std::memcmp(multiply(*kernels, w, x).data(), y.data(), y.size() * 4), 0)
-                << kernels->name << " " << threads;
+  for (const int64_t m : {1, 3, 40})
+    for (const bool pairs : {false, true}) {
+      const Case c{
+          .bits = pairs ? 2 : 4, .n = 13 * 16 + 5, .k = 1536, .group = 64, .m = m, .pairs = pairs};
+      const Problem p(c);
+      for (const Kernels* kernels : tables_here()) {
+        std::vector<float> first;
+        for (const int64_t threads : {1, 2, 3}) {
+          ThreadPool pool(threads);
+          const TiledWeights w = p.tiled(&pool);
+          std::vector<ActivationPlan> plans = {plan_int8(w.view(), 64)};
+          if (!pairs) plans.push_back(plan_float(w.view()));
+          for (const ActivationPlan& plan : plans) {
+            Activations x;
+            prepare(x, *kernels, plan, p.x.data(), m, c.k, &pool);
+            std::vector<float> y(static_cast<size_t>(m * c.n));
+            matmul(*kernels, w, x, y.data(), c.n, pool);
+            if (plan.int8) {
+              if (first.empty()) first = y;
+              EXPECT_EQ(std::memcmp(first.data(), y.data(), y.size() * 4), 0)
+                  << kernels->name << " " << threads << " threads";
+            } else {
+              EXPECT_EQ(std::memcmp(multiply(*kernels, w, x).data(), y.data(), y.size() * 4), 0)
+                  << kernels->name << " " << threads;
+            }
           }
         }
       }
     }
-  }
 }
 
 TEST(Matmul, TouchesOnlyItsColumnsAndTakesAnyAlignmentAndStride) {
@@ -504,6 +641,13 @@ TEST(Matmul, KnowsWhichActivationsFit) {
   const TiledWeights narrow = Problem({.bits = 4, .n = 16, .k = 576, .group = 32}).tiled();
   EXPECT_FALSE(fits(narrow.view(), plan_int8(w.view(), 64)));
   EXPECT_TRUE(fits(w.view(), plan_int8(narrow.view(), 64)));  // sums of 32 serve a group of 64
+  Case two{.bits = 2, .n = 16, .k = 576, .group = 64};
+  const TiledWeights plain = Problem(two).tiled();
+  two.pairs = true;
+  const TiledWeights pairs = Problem(two).tiled();
+  EXPECT_TRUE(fits(pairs.view(), plan_int8(pairs.view(), 64)));
+  EXPECT_FALSE(fits(plain.view(), plan_int8(pairs.view(), 64)));
+  EXPECT_FALSE(fits(pairs.view(), plan_int8(plain.view(), 64)));
 }
 
 }  // namespace

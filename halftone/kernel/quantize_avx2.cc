@@ -4,20 +4,12 @@
 #include <cstdint>
 
 #include "halftone/kernel/entries.h"
+#include "halftone/kernel/tabulate_x86.h"
 
 namespace halftone::kernel::avx2 {
 namespace {
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-__m256 load_some(const float* x, int64_t count) {
-  if (count >= 8) return _mm256_loadu_ps(x);
-  alignas(32) static constexpr int32_t kMask[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
-                                                    0,  0,  0,  0,  0,  0,  0,  0};
-  if (count <= 0) return _mm256_setzero_ps();
-  return _mm256_maskload_ps(
-      x, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kMask + 8 - count)));
-}
 
 // 32 values -> 32 codes in order; returns their sum.
 int32_t encode32(const float* x, int64_t filled, __m256 inverse, int8_t* codes) {
@@ -46,10 +38,7 @@ uint32_t largest_bits(const float* x, int64_t count) {
   for (int64_t k = 0; k < count; k += 8)
     most = _mm256_max_epi32(
         most, _mm256_and_si256(_mm256_castps_si256(load_some(x + k, count - k)), mask));
-  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
-  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
-  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
-  return static_cast<uint32_t>(_mm_cvtsi128_si32(m));
+  return largest_lane(most);
 }
 
 inline __m256 spread(float x) { return _mm256_set1_ps(x); }
@@ -59,5 +48,6 @@ inline __m256 spread(float x) { return _mm256_set1_ps(x); }
 }  // namespace
 
 void quantize(const Quantize& job) noexcept { quantize_rows(job); }
+void tabulate(const Quantize& job) noexcept { tabulate_rows(job); }
 
 }  // namespace halftone::kernel::avx2

@@ -5,6 +5,7 @@
 
 #include "halftone/kernel/avx512_tiles.h"
 #include "halftone/kernel/entries.h"
+#include "halftone/kernel/tabulate_x86.h"
 
 namespace halftone::kernel::avx512 {
 namespace {
@@ -47,5 +48,6 @@ inline __m512 spread(float x) { return _mm512_set1_ps(x); }
 }  // namespace
 
 void quantize(const Quantize& job) noexcept { quantize_rows(job); }
+void tabulate(const Quantize& job) noexcept { tabulate_rows(job); }
 
 }  // namespace halftone::kernel::avx512

@@ -1,8 +1,9 @@
-// How activations become int8 codes with a scale a block (activations.h), the same on every
-// instruction set. A quantize_<isa>.cc file defines, in its anonymous namespace, largest_bits (the
-// bits of the largest magnitude), spread (one float in every lane) and encode32 (32 codes and their
-// sums, two int16 as IntMatmul::sums has them); it includes this there, so every copy is private to
-// the flags it was compiled with.
+// How activations become int8 codes with a scale a block, and tables of pairs (activations.h), the
+// same on every instruction set. A quantize_<isa>.cc file defines, in its anonymous namespace,
+// largest_bits (the bits of the largest magnitude), spread (one float in every lane) and encode32
+// (32 codes and their sums, two int16 as IntMatmul::sums has them), and largest_pair and tables32,
+// the same of tables; it includes this there, so every copy is private to the flags it was compiled
+// with.
 
 inline int32_t add_halves(int32_t a, int32_t b) {
   const uint32_t low = (static_cast<uint32_t>(a) + static_cast<uint32_t>(b)) & 0xffffu;
@@ -60,6 +61,29 @@ inline void quantize_rows(const Quantize& job) {
         job.a[panel * job.units + u * R + i] = a;
         job.sums[panel * job.units + u * R + i] = sum;
       }
+    }
+  }
+}
+
+inline void tabulate_rows(const Quantize& job) {
+  for (int64_t row = job.row_begin; row < job.row_end; ++row) {
+    const float* x = job.x + row * job.ldx;
+    for (int64_t u = 0; u < job.units; ++u) {
+      const int64_t begin = u * job.unit, end = smaller(begin + job.unit, job.padded_cols),
+                    filled = smaller(end, job.cols) - begin;
+      const uint32_t bits = largest_pair(x + begin, filled);
+      float most = 0;
+      __builtin_memcpy(&most, &bits, 4);
+      const bool finite = bits < 0x7f800000u, zero = !finite || most < kLeastActivation;
+      const float inverse = zero ? 0.0f : kPairRange / most;
+      int32_t sum = 0;
+      for (int64_t k = begin; k < end; k += kTileCols)
+        sum += tables32(x + k, zero ? 0 : filled - (k - begin), inverse,
+                        reinterpret_cast<uint8_t*>(job.codes) + (row * job.padded_cols + k) * 8);
+      job.a[row * job.units + u] = !finite ? __builtin_nanf("")
+                                   : zero  ? 0.0f
+                                           : most / (2 * kPairRange);
+      job.sums[row * job.units + u] = sum;
     }
   }
 }

@@ -44,6 +44,42 @@ uint32_t largest_bits(const float* x, int64_t count) {
   return vmaxvq_u32(most);
 }
 
+// The bits of the largest |x[k]| / 2 + |x[k + 1]| / 2.
+uint32_t largest_pair(const float* x, int64_t count) {
+  uint32x4_t most = vdupq_n_u32(0);
+  for (int64_t k = 0; k < count; k += 4) {
+    const float32x4_t size = vabsq_f32(vmulq_n_f32(load_some(x + k, count - k), 0.5f)),
+                      both = vaddq_f32(size, vrev64q_f32(size));
+    most = vmaxq_u32(most, vandq_u32(vreinterpretq_u32_f32(both), vdupq_n_u32(0x7fffffff)));
+  }
+  return vmaxvq_u32(most);
+}
+
+// 32 values -> 16 tables in order; returns the sum of X.
+int32_t tables32(const float* x, int64_t filled, float inverse, uint8_t* tables) {
+  static constexpr int16_t kFirst[8] = {-3, -1, 1, 3, -3, -1, 1, 3},
+                           kSecond[16] = {-3, -3, -3, -3, -1, -1, -1, -1, 1, 1, 1, 1, 3, 3, 3, 3};
+  const int16x8_t first = vld1q_s16(kFirst),
+                  second[2] = {vld1q_s16(kSecond), vld1q_s16(kSecond + 8)},
+                  half = vreinterpretq_s16_u16(vdupq_n_u16(0x8080));  // 128 * 256 + 128
+  int32x4_t sums = vdupq_n_s32(0);
+  for (int k = 0; k < kTileCols; k += 4) {
+    const int32x4_t q = vcvtnq_s32_f32(vmulq_n_f32(load_some(x + k, filled - k), inverse));
+    sums = vaddq_s32(sums, q);
+    int16_t four[4];
+    vst1_s16(four, vmovn_s32(q));
+    for (int pair = 0; pair < 2; ++pair) {
+      const int16x8_t one = vmlaq_n_s16(half, first, four[2 * pair]);
+      uint8x8_t bytes[2];
+      for (int h = 0; h < 2; ++h)
+        bytes[h] =
+            vshrn_n_u16(vreinterpretq_u16_s16(vmlaq_n_s16(one, second[h], four[2 * pair + 1])), 8);
+      vst1q_u8(tables + (k / 2 + pair) * 16, vcombine_u8(bytes[0], bytes[1]));
+    }
+  }
+  return vaddvq_s32(sums);
+}
+
 inline float32x4_t spread(float x) { return vdupq_n_f32(x); }
 
 #include "halftone/kernel/quantize_body.h"
@@ -51,5 +87,6 @@ inline float32x4_t spread(float x) { return vdupq_n_f32(x); }
 }  // namespace
 
 void quantize(const Quantize& job) noexcept { quantize_rows(job); }
+void tabulate(const Quantize& job) noexcept { tabulate_rows(job); }
 
 }  // namespace halftone::kernel::neon

@@ -32,12 +32,14 @@ struct Case {
   ScaleType scales = ScaleType::f16;
   int64_t block = 64;
   int64_t super = 0;  // two-level scales
+  bool pairs = false;
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Case& c) {
   return out << "W" << c.bits << " N" << c.n << " K" << c.k << " g" << c.group << " M" << c.m
              << (c.zeros ? " zeros" : "") << (c.scales == ScaleType::f32 ? " f32" : "") << " block"
-             << c.block << (c.super != 0 ? " super" + std::to_string(c.super) : "");
+             << c.block << (c.super != 0 ? " super" + std::to_string(c.super) : "")
+             << (c.pairs ? " pairs" : "");
 }
 
 // Plain codes, scales, zero-points and activations; what a kernel must reproduce is computed from
@@ -81,7 +83,8 @@ struct Problem {
             .scales = c.scales,
             .zeros = c.zeros,
             .zero = 1 << (c.bits - 1),
-            .super = c.super};
+            .super = c.super,
+            .pairs = c.pairs};
   }
 
   TiledWeights tiled(ThreadPool* pool = nullptr) const {

@@ -69,6 +69,11 @@ Tiles layout(const TileSpec& s) {
     throw InputError("tiles", "two-level scales of " + std::to_string(s.super) + " columns over " +
                                   std::to_string(s.group) + " at " + std::to_string(s.bits) +
                                   " bits");
+  if (s.pairs && (s.bits != 2 || s.super != 0))
+    throw InputError("tiles",
+                     "pairs of codes of " + std::to_string(s.bits) + " bits" +
+                         (s.super != 0 ? " with two-level scales" : ""),
+                     "pairs are for 2 bits and one level");
   Tiles t{};
   t.rows = s.rows;
   t.cols = s.cols;
@@ -78,6 +83,7 @@ Tiles layout(const TileSpec& s) {
   t.groups = (t.padded_cols + t.group - 1) / t.group;
   t.store = Store::codes;
   t.bits = s.bits;
+  t.pairs = s.pairs;
   t.zero = s.zero;
   t.scales_f32 = s.scales == ScaleType::f32;
   int64_t at = t.groups * kTileRows * (t.scales_f32 ? 4 : 2);
@@ -158,6 +164,17 @@ void put_codes(const uint8_t* rows, int64_t padded_cols, int bits, uint8_t* line
     }
     lines += 64 * bits;
   }
+}
+
+// The same for codes in pairs.
+void put_pairs(const uint8_t* rows, int64_t padded_cols, uint8_t* lines) {
+  for (int64_t k = 0; k < padded_cols; k += 16, lines += 64)
+    for (int64_t r = 0; r < kTileRows; ++r) {
+      const uint8_t* q = rows + r * padded_cols + k;
+      for (int64_t pair = 0; pair < 4; ++pair, q += 2)
+        lines[pair * kTileRows + r] =
+            static_cast<uint8_t>(q[0] | (q[1] << 2) | (q[8] << 4) | (q[9] << 6));
+    }
 }
 
 // The scale of row n, group g, into the tile that begins at `base`.
@@ -274,7 +291,10 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
         for (int64_t g = 0; g < std::ssize(zeros); ++g)
           base[t.zeros_offset + g * kTileRows + r] = zeros[static_cast<size_t>(g)];
       }
-      put_codes(rows.data(), t.padded_cols, t.bits, base + t.codes_offset);
+      if (t.pairs != 0)
+        put_pairs(rows.data(), t.padded_cols, base + t.codes_offset);
+      else
+        put_codes(rows.data(), t.padded_cols, t.bits, base + t.codes_offset);
       const int64_t used = t.codes_offset + t.padded_cols * kTileRows * t.bits / 8;
       std::memset(base + used, 0, static_cast<size_t>(t.tile_bytes - used));
     }
@@ -353,6 +373,7 @@ TiledWeights TiledWeights::mapped(const Tiles& like, std::span<const std::byte> 
                           .zeros = like.zeros_offset >= 0,
                           .zero = like.zero,
                           .super = like.sub_offset >= 0 ? up(like.group, like.sub) : 0,
+                          .pairs = like.pairs != 0,
                           .book = like.book != 0 ? std::vector<float>(like.value, like.value + 16)
                                                  : std::vector<float>()});
   const auto* data = reinterpret_cast<const uint8_t*>(tiles.data());
@@ -371,7 +392,7 @@ std::span<const std::byte> TiledWeights::tile_data() const {
 
 int TiledWeights::code(int64_t row, int64_t col) const {
   const uint8_t* base = view_.data + row / kTileRows * view_.tile_bytes;
-  return code_at(base + view_.codes_offset, view_.bits, row % kTileRows, col);
+  return code_at(view_, base, row % kTileRows, col);
 }
 
 float TiledWeights::value(int64_t row, int64_t col) const {

@@ -15,6 +15,9 @@
 //     b=5: 5 lines = 32 k  4 lines of the low 4 bits as b=4, then the high bit as b=1
 //     b=6: 6 lines = 32 k  the low 4 bits as b=4, the high two as b=2
 //     b=7: 7 lines = 32 k  the low 4 bits as b=4, the next two as b=2, the highest as b=1
+// or, b=2 for tables of pairs (TileSpec::pairs), 1 line = 16 k = 4 times 16 bytes, one of each row:
+// byte `r` of the 16 number `p` holds, lowest first, k = 2p, 2p + 1, 8 + 2p, 9 + 2p. So a nibble is
+// the codes of two k, and looks up what both add in a table of 16 (matmul.h).
 // Codes are unsigned, value = scale * (code - zero). K is padded to a multiple of 32 with code 0
 // (activations are 0 there), N to a multiple of 16 with scale 0. A group is a multiple of 32 k; the
 // last one may be short.
@@ -56,7 +59,7 @@ class ThreadPool;
 namespace halftone::kernel {
 
 // Of the layout above: whoever keeps tiles in a file keeps this beside them.
-inline constexpr int64_t kTileLayout = 2;
+inline constexpr int64_t kTileLayout = 3;
 
 enum class ScaleType : uint8_t { f16, f32 };
 
@@ -70,6 +73,8 @@ struct TileSpec {
   // Two-level scales: k that share the scale, a multiple of the group, up to 256; 0: one level.
   // What is read row by row stays one scale a group, none negative; see has_two_levels().
   int64_t super = 0;
+  // Of 2 bits: in pairs, for integer products by tables, which are another numeric mode.
+  bool pairs = false;
   std::vector<float>
       book;  // 16 values of a code book; then bits is 4, and zero-points mean nothing
   bool operator==(const TileSpec&) const = default;

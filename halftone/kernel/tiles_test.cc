@@ -67,6 +67,31 @@ TEST(Tiles, NibblesOfALineAreNeighbouringQuads) {
               ::testing::ElementsAre(0x40, 0x51, 0x62, 0x73, 0xbf, 0xae, 0x9d, 0x8c));
 }
 
+TEST(Tiles, PairsHoldTheSameCodesInAsManyBytes) {
+  for (const int64_t k : {1, 40, 64, 100, 576})
+    for (const bool zeros : {false, true}) {
+      const Problem p({.bits = 2, .n = 37, .k = k, .group = 32, .zeros = zeros, .pairs = true});
+      const TiledWeights w = p.tiled();
+      TileSpec plain = p.spec;
+      plain.pairs = false;
+      EXPECT_EQ(w.bytes(), tiled_bytes(plain));
+      for (int64_t n = 0; n < 37; ++n)
+        for (int64_t i = 0; i < k; ++i) {
+          ASSERT_EQ(w.code(n, i), p.code(n, i)) << n << ", " << i;
+          ASSERT_EQ(w.value(n, i), p.scale(n, i) * static_cast<float>(p.code(n, i) - p.zero(n, i)));
+        }
+    }
+  // The codes 0 1 2 3 of two rows, then 3 2 1 0: byte 0 of each row has k = 0, 1, 8, 9.
+  TileSpec spec{.rows = 2, .cols = 10, .bits = 2, .zero = 0, .pairs = true};
+  const std::vector<uint8_t> codes = {0, 1, 2, 3, 0, 0, 0, 0, 3, 2, 3, 2, 1, 0, 0, 0, 0, 0, 1, 1};
+  const TiledWeights w = TiledWeights::from_codes(spec, codes, std::vector<float>{1, 1}, {});
+  const uint8_t* line = w.view().data + w.view().codes_offset;
+  EXPECT_EQ(line[0], 0 | (1 << 2) | (3 << 4) | (2 << 6));
+  EXPECT_EQ(line[16], 2 | (3 << 2));
+  EXPECT_EQ(line[1], 3 | (2 << 2) | (1 << 4) | (1 << 6));
+  EXPECT_EQ(line[17], 1);
+}
+
 TEST(Tiles, RefuseWhatTheyCannotHold) {
   const auto text = [](const auto& make) -> std::string {
     try {
@@ -83,6 +108,8 @@ TEST(Tiles, RefuseWhatTheyCannotHold) {
             "scale per row");
   EXPECT_EQ(text([] { tiled_bytes({.rows = 0, .cols = 64}); }),
             "error[E_MISMATCH] tiles: weights [0, 64] cannot be tiled");
+  EXPECT_EQ(text([] { tiled_bytes({.rows = 4, .cols = 64, .bits = 3, .pairs = true}); }),
+            "error[E_USAGE] tiles: pairs of codes of 3 bits; pairs are for 2 bits and one level");
   const std::vector<uint8_t> codes = {1, 8};
   EXPECT_EQ(text([&] {
               TiledWeights::from_codes({.rows = 1, .cols = 2, .bits = 3}, codes,
@@ -202,6 +229,57 @@ TEST(Activations, AreTheSameIntegersOnEveryIsa) {
   }
 }
 
+// As matmul.h says, and with the same bytes on every instruction set.
+TEST(Activations, TablesHoldWhatPairsAdd) {
+  for (const int64_t k : {1, 31, 33, 100, 576})
+    for (const int64_t m : {1, 5, 17}) {
+      Problem p({.bits = 2, .n = 1, .k = k, .group = 0, .m = m, .pairs = true});
+      for (int64_t i = 0; i < m * k; i += 5)
+        p.x[static_cast<size_t>(i)] = 0.5f * static_cast<float>(i % 9);  // ties
+      for (int64_t i = 0; i < k; ++i)
+        p.x[static_cast<size_t>(i)] *= m == 5 ? 1e-35f : 1.0f;  // a row that counts as zero
+      const auto at = [&](int64_t i, int64_t c) {
+        return c < k ? p.x[static_cast<size_t>(i * k + c)] : 0.0f;
+      };
+      for (const int64_t block : {32, 64, 128, 256}) {
+        const TiledWeights w = p.tiled();
+        const ActivationPlan plan = plan_int8(w.view(), block);
+        ASSERT_TRUE(plan.pairs);
+        ASSERT_EQ(plan.block, plan.unit);
+        for (const Kernels* kernels : testing::tables_here()) {
+          Activations a;
+          prepare(a, *kernels, plan, p.x.data(), m, k);
+          EXPECT_EQ(a.rows_per_panel(), 1);
+          for (int64_t i = 0; i < m; ++i)
+            for (int64_t u = 0; u < plan.units(); ++u) {
+              const int64_t begin = u * plan.unit,
+                            end = std::min(plan.padded_cols, begin + plan.unit);
+              float most = 0;
+              for (int64_t c = begin; c < end; c += 2)
+                most = std::max(most, std::abs(at(i, c)) / 2 + std::abs(at(i, c + 1)) / 2);
+              const bool zero = most < 0x1p-100f;
+              ASSERT_EQ(a.scale(i, u), zero ? 0.0f : most / 10836.0f) << kernels->name;
+              const auto whole = [&](int64_t c) {
+                return zero ? 0 : static_cast<int>(std::nearbyint(at(i, c) * (5418.0f / most)));
+              };
+              int sum = 0;
+              for (int64_t c = begin; c < end; c += 2) {
+                sum += whole(c) + whole(c + 1);
+                for (int codes = 0; codes < 16; ++codes) {
+                  const int both =
+                      (2 * (codes % 4) - 3) * whole(c) + (2 * (codes / 4) - 3) * whole(c + 1);
+                  ASSERT_EQ(a.table(i, c / 2, codes), std::floor((both + 128) / 256.0))
+                      << kernels->name << " k " << c;
+                  ASSERT_LE(std::abs(a.table(i, c / 2, codes)), 127);
+                }
+              }
+              ASSERT_EQ(a.sum(i, u), sum) << kernels->name;
+            }
+        }
+      }
+    }
+}
+
 TEST(Activations, ANonFiniteValueMakesItsRowNaNAndNoOther) {
   for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) {
     for (const int64_t m : {3, 10}) {
@@ -209,9 +287,14 @@ TEST(Activations, ANonFiniteValueMakesItsRowNaNAndNoOther) {
       std::fill(p.scales.begin(), p.scales.end(), 1.0f);
       p.x[static_cast<size_t>(1 * 96 + 40)] = bad;
       const TiledWeights w = p.tiled();
+      Problem q({.bits = 2, .n = 20, .k = 96, .group = 32, .m = m, .pairs = true});
+      q.scales = p.scales;
+      q.x = p.x;
+      const TiledWeights pairs = q.tiled();
       for (const Kernels* kernels : testing::tables_here()) {
-        for (const ActivationPlan& plan : {plan_int8(w.view(), 32), plan_float(w.view())}) {
-          const auto y = testing::multiply(*kernels, w, plan, p.x, m);
+        for (const ActivationPlan& plan :
+             {plan_int8(w.view(), 32), plan_int8(pairs.view(), 32), plan_float(w.view())}) {
+          const auto y = testing::multiply(*kernels, plan.pairs ? pairs : w, plan, p.x, m);
           for (int64_t i = 0; i < m; ++i)
             for (int64_t n = 0; n < 20; ++n) {
               if (plan.int8) {

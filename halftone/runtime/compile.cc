@@ -42,6 +42,7 @@ class Compiler {
     }
     program_->epilogue = segment(spec_.epilogue, stream, false);
     if (cache_) cache_->finish();
+    if (options_.numerics == Numerics::tables) say_tables();
     return std::move(program_);
   }
 
@@ -52,6 +53,17 @@ class Compiler {
     int last_use = -1;  // index of the op in the segment
     bool pooled = false, live = false;
   };
+
+  // Mode tables is for weights of 2 bits; what else there is runs as in mode int8.
+  void say_tables() const {
+    if (paired_ == 0)
+      context_.warn(
+          "mode tables: the model has no weights of 2 bits, all of it runs as in mode int8");
+    else if (paired_ < low_bit_)
+      context_.info("mode tables: " + std::to_string(low_bit_ - paired_) + " of " +
+                    std::to_string(low_bit_) +
+                    " quantized linears are not of 2 bits and run as in mode int8");
+  }
 
   // Linears are read, unpacked and tiled side by side, a whole one by each worker; what fails keeps
   // its error for whoever asks for it, so that the first in order is the one that is told.
@@ -104,6 +116,8 @@ class Compiler {
     try {
       TiledLinear t = tiled(op);
       memory_.weights += static_cast<uint64_t>(t.weights->bytes()) + t.bias.size() * sizeof(float);
+      low_bit_ += t.weights->dense() ? 0 : 1;
+      paired_ += t.weights->view().pairs;
       return t;
     } catch (Error& e) {
       throw e.note(op.name);
@@ -407,6 +421,7 @@ class Compiler {
   std::map<std::string, Ahead> ahead_;
   std::vector<Value> values_;
   std::vector<int32_t> free_;
+  int64_t low_bit_ = 0, paired_ = 0;  // linears
 };
 
 }  // namespace

@@ -8,13 +8,22 @@
 namespace halftone::runtime {
 
 std::string_view numerics_name(Numerics numerics) {
-  return numerics == Numerics::exact ? "exact" : "int8";
+  switch (numerics) {
+    case Numerics::exact:
+      return "exact";
+    case Numerics::int8:
+      return "int8";
+    case Numerics::tables:
+      break;
+  }
+  return "tables";
 }
 
 Numerics numerics_from(std::string_view name) {
-  if (name == "exact") return Numerics::exact;
-  if (name == "int8") return Numerics::int8;
-  throw InputError("numerics", "unknown numeric mode " + quote(name), "one of: exact, int8");
+  for (const Numerics numerics : {Numerics::exact, Numerics::int8, Numerics::tables})
+    if (numerics_name(numerics) == name) return numerics;
+  throw InputError("numerics", "unknown numeric mode " + quote(name),
+                   "one of: exact, int8, tables");
 }
 
 KvType kv_type_from(std::string_view name) {
@@ -48,6 +57,10 @@ std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel
       (block < 32 || block > 256 || block % 32 != 0))
     throw InputError("activation_block",
                      "is " + std::to_string(block) + ", wanted a multiple of 32 from 32 to 256");
+  if (options.numerics == Numerics::tables && block == LoadOptions::kWholeRow)
+    throw InputError("activation_block",
+                     "is a whole row, tables share a scale over up to 256 inputs",
+                     "use 32 to 256, or mode int8");
   if (const int64_t bits = options.head_bits; bits != 0 && bits != 4 && bits != 8)
     throw InputError("head_bits",
                      "is " + std::to_string(bits) + ", wanted 8, 4, or 0 for as stored");

@@ -9,7 +9,9 @@
 //   exact  low-bit weights are dequantized on the fly, activations are float: the meaning of a
 //          weight-only method. KV cache f32, so that text equals that of any float32 engine.
 //   int8   activations of low-bit linears are quantized to int8 by blocks: faster. KV cache f16.
-// Dense weights (f32, f16, bf16 as stored) take float activations in both. Every result is the same
+//   tables as int8, but weights of 2 bits take what each pair of activations adds for their codes
+//          from tables of int8 (kernel/matmul.h): faster still, and a little less accurate.
+// Dense weights (f32, f16, bf16 as stored) take float activations in all. Every result is the same
 // at any thread count, on every instruction set, and whether tokens are fed one by one or together
 // (kernel/matmul.h says why).
 //
@@ -30,9 +32,9 @@ struct Kernels;
 
 namespace halftone::runtime {
 
-enum class Numerics : uint8_t { exact, int8 };
-std::string_view numerics_name(Numerics numerics);  // "exact", "int8"
-Numerics numerics_from(std::string_view name);      // InputError naming both
+enum class Numerics : uint8_t { exact, int8, tables };
+std::string_view numerics_name(Numerics numerics);  // "exact", "int8", "tables"
+Numerics numerics_from(std::string_view name);      // InputError naming them
 // i8: a scale for each token and kv head, 127 = its largest value.
 // bf16: queries and probabilities are rounded to bf16 too (attention.h).
 enum class KvType : uint8_t { by_numerics, f32, f16, bf16, i8 };
@@ -43,8 +45,8 @@ struct LoadOptions {
   Numerics numerics = Numerics::exact;
   KvType kv = KvType::by_numerics;
   // int8: inputs sharing a scale, 32 to 256, or kWholeRow; 0: 64, and 32 for mlp_down and weights
-  // other than of 4 bits. From 128 on, the scales of groups of 32 of symmetric weights of up to 4
-  // bits are kept in two levels (kernel/tiles.h).
+  // other than of 4 bits. Tables: up to 256, 0: 64. From 128 on, the scales of groups of 32 of
+  // symmetric weights of up to 4 bits are kept in two levels (kernel/tiles.h).
   int64_t activation_block = 0;
   static constexpr int64_t kWholeRow = -1;
   // 8 or 4: a head stored in floats, and with it an embedding tied to it, is rounded to that many

@@ -50,6 +50,7 @@ Json layout_of(const TiledLinear& t) {
           {"zeros", v.zeros_offset >= 0},
           {"store", static_cast<int>(v.store)},
           {"bits", v.bits},
+          {"pairs", v.pairs != 0},
           {"zero", v.zero},
           {"book", v.book != 0 ? std::vector<float>(v.value, v.value + 16) : std::vector<float>()},
           {"scales_f32", v.scales_f32 != 0},
@@ -69,6 +70,7 @@ kernel::Tiles tiles_of(const Json& j) {
   v.zeros_offset = j.at("zeros").get<bool>() ? 0 : -1;
   v.store = static_cast<kernel::Store>(j.at("store").get<int>());
   v.bits = j.at("bits");
+  v.pairs = j.at("pairs").get<bool>() ? 1 : 0;
   v.zero = j.at("zero");
   const auto book = j.at("book").get<std::vector<float>>();
   v.book = book.size() == 16;
@@ -83,7 +85,7 @@ TileCache::TileCache(const std::string& folder, const pack::PackedModel& packed,
                      const LoadOptions& options, const Context& context)
     : context_(context), folder_(folder) {
   const spec::Checkpoint& checkpoint = packed.checkpoint();
-  // exact needs scales as stored, int8 may keep them in two levels
+  // exact needs scales as stored, int8 may keep them in two levels, tables lay out 2 bits their way
   const std::string numerics(numerics_name(options.numerics));
   const std::string which =
       Json({checkpoint.path, options.head_bits, numerics, options.activation_block}).dump();

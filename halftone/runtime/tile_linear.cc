@@ -70,7 +70,8 @@ int64_t activation_block(int64_t bits, spec::Role role, const LoadOptions& optio
 // as fast in prefill, and up to a tenth faster in decode.)
 int64_t two_level_block(const kernel::TileSpec& spec, const format::Codes& c, spec::Role role,
                         const LoadOptions& options) {
-  if (options.numerics != Numerics::int8 || spec.group != kTileCols || spec.group >= spec.cols)
+  if (options.numerics == Numerics::exact || spec.pairs || spec.group != kTileCols ||
+      spec.group >= spec.cols)
     return 0;
   const int64_t wanted = activation_block(spec.bits, role, options),
                 block = wanted == kernel::kWholeRow ? kernel::kMaxUnit : wanted;
@@ -95,6 +96,7 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
   spec.scales = fits_f16(c.scales) ? kernel::ScaleType::f16 : kernel::ScaleType::f32;
   spec.zeros = !c.zeros.empty();
   spec.zero = 1 << (c.format.bits - 1);
+  spec.pairs = options.numerics == Numerics::tables && spec.bits == 2;
   if (const int64_t block = two_level_block(spec, c, role, options)) {
     spec.super = block;
     spec.scales = kernel::ScaleType::f16;
@@ -186,6 +188,8 @@ kernel::ActivationPlan plan_for(const kernel::Tiles& view, spec::Role role,
                                 const LoadOptions& options) {
   if (view.store != kernel::Store::codes || options.numerics == Numerics::exact)
     return kernel::plan_float(view);
+  // Tables lose the same by a wider block, and narrower ones cost them more.
+  if (view.pairs != 0 && options.activation_block == 0) return kernel::plan_int8(view, 64);
   return kernel::plan_int8(view, activation_block(view.bits, role, options));
 }
 
