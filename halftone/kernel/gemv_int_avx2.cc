@@ -98,8 +98,8 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
             const uint8_t* lines =
                 base[j] + w.codes_offset + k / kTileCols * 64 * kBits<B> + h * 32;
             // Few streams and much to compute: the next lines are not asked for early enough.
-              if (h == 0)
-                for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
+            if (h == 0)
+              for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
             unpack_scaled<B>(w, lines, q);
             __m256i times = ones;
             if constexpr (Two) times = sub_pairs(w, base[j], place.sub, h);
