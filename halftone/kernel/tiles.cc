@@ -1,9 +1,12 @@
 #include "halftone/kernel/tiles.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <string>
 #include <type_traits>
@@ -50,8 +53,8 @@ void set_book(Tiles& t, const TileSpec& s) {
 void check_zero(const TileSpec& s, int zero) {
   const int most = std::min(255, 1 << s.bits);
   if (zero < 0 || zero > most)
-    throw InputError("tiles",
-                     "zero-point " + std::to_string(zero) + " is not in 0.." + std::to_string(most));
+    throw InputError(
+        "tiles", "zero-point " + std::to_string(zero) + " is not in 0.." + std::to_string(most));
 }
 
 Tiles layout(const TileSpec& s) {
@@ -244,31 +247,70 @@ int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store) {
   return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
 }
 
-void TiledWeights::Free::operator()(std::byte* p) const { std::free(p); }
+struct TileMemory::State {
+  std::mutex mutex;
+  std::shared_ptr<std::byte> region;
+  int64_t size = 0, used = 0;
+};
 
-void TiledWeights::allocate() {
-  const size_t size = static_cast<size_t>(bytes());
+TileMemory::TileMemory() : state_(std::make_unique<State>()) {}
+TileMemory::~TileMemory() = default;
+
+std::shared_ptr<std::byte> TileMemory::take(int64_t bytes) {
+  // What is never touched of a region costs address space only.
+  constexpr int64_t kRegion = int64_t{64} << 20, kHuge = int64_t{2} << 20;
+  std::lock_guard lock(state_->mutex);
+  State& s = *state_;
+  const int64_t wanted = up(bytes, 64);
+  if (s.region == nullptr || s.size - s.used < wanted) {
+    const int64_t size = up(std::max(wanted, kRegion), kHuge);
+    // A mapping begins at any page: one huge page more than is used, to begin at a whole one.
+    const auto length = static_cast<size_t>(size + kHuge);
+    void* p = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) throw std::bad_alloc();
+    const std::shared_ptr<void> mapping(p, [length](void* q) { ::munmap(q, length); });
+    const auto at = up(static_cast<int64_t>(reinterpret_cast<intptr_t>(p)), kHuge);
+    auto* begin = reinterpret_cast<std::byte*>(static_cast<intptr_t>(at));
+    ::madvise(begin, static_cast<size_t>(size), MADV_HUGEPAGE);  // advice: small pages do, too
+    s.region = std::shared_ptr<std::byte>(mapping, begin);
+    s.size = size;
+    s.used = 0;
+  }
+  std::shared_ptr<std::byte> out(s.region, s.region.get() + s.used);
+  s.used += wanted;
+  return out;
+}
+
+uint8_t* TiledWeights::allocate(TileMemory* memory) {
   // Pages come zeroed from the system and are first touched by the thread that fills the tile.
-  auto* p = static_cast<std::byte*>(std::aligned_alloc(64, size));
-  if (p == nullptr) throw std::bad_alloc();
-  data_.reset(p);
-  view_.data = reinterpret_cast<const uint8_t*>(p);
+  std::shared_ptr<std::byte> p;
+  if (memory != nullptr) {
+    p = memory->take(bytes());
+  } else {
+    auto* own = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<size_t>(bytes())));
+    if (own == nullptr) throw std::bad_alloc();
+    p.reset(own, [](std::byte* b) { std::free(b); });
+  }
+  auto* data = reinterpret_cast<uint8_t*>(p.get());
+  view_.data = data;
+  owner_ = std::move(p);
+  return data;
 }
 
 TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader& row,
-                                      ThreadPool* pool) {
+                                      TileBuild build) {
   TiledWeights w;
   w.view_ = layout(spec);
-  w.allocate();
+  uint8_t* const data = w.allocate(build.memory);
   const Tiles& t = w.view_;
   const auto top = static_cast<uint8_t>((1u << spec.bits) - 1);
-  for_tiles(pool, w.tiles(), [&](int64_t begin, int64_t end) {
+  for_tiles(build.pool, w.tiles(), [&](int64_t begin, int64_t end) {
     std::vector<uint8_t> rows(static_cast<size_t>(kTileRows * t.padded_cols)),
         zeros(static_cast<size_t>(spec.zeros ? t.groups : 0));
     std::vector<float> scales(
         static_cast<size_t>(t.sub_offset < 0 ? t.groups : (t.padded_cols + t.sub - 1) / t.sub));
     for (int64_t tile = begin; tile < end; ++tile) {
-      auto* base = reinterpret_cast<uint8_t*>(w.data_.get()) + tile * t.tile_bytes;
+      uint8_t* base = data + tile * t.tile_bytes;
       const int64_t held = std::min(kTileRows, t.rows - tile * kTileRows);
       std::memset(base, 0, static_cast<size_t>(t.codes_offset));
       if (held < kTileRows) std::fill(rows.begin(), rows.end(), uint8_t{0});
@@ -304,7 +346,7 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
 
 TiledWeights TiledWeights::from_codes(const TileSpec& spec, std::span<const uint8_t> codes,
                                       std::span<const float> scales, std::span<const uint8_t> zeros,
-                                      ThreadPool* pool) {
+                                      TileBuild build) {
   const Tiles t = layout(spec);
   const auto size = [](auto s) { return static_cast<int64_t>(s.size()); };
   const int64_t groups = t.sub_offset < 0 ? t.groups : (t.padded_cols + t.sub - 1) / t.sub;
@@ -320,20 +362,20 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, std::span<const uint
         std::copy_n(scales.data() + n * groups, groups, s.data());
         if (!z.empty()) std::copy_n(zeros.data() + n * groups, groups, z.data());
       },
-      pool);
+      build);
 }
 
 TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store,
-                                      const DenseRowReader& row, ThreadPool* pool) {
+                                      const DenseRowReader& row, TileBuild build) {
   TiledWeights w;
   w.view_ = dense_layout(rows, cols, store);
-  w.allocate();
+  uint8_t* const data = w.allocate(build.memory);
   const Tiles& t = w.view_;
   const int64_t size = store == Store::f32 ? 4 : 2;
-  for_tiles(pool, w.tiles(), [&](int64_t begin, int64_t end) {
+  for_tiles(build.pool, w.tiles(), [&](int64_t begin, int64_t end) {
     std::vector<std::byte> values(static_cast<size_t>(cols * size));
     for (int64_t tile = begin; tile < end; ++tile) {
-      std::byte* base = w.data_.get() + tile * t.tile_bytes;
+      uint8_t* base = data + tile * t.tile_bytes;
       std::memset(base, 0, static_cast<size_t>(t.tile_bytes));
       for (int64_t r = 0; r < std::min(kTileRows, rows - tile * kTileRows); ++r) {
         row(tile * kTileRows + r, values);
@@ -347,7 +389,7 @@ TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store,
 }
 
 TiledWeights TiledWeights::from_f32(int64_t rows, int64_t cols, std::span<const float> values,
-                                    ThreadPool* pool) {
+                                    TileBuild build) {
   if (static_cast<int64_t>(values.size()) != rows * cols)
     throw ShapeError("tiles", "values do not match the shape");
   return from_dense(
@@ -355,7 +397,7 @@ TiledWeights TiledWeights::from_f32(int64_t rows, int64_t cols, std::span<const 
       [&](int64_t n, std::span<std::byte> out) {
         std::memcpy(out.data(), values.data() + n * cols, out.size());
       },
-      pool);
+      build);
 }
 
 TiledWeights TiledWeights::mapped(const Tiles& like, std::span<const std::byte> tiles,

@@ -94,18 +94,41 @@ using CodeRowReader = std::function<void(int64_t row, std::span<uint8_t> codes,
 // Fills one row of f32 values (Store::f32) or of 16-bit patterns (f16, bf16) as raw bytes.
 using DenseRowReader = std::function<void(int64_t row, std::span<std::byte> values)>;
 
+// Memory for the tiles of one model: regions that fill up one after another, of huge pages where the
+// system has them. Reading all weights for every token is a walk through more small pages than
+// address translation remembers, and 30,000 first touches cost more than filling them. Safe from
+// many threads.
+class TileMemory {
+ public:
+  TileMemory();
+  ~TileMemory();
+  // At a multiple of 64, zeros; lives as long as what is returned.
+  std::shared_ptr<std::byte> take(int64_t bytes);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Who builds tiles, and where.
+struct TileBuild {
+  ThreadPool* pool;    // nullptr: this thread
+  TileMemory* memory;  // nullptr: memory of their own
+  TileBuild(ThreadPool* p = nullptr, TileMemory* m = nullptr) : pool(p), memory(m) {}
+};
+
 class TiledWeights {
  public:
   TiledWeights() = default;
 
   static TiledWeights from_codes(const TileSpec& spec, const CodeRowReader& row,
-                                 ThreadPool* pool = nullptr);
+                                 TileBuild build = {});
   // codes u8 [N][K], scales f32 [N][groups], zeros u8 [N][groups] or empty
   static TiledWeights from_codes(const TileSpec& spec, std::span<const uint8_t> codes,
                                  std::span<const float> scales, std::span<const uint8_t> zeros,
-                                 ThreadPool* pool = nullptr);
+                                 TileBuild build = {});
   static TiledWeights from_dense(int64_t rows, int64_t cols, Store store, const DenseRowReader& row,
-                                 ThreadPool* pool = nullptr);
+                                 TileBuild build = {});
   // Tiles that exist already, bytes() of them, in memory that `owner` keeps: a file that
   // tile_data() went to. `like` names the layout; its pointer is not used. InputError when the
   // layout is not one that this version makes.
@@ -113,7 +136,7 @@ class TiledWeights {
                              std::shared_ptr<const void> owner);
   std::span<const std::byte> tile_data() const;
   static TiledWeights from_f32(int64_t rows, int64_t cols, std::span<const float> values,
-                               ThreadPool* pool = nullptr);
+                               TileBuild build = {});
 
   int64_t rows() const { return view_.rows; }
   int64_t cols() const { return view_.cols; }
@@ -130,13 +153,9 @@ class TiledWeights {
   int code(int64_t row, int64_t col) const;  // codes only
 
  private:
-  struct Free {
-    void operator()(std::byte* p) const;
-  };
-  void allocate();
+  uint8_t* allocate(TileMemory* memory);
   Tiles view_{};
-  std::unique_ptr<std::byte[], Free> data_;
-  std::shared_ptr<const void> owner_;  // of mapped tiles
+  std::shared_ptr<const void> owner_;  // of the tiles
 };
 
 // Do integer products need more than a signed byte for code less zero-point?

@@ -140,6 +140,27 @@ TEST(Tiles, RefuseWhatTheyCannotHold) {
             "error[E_USAGE] tiles: zero-point 17 is not in 0..16");
 }
 
+TEST(Tiles, LieInCommonMemoryAsInTheirOwn) {
+  std::vector<float> values(40 * 70);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 251) - 100.0f;
+  ThreadPool pool(2);
+  auto memory = std::make_unique<TileMemory>();
+  std::vector<TiledWeights> held;
+  for (int i = 0; i < 3; ++i)
+    held.push_back(TiledWeights::from_f32(40, 70, values, {&pool, memory.get()}));
+  const std::shared_ptr<std::byte> large = memory->take(int64_t{100} << 20);  // more than a region
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(large.get()) % 64, 0u);
+  EXPECT_EQ(large.get()[(100 << 20) - 1], std::byte{0});
+  memory.reset();  // what was taken stays
+  const TiledWeights own = TiledWeights::from_f32(40, 70, values);
+  for (const TiledWeights& w : held) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(w.view().data) % 64, 0u);
+    EXPECT_NE(w.view().data, own.view().data);
+    EXPECT_TRUE(std::ranges::equal(w.tile_data(), own.tile_data()));
+  }
+  EXPECT_EQ(held[1].view().data - held[0].view().data, held[0].bytes());
+}
+
 TEST(Tiles, AReaderThatThrowsReachesTheCaller) {
   ThreadPool pool(2);
   const auto row = [](int64_t n, std::span<uint8_t>, std::span<float>, std::span<uint8_t>) {

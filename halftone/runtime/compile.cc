@@ -83,7 +83,7 @@ class Compiler {
       const auto at = static_cast<size_t>(i);
       try {
         context_.throw_if_stopped();
-        found[at].linear = tile_linear(packed_, *ops[at], options_, context_);
+        found[at].linear = tile_linear(packed_, *ops[at], options_, build());
       } catch (...) {
         found[at].error = std::current_exception();
       }
@@ -91,9 +91,11 @@ class Compiler {
     for (size_t i = 0; i < ops.size(); ++i) ahead_.emplace(ops[i]->name, std::move(found[i]));
   }
 
+  kernel::TileBuild build() { return {context_.pool, &tiles_}; }
+
   TiledLinear tile(const Op& op) {
     const auto found = ahead_.find(op.name);
-    if (found == ahead_.end()) return tile_linear(packed_, op, options_, context_);
+    if (found == ahead_.end()) return tile_linear(packed_, op, options_, build());
     if (found->second.error) std::rethrow_exception(found->second.error);
     return std::move(ahead_.extract(found).mapped().linear);
   }
@@ -412,6 +414,7 @@ class Compiler {
   const Context& context_;
   MemoryUse& memory_;
   std::optional<TileCache> cache_;
+  kernel::TileMemory tiles_;
   std::unique_ptr<Program> program_;
   std::map<std::string, TiledLinear> heads_;
   struct Ahead {

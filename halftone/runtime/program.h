@@ -139,7 +139,7 @@ struct TiledLinear {
   std::vector<float> bias;
 };
 TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
-                        const LoadOptions& options, const Context& context);
+                        const LoadOptions& options, kernel::TileBuild build);
 // How activations meet these weights.
 kernel::ActivationPlan plan_for(const kernel::Tiles& view, spec::Role role,
                                 const LoadOptions& options);

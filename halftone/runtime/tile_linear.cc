@@ -83,7 +83,7 @@ int64_t two_level_block(const kernel::TileSpec& spec, const format::Codes& c, sp
 }
 
 TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
-                       const LoadOptions& options, const Context& context) {
+                       const LoadOptions& options, kernel::TileBuild build) {
   const format::Codes& c = linear.codes();
   const Gathered gathered = gather_for(c);
   const auto& columns = gathered.columns;
@@ -116,7 +116,7 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
     }
   };
   TiledLinear out;
-  out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, context.pool));
+  out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, build));
   out.preparation.plan = plan_for(out.weights->view(), role, options);
   out.preparation.transform.gather = columns;
   return out;
@@ -125,7 +125,7 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
 // Dense rows -> nearest codes in groups of 32, row by row, so that no whole copy in floats exists.
 TiledLinear tile_rounded(const std::string& name, const spec::Linear& linear, DType dtype,
                          const kernel::DenseRowReader& read, const LoadOptions& options,
-                         const Context& context) {
+                         kernel::TileBuild build) {
   const format::Format rounded{.bits = options.head_bits, .group = kTileCols};
   const format::Kind& kind = format::kind_of(rounded);
   const kernel::TileSpec spec{.rows = linear.out,
@@ -157,16 +157,16 @@ TiledLinear tile_rounded(const std::string& name, const spec::Linear& linear, DT
     }
   };
   TiledLinear out;
-  out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, context.pool));
+  out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, build));
   out.preparation.plan = plan_for(out.weights->view(), linear.role, options);
   return out;
 }
 
 TiledLinear tile_linear(const pack::DecoratedLinear& linear, spec::Role role,
-                        const LoadOptions& options, const Context& context) {
+                        const LoadOptions& options, kernel::TileBuild build) {
   TiledLinear out;
   if (linear.quantized()) {
-    out = tile_codes(linear, role, options, context);
+    out = tile_codes(linear, role, options, build);
   } else {
     const HostTensor& w = linear.dense();
     const int64_t row_bytes = linear.in * dtype_bytes(w.dtype());
@@ -174,7 +174,7 @@ TiledLinear tile_linear(const pack::DecoratedLinear& linear, spec::Role role,
       std::memcpy(row.data(), w.bytes().data() + n * row_bytes, static_cast<size_t>(row_bytes));
     };
     out.weights = std::make_shared<TiledWeights>(
-        TiledWeights::from_dense(linear.out, linear.in, store_of(w.dtype()), fill, context.pool));
+        TiledWeights::from_dense(linear.out, linear.in, store_of(w.dtype()), fill, build));
     out.preparation.plan = plan_for(out.weights->view(), role, options);
   }
   out.preparation.transform.scale = linear.input_scale;
@@ -194,7 +194,7 @@ kernel::ActivationPlan plan_for(const kernel::Tiles& view, spec::Role role,
 }
 
 TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
-                        const LoadOptions& options, const Context& context) {
+                        const LoadOptions& options, kernel::TileBuild build) {
   const auto& params = std::get<spec::Linear>(op.params);
   const auto& tensors = packed.checkpoint().tensors;
   const std::string& name = params.weight.name;
@@ -209,7 +209,7 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
   // the rest.
   const auto mapped = plain ? stored_as_read(*tensors, *info) : std::span<const std::byte>();
   if (!plain || (mapped.empty() && params.role != spec::Role::head))
-    return tile_linear(packed.linear(op), params.role, options, context);
+    return tile_linear(packed.linear(op), params.role, options, build);
   TiledLinear out;
   const int64_t row_bytes = params.in * dtype_bytes(info->dtype);
   const auto fill = [&](int64_t n, std::span<std::byte> row) {
@@ -221,10 +221,10 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
     }
   };
   if (params.role == spec::Role::head && options.head_bits != 0) {
-    out = tile_rounded(name, params, info->dtype, fill, options, context);
+    out = tile_rounded(name, params, info->dtype, fill, options, build);
   } else {
     out.weights = std::make_shared<TiledWeights>(
-        TiledWeights::from_dense(params.out, params.in, store_of(info->dtype), fill, context.pool));
+        TiledWeights::from_dense(params.out, params.in, store_of(info->dtype), fill, build));
     out.preparation.plan = plan_for(out.weights->view(), params.role, options);
   }
   if (!mapped.empty()) tensors->forget(name);
