@@ -167,7 +167,7 @@ TEST(Quantized, AHeadRoundedAtLoadIsTheNearestOneAndStandsForATiedEmbedding) {
     for (const int64_t bits : {4, 8}) {
       const LoadOptions options{.head_bits = bits};
       const Matrix<float> nearest = format::quantize_nearest(w, made(bits, 32)).dequantize();
-      const TiledLinear tiled = tile_linear(*dense, head, options, bench.context);
+      const TiledLinear tiled = tile_linear(*dense, head, options, bench.context.pool);
       Matrix<float> got(w.rows, w.cols);
       for (int64_t n = 0; n < w.rows; ++n) tiled.weights->row(n, got.row(n));
       EXPECT_EQ(got, nearest) << name << " " << bits;
