@@ -66,7 +66,7 @@ Tiles layout(const TileSpec& s) {
   if (s.group < 0 || (s.group % kTileCols != 0 && s.group < s.cols))
     throw InputError("tiles", "group " + std::to_string(s.group) + " is not a multiple of 32",
                      "use a multiple of 32, or one scale per row");
-  if (!s.zeros) check_zero(s, s.zero);
+  if (!s.zeros && s.book.empty()) check_zero(s, s.zero);
   if (s.super != 0 &&
       (!has_two_levels(s) || s.group == 0 || s.super % s.group != 0 || s.super > kMaxUnit))
     throw InputError("tiles", "two-level scales of " + std::to_string(s.super) + " columns over " +

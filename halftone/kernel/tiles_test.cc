@@ -161,6 +161,20 @@ TEST(Tiles, LieInCommonMemoryAsInTheirOwn) {
   EXPECT_EQ(held[1].view().data - held[0].view().data, held[0].bytes());
 }
 
+TEST(Tiles, OfACodeBookAreFoundAgainInAFile) {
+  std::vector<float> book;
+  for (int i = 0; i < 16; ++i) book.push_back(0.13f * static_cast<float>(i) - 1.0f);
+  std::vector<uint8_t> codes(20 * 64);
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint8_t>(i * 7 % 16);
+  const TiledWeights w =
+      TiledWeights::from_codes({.rows = 20, .cols = 64, .bits = 4, .group = 32, .book = book},
+                               codes, std::vector<float>(40, 0.5f), {});
+  const TiledWeights again = TiledWeights::mapped(w.view(), w.tile_data(), nullptr);
+  for (int64_t n = 0; n < 20; ++n)
+    for (int64_t k = 0; k < 64; ++k) ASSERT_EQ(again.value(n, k), w.value(n, k));
+  EXPECT_EQ(again.view().zero, w.view().zero);
+}
+
 TEST(Tiles, AReaderThatThrowsReachesTheCaller) {
   ThreadPool pool(2);
   const auto row = [](int64_t n, std::span<uint8_t>, std::span<float>, std::span<uint8_t>) {
