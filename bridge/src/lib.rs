@@ -4,6 +4,7 @@
 //! the object dead, because its inside may be half changed. And nothing here decides what input is acceptable: the C++ side has
 //! checked and bounded it before (halftone/text), these crates are only asked to do the work.
 
+mod bpe;
 mod table;
 mod template;
 mod tokenizer;
@@ -49,6 +50,9 @@ mod ffi {
         type TokenizerHandle;
         /// Reads a tokenizer.json. Padding and truncation stored in it are switched off.
         fn tokenizer_from_json(json: &[u8]) -> Result<Box<TokenizerHandle>>;
+        /// The same for a BPE model without subword marks, whose vocabulary and merges have been taken out of `json`. Token `id` is
+        /// `text[spans[2 * id]..spans[2 * id + 1]]` (empty: no such id). `merges`: left, right and made id of each.
+        fn tokenizer_from_flat(json: &[u8], text: &str, spans: &[u32], merges: &[u32]) -> Result<Box<TokenizerHandle>>;
         fn encode(self: &TokenizerHandle, text: &str, add_special: bool) -> Result<Vec<i32>>;
         fn encode_pair(self: &TokenizerHandle, a: &str, b: &str, add_special: bool) -> Result<Encoded>;
         fn decode(self: &TokenizerHandle, ids: &[u32], skip_special: bool) -> Result<String>;
@@ -108,6 +112,15 @@ pub(crate) fn guard<T>(dead: Option<&AtomicBool>, work: impl FnOnce() -> Result<
 
 fn tokenizer_from_json(json: &[u8]) -> Result<Box<TokenizerHandle>, Failure> {
     guard(None, || TokenizerHandle::from_json(json).map(Box::new))
+}
+
+fn tokenizer_from_flat(
+    json: &[u8],
+    text: &str,
+    spans: &[u32],
+    merges: &[u32],
+) -> Result<Box<TokenizerHandle>, Failure> {
+    guard(None, || TokenizerHandle::from_flat(json, text, spans, merges).map(Box::new))
 }
 
 fn template_from_source(source: &str) -> Result<Box<TemplateHandle>, Failure> {

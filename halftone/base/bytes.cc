@@ -1,5 +1,8 @@
 #include "halftone/base/bytes.h"
 
+#include <bit>
+#include <cstring>
+
 namespace halftone {
 
 namespace {
@@ -65,7 +68,15 @@ bool valid_utf8(std::string_view text) {
     size_t n;
     uint32_t min, point;
     if (c < 0x80) {
-      ++i;
+      // Texts are mostly ASCII: eight bytes at once, and those before the first other one.
+      uint64_t eight = 0;
+      if (text.size() - i >= sizeof(eight)) {
+        std::memcpy(&eight, text.data() + i, sizeof(eight));
+        const uint64_t high = eight & 0x8080808080808080u;
+        i += high == 0 ? 8 : static_cast<size_t>(std::countr_zero(high)) / 8;
+      } else {
+        ++i;
+      }
       continue;
     } else if ((c & 0xe0) == 0xc0) {
       n = 1, min = 0x80, point = c & 0x1fu;

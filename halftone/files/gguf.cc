@@ -155,8 +155,8 @@ class GgufSource : public TensorSource {
     const auto all = file_->parts[tensor.part]->map();
     return all.empty() ? all : all.subspan(tensor.offset, tensor.bytes);
   }
-  void forget(const std::string& name) const override {
-    file_->parts[at(name).part]->forget(mapped(name));
+  void forget(const std::string& name, std::span<const std::byte> part) const override {
+    file_->parts[at(name).part]->forget(part);
   }
 
  private:

@@ -257,7 +257,9 @@ class OneFile : public SafetensorsSource {
     if (all.empty()) return {};
     return all.subspan(table_.extra(i).offset, table_.info(i).stored_bytes);
   }
-  void forget(const std::string& name) const override { file_->forget(mapped(name)); }
+  void forget(const std::string& /*name*/, std::span<const std::byte> part) const override {
+    file_->forget(part);
+  }
 
  private:
   struct Place {

@@ -106,7 +106,9 @@ class Sharded : public TensorSource {
   std::span<const std::byte> mapped(const std::string& name) const override {
     return shard(name).mapped(name);
   }
-  void forget(const std::string& name) const override { shard(name).forget(name); }
+  void forget(const std::string& name, std::span<const std::byte> part) const override {
+    shard(name).forget(name, part);
+  }
 
  private:
   const TensorSource& shard(const std::string& name) const {

@@ -38,8 +38,8 @@ class TensorSource {
   // The stored bytes in a mapping of the file (any alignment), or empty where they cannot be mapped
   // as they are.
   virtual std::span<const std::byte> mapped(const std::string& name) const = 0;
-  // What mapped(name) gave has been read and need not stay in memory.
-  virtual void forget(const std::string& /*name*/) const {}
+  // This part of what mapped(name) gave has been read and need not stay in memory.
+  virtual void forget(const std::string& /*name*/, std::span<const std::byte> /*part*/) const {}
 };
 
 }  // namespace halftone::files

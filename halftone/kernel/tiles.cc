@@ -180,6 +180,145 @@ void put_pairs(const uint8_t* rows, int64_t padded_cols, uint8_t* lines) {
     }
 }
 
+// Four or eight lanes of 128 bits, which every machine that we build for has.
+using Lanes32 = uint32_t __attribute__((vector_size(16)));
+using Lanes16 = uint16_t __attribute__((vector_size(16)));
+
+template <class Lanes>
+Lanes load_lanes(const std::byte* from) {
+  Lanes v;
+  std::memcpy(&v, from, sizeof(v));
+  return v;
+}
+template <class Lanes>
+void store_lanes(uint8_t* to, Lanes v) {
+  std::memcpy(to, &v, sizeof(v));
+}
+
+void transpose(Lanes32 (&v)[4]) {
+  const Lanes32 a = __builtin_shufflevector(v[0], v[1], 0, 4, 1, 5),
+                b = __builtin_shufflevector(v[2], v[3], 0, 4, 1, 5),
+                c = __builtin_shufflevector(v[0], v[1], 2, 6, 3, 7),
+                d = __builtin_shufflevector(v[2], v[3], 2, 6, 3, 7);
+  v[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+  v[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  v[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+  v[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+void transpose(Lanes16 (&v)[8]) {
+  // Three rounds of interleaving rows that are half of all apart.
+  for (int round = 0; round < 3; ++round) {
+    Lanes16 u[8];
+    for (int i = 0; i < 4; ++i) {
+      u[2 * i] = __builtin_shufflevector(v[i], v[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+      u[2 * i + 1] = __builtin_shufflevector(v[i], v[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+    for (int i = 0; i < 8; ++i) v[i] = u[i];
+  }
+}
+
+// Words of a file hold codes in the order of k; a lane of a line holds byte by byte the same place
+// of several quads. Fields change places in pairs, at a distance that one shift covers.
+template <int bits, class Word>
+Word to_lane(Word w) {
+  const auto swap = [&w](int distance, uint32_t mask) {
+    const Word t = (w ^ (w >> distance)) & mask;
+    w ^= t ^ (t << distance);
+  };
+  if constexpr (bits == 4) {
+    swap(8, 0x0000FF00u);
+    swap(4, 0x00F000F0u);
+  } else if constexpr (bits == 2) {
+    swap(12, 0x0000F0F0u);
+    swap(6, 0x00CC00CCu);
+  }
+  return w;
+}
+
+// Codes of rows [first, first + held) -> the lines of their tile.
+template <int bits>
+void put_words_of(const Tiles& t, const CodeWords& in, int64_t first, int64_t held,
+                  uint8_t* lines) {
+  constexpr int64_t kStep = 32 / bits;  // k of a word, and of a line
+  const uint32_t flip = in.signed_bytes ? 0x80808080u : 0;
+  const int64_t whole = t.cols / kStep, count = t.padded_cols / kStep;
+  int64_t i = 0;
+  if (in.down && held == kTileRows) {
+    for (; i < whole; ++i) {
+      const std::byte* from = in.data + i * in.stride + first * 4;
+      for (int64_t r = 0; r < kTileRows; r += 4)
+        store_lanes(lines + i * 64 + r * 4,
+                    to_lane<bits>(load_lanes<Lanes32>(from + r * 4) ^ flip));
+    }
+  } else if (!in.down && held == kTileRows) {
+    const std::byte* from = in.data + first * in.stride;
+    for (; i + 4 <= whole; i += 4) {
+      for (int64_t r = 0; r < kTileRows; r += 4) {
+        Lanes32 v[4];
+        for (int j = 0; j < 4; ++j)
+          v[j] = to_lane<bits>(load_lanes<Lanes32>(from + (r + j) * in.stride + i * 4) ^ flip);
+        transpose(v);
+        for (int j = 0; j < 4; ++j) store_lanes(lines + (i + j) * 64 + r * 4, v[j]);
+      }
+    }
+  }
+  for (; i < count; ++i) {
+    const int64_t left = std::clamp<int64_t>(t.cols - i * kStep, 0, kStep);
+    for (int64_t r = 0; r < kTileRows; ++r) {
+      uint32_t w = 0;
+      if (r < held && left > 0) {
+        const std::byte* from = in.down ? in.data + i * in.stride + (first + r) * 4
+                                        : in.data + (first + r) * in.stride + i * 4;
+        std::memcpy(&w, from, static_cast<size_t>((left * bits + 7) / 8));
+        w ^= flip;
+        if (left < kStep) w &= (1u << (left * bits)) - 1;
+        w = to_lane<bits>(w);
+      }
+      std::memcpy(lines + i * 64 + r * 4, &w, 4);
+    }
+  }
+}
+
+void put_words(const Tiles& t, const CodeWords& in, int64_t first, int64_t held, uint8_t* lines) {
+  if (t.bits == 2) put_words_of<2>(t, in, first, held, lines);
+  if (t.bits == 4) put_words_of<4>(t, in, first, held, lines);
+  if (t.bits == 8) put_words_of<8>(t, in, first, held, lines);
+}
+
+// Rows [held][cols], one after another -> a dense tile.
+template <class Lanes, size_t kCount>
+void put_dense_of(const Tiles& t, const std::byte* rows, int64_t held, uint8_t* base) {
+  constexpr auto count = static_cast<int64_t>(kCount);
+  constexpr int64_t size = 16 / count;
+  int64_t k = 0;
+  if (held == kTileRows) {
+    for (; k + count <= t.cols; k += count) {
+      for (int64_t r = 0; r < kTileRows; r += count) {
+        Lanes v[kCount];
+        for (int64_t j = 0; j < count; ++j)
+          v[j] = load_lanes<Lanes>(rows + ((r + j) * t.cols + k) * size);
+        transpose(v);
+        for (int64_t j = 0; j < count; ++j)
+          store_lanes(base + ((k + j) * kTileRows + r) * size, v[j]);
+      }
+    }
+  }
+  std::memset(base + k * kTileRows * size, 0,
+              static_cast<size_t>(t.tile_bytes - k * kTileRows * size));
+  for (; k < t.cols; ++k)
+    for (int64_t r = 0; r < held; ++r)
+      std::memcpy(base + (k * kTileRows + r) * size, rows + (r * t.cols + k) * size,
+                  static_cast<size_t>(size));
+}
+
+void put_dense(const Tiles& t, const std::byte* rows, int64_t held, uint8_t* base) {
+  if (t.store == Store::f32)
+    put_dense_of<Lanes32, 4>(t, rows, held, base);
+  else
+    put_dense_of<Lanes16, 8>(t, rows, held, base);
+}
+
 // The scale of row n, group g, into the tile that begins at `base`.
 void put_scale(const Tiles& t, uint8_t* base, int64_t g, int64_t n, float s) {
   const auto where = [&] {
@@ -231,22 +370,6 @@ void for_tiles(ThreadPool* pool, int64_t tiles,
 
 }  // namespace
 
-bool has_two_levels(const TileSpec& spec) {
-  const int most = std::max(spec.zero, (1 << spec.bits) - 1 - spec.zero);
-  return spec.bits <= 4 && spec.book.empty() && !spec.zeros && spec.zero >= 0 &&
-         most * 127 * kTileCols <= 32767;
-}
-
-int64_t tiled_bytes(const TileSpec& spec) {
-  const Tiles t = layout(spec);
-  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
-}
-
-int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store) {
-  const Tiles t = dense_layout(rows, cols, store);
-  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
-}
-
 struct TileMemory::State {
   std::mutex mutex;
   std::shared_ptr<std::byte> region;
@@ -281,6 +404,22 @@ std::shared_ptr<std::byte> TileMemory::take(int64_t bytes) {
   return out;
 }
 
+bool has_two_levels(const TileSpec& spec) {
+  const int most = std::max(spec.zero, (1 << spec.bits) - 1 - spec.zero);
+  return spec.bits <= 4 && spec.book.empty() && !spec.zeros && spec.zero >= 0 &&
+         most * 127 * kTileCols <= 32767;
+}
+
+int64_t tiled_bytes(const TileSpec& spec) {
+  const Tiles t = layout(spec);
+  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
+}
+
+int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store) {
+  const Tiles t = dense_layout(rows, cols, store);
+  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
+}
+
 uint8_t* TiledWeights::allocate(TileMemory* memory) {
   // Pages come zeroed from the system and are first touched by the thread that fills the tile.
   std::shared_ptr<std::byte> p;
@@ -295,6 +434,40 @@ uint8_t* TiledWeights::allocate(TileMemory* memory) {
   view_.data = data;
   owner_ = std::move(p);
   return data;
+}
+
+TiledWeights TiledWeights::from_words(const TileSpec& spec, const CodeWords& words,
+                                      const HalfScales& scales, std::span<const uint8_t> zeros,
+                                      TileBuild build) {
+  check(spec.bits == 2 || spec.bits == 4 || spec.bits == 8, "tiles of words of other bits");
+  check(spec.super == 0 && !spec.pairs && spec.scales == ScaleType::f16,
+        "tiles of words of another form");
+  TiledWeights w;
+  w.view_ = layout(spec);
+  uint8_t* const data = w.allocate(build.memory);
+  const Tiles& t = w.view_;
+  check(std::ssize(zeros) == (spec.zeros ? t.rows * t.groups : 0), "zero-points of other groups");
+  for (const uint8_t z : zeros) check_zero(spec, z);
+  for_tiles(build.pool, w.tiles(), [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      uint8_t* base = data + tile * t.tile_bytes;
+      const int64_t first = tile * kTileRows, held = std::min(kTileRows, t.rows - first);
+      std::memset(base, 0, static_cast<size_t>(t.codes_offset));
+      const std::byte* s = scales.data + 2 * first * scales.row;
+      for (int64_t g = 0; g < t.groups; ++g)
+        for (int64_t r = 0; r < held; ++r)
+          std::memcpy(base + 2 * (g * kTileRows + r), s + 2 * (r * scales.row + g * scales.group),
+                      2);
+      for (int64_t r = 0; r < held && spec.zeros; ++r)
+        for (int64_t g = 0; g < t.groups; ++g)
+          base[t.zeros_offset + g * kTileRows + r] =
+              zeros[static_cast<size_t>((first + r) * t.groups + g)];
+      put_words(t, words, first, held, base + t.codes_offset);
+      const int64_t used = t.codes_offset + t.padded_cols * kTileRows * t.bits / 8;
+      std::memset(base + used, 0, static_cast<size_t>(t.tile_bytes - used));
+    }
+  });
+  return w;
 }
 
 TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader& row,
@@ -335,6 +508,9 @@ TiledWeights TiledWeights::from_codes(const TileSpec& spec, const CodeRowReader&
       }
       if (t.pairs != 0)
         put_pairs(rows.data(), t.padded_cols, base + t.codes_offset);
+      else if (t.bits == 8)  // a byte is a code already
+        put_words(t, {.data = std::as_bytes(std::span(rows)).data(), .stride = t.padded_cols}, 0,
+                  kTileRows, base + t.codes_offset);
       else
         put_codes(rows.data(), t.padded_cols, t.bits, base + t.codes_offset);
       const int64_t used = t.codes_offset + t.padded_cols * kTileRows * t.bits / 8;
@@ -373,16 +549,36 @@ TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store,
   const Tiles& t = w.view_;
   const int64_t size = store == Store::f32 ? 4 : 2;
   for_tiles(build.pool, w.tiles(), [&](int64_t begin, int64_t end) {
-    std::vector<std::byte> values(static_cast<size_t>(cols * size));
+    std::vector<std::byte> values(static_cast<size_t>(kTileRows * cols * size));
     for (int64_t tile = begin; tile < end; ++tile) {
-      uint8_t* base = data + tile * t.tile_bytes;
-      std::memset(base, 0, static_cast<size_t>(t.tile_bytes));
-      for (int64_t r = 0; r < std::min(kTileRows, rows - tile * kTileRows); ++r) {
-        row(tile * kTileRows + r, values);
-        for (int64_t k = 0; k < cols; ++k)
-          std::memcpy(base + (k * kTileRows + r) * size, values.data() + k * size,
-                      static_cast<size_t>(size));
-      }
+      const int64_t held = std::min(kTileRows, rows - tile * kTileRows);
+      for (int64_t r = 0; r < held; ++r)
+        row(tile * kTileRows + r, std::span(values).subspan(static_cast<size_t>(r * cols * size),
+                                                            static_cast<size_t>(cols * size)));
+      put_dense(t, values.data(), held, data + tile * t.tile_bytes);
+    }
+  });
+  return w;
+}
+
+TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store,
+                                      std::span<const std::byte> values, TileBuild build,
+                                      const RowsRead& done) {
+  TiledWeights w;
+  w.view_ = dense_layout(rows, cols, store);
+  const Tiles& t = w.view_;
+  const int64_t size = store == Store::f32 ? 4 : 2;
+  if (std::ssize(values) % size != 0 || std::ssize(values) / size != rows * cols)
+    throw ShapeError("tiles", "values do not match the shape");
+  uint8_t* const data = w.allocate(build.memory);
+  for_tiles(build.pool, w.tiles(), [&](int64_t begin, int64_t end) {
+    constexpr int64_t kPiece = 64;  // tiles
+    for (int64_t first = begin; first < end; first += kPiece) {
+      const int64_t last = std::min(end, first + kPiece);
+      for (int64_t tile = first; tile < last; ++tile)
+        put_dense(t, values.data() + tile * kTileRows * cols * size,
+                  std::min(kTileRows, rows - tile * kTileRows), data + tile * t.tile_bytes);
+      if (done) done(first * kTileRows, std::min(rows, last * kTileRows) - first * kTileRows);
     }
   });
   return w;
@@ -390,14 +586,7 @@ TiledWeights TiledWeights::from_dense(int64_t rows, int64_t cols, Store store,
 
 TiledWeights TiledWeights::from_f32(int64_t rows, int64_t cols, std::span<const float> values,
                                     TileBuild build) {
-  if (static_cast<int64_t>(values.size()) != rows * cols)
-    throw ShapeError("tiles", "values do not match the shape");
-  return from_dense(
-      rows, cols, Store::f32,
-      [&](int64_t n, std::span<std::byte> out) {
-        std::memcpy(out.data(), values.data() + n * cols, out.size());
-      },
-      build);
+  return from_dense(rows, cols, Store::f32, std::as_bytes(values), build);
 }
 
 TiledWeights TiledWeights::mapped(const Tiles& like, std::span<const std::byte> tiles,

@@ -91,6 +91,23 @@ int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store);
 // Called once per row, in any order, from several threads; may throw.
 using CodeRowReader = std::function<void(int64_t row, std::span<uint8_t> codes,
                                          std::span<float> scales, std::span<uint8_t> zeros)>;
+// Codes of 2, 4 or 8 bits as files keep them, unsigned, lowest bits first, from which tiles are made
+// without a byte for each in between. Bytes at any alignment.
+//   by rows   row n begins at data + n * stride and holds ceil(K * bits / 8) bytes or more
+//   down      [K * bits / 32][N] words of 32 bits, a word holds codes of one row; word rows are
+//             `stride` bytes apart; K * bits is a multiple of 32
+struct CodeWords {
+  const std::byte* data = nullptr;
+  int64_t stride = 0;
+  bool down = false;
+  bool signed_bytes = false;  // int8: a code is the byte + 128
+};
+// Scales beside them: f16, that of row n and group g at data + 2 * (n * row + g * group). Finite.
+struct HalfScales {
+  const std::byte* data = nullptr;
+  int64_t row = 0, group = 0;
+};
+
 // Fills one row of f32 values (Store::f32) or of 16-bit patterns (f16, bf16) as raw bytes.
 using DenseRowReader = std::function<void(int64_t row, std::span<std::byte> values)>;
 
@@ -123,12 +140,23 @@ class TiledWeights {
 
   static TiledWeights from_codes(const TileSpec& spec, const CodeRowReader& row,
                                  TileBuild build = {});
+  // The same tiles out of words; `zeros` u8 [N][groups], empty when spec.zeros is false. Never two
+  // levels, nor f32 scales.
+  static TiledWeights from_words(const TileSpec& spec, const CodeWords& words,
+                                 const HalfScales& scales, std::span<const uint8_t> zeros,
+                                 TileBuild build = {});
   // codes u8 [N][K], scales f32 [N][groups], zeros u8 [N][groups] or empty
   static TiledWeights from_codes(const TileSpec& spec, std::span<const uint8_t> codes,
                                  std::span<const float> scales, std::span<const uint8_t> zeros,
                                  TileBuild build = {});
   static TiledWeights from_dense(int64_t rows, int64_t cols, Store store, const DenseRowReader& row,
                                  TileBuild build = {});
+  // Rows that lie one after another, at any alignment. `done` hears of rows [first, first + count)
+  // that will not be read again, from the thread that read them.
+  using RowsRead = std::function<void(int64_t first, int64_t count)>;
+  static TiledWeights from_dense(int64_t rows, int64_t cols, Store store,
+                                 std::span<const std::byte> values, TileBuild build = {},
+                                 const RowsRead& done = {});
   // Tiles that exist already, bytes() of them, in memory that `owner` keeps: a file that
   // tile_data() went to. `like` names the layout; its pointer is not used. InputError when the
   // layout is not one that this version makes.

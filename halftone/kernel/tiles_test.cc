@@ -183,6 +183,99 @@ TEST(Tiles, AReaderThatThrowsReachesTheCaller) {
   EXPECT_THROW(TiledWeights::from_codes({.rows = 100, .cols = 64}, row, &pool), FileError);
 }
 
+// What a file holds -> tiles must be what its codes, one byte each, give.
+struct WordCase {
+  int bits;
+  int64_t n, k, group;
+  bool zeros, down, signed_bytes;
+};
+
+TEST(Tiles, WordsGiveTheTilesOfTheirCodes) {
+  std::vector<WordCase> cases;
+  for (const int bits : {2, 4, 8})
+    for (const int64_t n : {1, 15, 16, 17, 40})
+      for (const int64_t k : {32, 96, 160})
+        for (const int64_t group : {0, 32, 64})
+          for (const bool zeros : {false, true})
+            for (const bool down : {false, true})
+              cases.push_back({bits, n, k, group, zeros, down, false});
+  for (const int64_t k : {1, 5, 7, 16, 33, 63, 129})  // rows that end inside a word
+    for (const int bits : {2, 4, 8}) cases.push_back({bits, 19, k, 0, false, false, false});
+  for (const int64_t k : {1, 31, 32, 70}) cases.push_back({8, 35, k, 32, true, false, true});
+  ThreadPool pool(2);
+  TileMemory memory;
+  for (const WordCase& c : cases) {
+    SCOPED_TRACE(std::to_string(c.bits) + " bits, " + std::to_string(c.n) + " x " +
+                 std::to_string(c.k) + ", group " + std::to_string(c.group) +
+                 (c.zeros ? ", zeros" : "") + (c.down ? ", down" : "") +
+                 (c.signed_bytes ? ", signed" : ""));
+    const Problem problem({.bits = c.bits, .n = c.n, .k = c.k, .group = c.group, .zeros = c.zeros});
+    const TiledWeights wanted = problem.tiled();
+    const int64_t per_word = 32 / c.bits, words = (c.k + per_word - 1) / per_word;
+    // One byte off any alignment, and what lies behind the codes of a row is not zero.
+    const int64_t stride = c.signed_bytes ? c.k : c.down ? 4 * c.n : 4 * words;
+    std::vector<std::byte> file(static_cast<size_t>(1 + 4 * words * c.n + 64), std::byte{0xff});
+    for (int64_t n = 0; n < c.n; ++n) {
+      for (int64_t k = 0; k < c.k; ++k) {
+        const int code = problem.codes[static_cast<size_t>(n * c.k + k)];
+        const int64_t at = c.down ? k / per_word * stride + 4 * n + k % per_word * c.bits / 8
+                                  : n * stride + k * c.bits / 8;
+        const int shift = static_cast<int>(k % per_word * c.bits % 8), mask = ((1 << c.bits) - 1)
+                                                                              << shift;
+        auto& byte = file[static_cast<size_t>(1 + at)];
+        byte = (byte & static_cast<std::byte>(~mask)) |
+               static_cast<std::byte>((c.signed_bytes ? code ^ 128 : code) << shift);
+      }
+    }
+    const int64_t groups = problem.groups;
+    std::vector<uint16_t> halves(static_cast<size_t>(c.n * groups));
+    for (int64_t n = 0; n < c.n; ++n)
+      for (int64_t g = 0; g < groups; ++g)
+        halves[static_cast<size_t>(c.down ? g * c.n + n : n * groups + g)] =
+            f32_to_f16(problem.scales[static_cast<size_t>(n * groups + g)]);
+    for (const TileBuild build : {TileBuild(), TileBuild(&pool, &memory)}) {
+      const TiledWeights got =
+          TiledWeights::from_words(problem.spec,
+                                   {.data = file.data() + 1,
+                                    .stride = stride,
+                                    .down = c.down,
+                                    .signed_bytes = c.signed_bytes},
+                                   {.data = std::as_bytes(std::span(halves)).data(),
+                                    .row = c.down ? 1 : groups,
+                                    .group = c.down ? c.n : 1},
+                                   problem.zeros, build);
+      ASSERT_TRUE(std::ranges::equal(got.tile_data(), wanted.tile_data()));
+    }
+  }
+}
+
+TEST(Tiles, DenseRowsLieColumnByColumn) {
+  ThreadPool pool(2);
+  TileMemory memory;
+  for (const Store store : {Store::f32, Store::f16, Store::bf16}) {
+    const int64_t size = store == Store::f32 ? 4 : 2;
+    for (const int64_t n : {1, 15, 16, 17, 48})
+      for (const int64_t k : {1, 3, 4, 7, 8, 9, 31, 64}) {
+        SCOPED_TRACE(std::to_string(size) + " bytes, " + std::to_string(n) + " x " +
+                     std::to_string(k));
+        std::vector<std::byte> rows(static_cast<size_t>(n * k * size));
+        for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::byte>(i * 37 + i / 256);
+        const TiledWeights got = TiledWeights::from_dense(n, k, store, rows, {&pool, &memory});
+        std::vector<std::byte> wanted(static_cast<size_t>(got.bytes()));
+        for (int64_t r = 0; r < n; ++r)
+          for (int64_t c = 0; c < k; ++c)
+            std::copy_n(rows.begin() + (r * k + c) * size, size,
+                        wanted.begin() + r / 16 * got.view().tile_bytes + (c * 16 + r % 16) * size);
+        ASSERT_TRUE(std::ranges::equal(got.tile_data(), wanted));
+        const TiledWeights read =
+            TiledWeights::from_dense(n, k, store, [&](int64_t r, std::span<std::byte> out) {
+              std::copy_n(rows.begin() + r * k * size, out.size(), out.begin());
+            });
+        ASSERT_TRUE(std::ranges::equal(read.tile_data(), wanted));
+      }
+  }
+}
+
 TEST(Tiles, UnitsDivideTheGroup) {
   const auto unit = [](int64_t k, int64_t group, int64_t limit) {
     return unit_for(Problem({.bits = 4, .n = 1, .k = k, .group = group}).tiled().view(), limit);

@@ -4,7 +4,9 @@
 // (format::Codes::column_group). Kernels see plain codes.
 #pragma once
 
+#include <cstddef>
 #include <optional>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -27,6 +29,25 @@ struct DecoratedLinear {
   bool quantized() const { return std::holds_alternative<format::Codes>(weight); }
   const format::Codes& codes() const { return std::get<format::Codes>(weight); }
   const HostTensor& dense() const { return std::get<HostTensor>(weight); }
+};
+
+// A quantized linear as it lies in a mapped file, where an engine can make its weights of that
+// without a byte for each code in between: 2, 4 or 8 bits, columns in the order of their groups,
+// f16 scales, all finite. Everything that `read` would have checked has been.
+struct StoredLinear {
+  format::Format format;
+  int64_t rows = 0, cols = 0;
+  // Codes, lowest bits first. Rows `stride` bytes apart; or `down`: words of 32 bits [K * b / 32][N].
+  std::span<const std::byte> words;
+  int64_t stride = 0;
+  bool down = false;
+  bool signed_bytes = false;  // int8: code - 128
+  // The scale of row n, group g is half n * scale_row + g * scale_group of these.
+  std::span<const std::byte> scales;
+  int64_t scale_row = 0, scale_group = 0;
+  std::vector<uint8_t> zeros;  // [N, G], or empty: 2^(bits-1)
+  std::vector<float> input_scale, bias;
+  std::string words_name, scales_name;  // the tensors whose mappings the spans show
 };
 
 // W as the model means it, [out, in] f32 (pre-scale multiplied in).

@@ -42,6 +42,15 @@ class OpenModel final : public PackedModel {
                                                   : read_compressed(file);
   }
 
+  std::optional<StoredLinear> stored(const spec::Op& op) const override {
+    const auto found = schemes_.find(op.name);
+    if (found == schemes_.end()) return {};
+    const LinearFile file{*checkpoint_.tensors, *config_, op.name,
+                          std::get<spec::Linear>(op.params), found->second};
+    return found->second.storage == Storage::gptq ? stored_gptq(file, gptq_version_)
+                                                  : stored_compressed(file);
+  }
+
   HostTensor tensor(const spec::TensorRef& ref) const override {
     const auto& info = require(*checkpoint_.tensors, ref.name, kFloatTypes);
     require_shape(info, ref.shape, "from config.json");

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "halftone/base/context.h"
@@ -26,6 +27,9 @@ class PackedModel {
   virtual const format::Plan& plan() const = 0;  // empty for a dense model
   // The linear `op` of checkpoint().spec, ready for an engine. Thread-safe.
   virtual DecoratedLinear linear(const spec::Op& op) const = 0;
+  // The same where it can be taken as it is stored, else nothing: then `linear` gives it, or says
+  // what is wrong. Thread-safe; spans live as long as checkpoint().tensors.
+  virtual std::optional<StoredLinear> stored(const spec::Op& /*op*/) const { return {}; }
   // Any other tensor of the spec (embeddings, norms), in its stored dtype.
   virtual HostTensor tensor(const spec::TensorRef& ref) const = 0;
   virtual uint64_t weight_bytes() const = 0;   // bytes on disk of the tensors it reads

@@ -64,6 +64,24 @@ uint8_t unsigned_code(int8_t q, int64_t bits, const files::TensorInfo& info, int
   return static_cast<uint8_t>(u);
 }
 
+// [N, G], or one where the whole tensor shares it.
+std::vector<uint8_t> read_zeros(const LinearFile& f, const std::string& name, size_t count) {
+  const int64_t bits = f.scheme.weights.bits, rows = f.linear.out;
+  const files::TensorInfo& info = *f.tensors.find(name);
+  const HostTensor z = f.tensors.read(name);
+  std::vector<uint8_t> zeros(count);
+  if (info.dtype == DType::i8) {
+    const auto q = z.as<int8_t>();
+    for (size_t i = 0; i < q.size(); ++i)
+      zeros[i] = unsigned_code(q[i], bits, info, static_cast<int64_t>(i));
+  } else {
+    unpack_codes_down(z.as<uint32_t>(), f.scheme.weights.groups(f.linear.in), bits,
+                      packing_of(info, info.shape[0], rows, bits, f.config.padded_words()), rows,
+                      zeros);
+  }
+  return zeros;
+}
+
 }  // namespace
 
 bool has_quantized_weights(const files::TensorSource& tensors, const std::string& module) {
@@ -160,26 +178,45 @@ DecoratedLinear read_compressed(const LinearFile& f) {
           std::span(c.codes).subspan(static_cast<size_t>(r * cols), static_cast<size_t>(cols)));
   }
   c.scales = read_floats(f.tensors, n.scale, true);
-  if (!c.format.symmetric) {
-    const files::TensorInfo& info = *f.tensors.find(n.zero);
-    const HostTensor z = f.tensors.read(n.zero);
-    c.zeros.resize(c.scales.size());
-    if (info.dtype == DType::i8) {
-      const auto q = z.as<int8_t>();
-      for (size_t i = 0; i < q.size(); ++i)
-        c.zeros[i] = unsigned_code(q[i], bits, info, static_cast<int64_t>(i));
-    } else {
-      unpack_codes_down(z.as<uint32_t>(), c.groups(), bits,
-                        packing_of(info, info.shape[0], rows, bits, f.config.padded_words()), rows,
-                        c.zeros);
-    }
-  }
+  if (!c.format.symmetric) c.zeros = read_zeros(f, n.zero, c.scales.size());
   if (f.tensors.find(n.groups) != nullptr)
     c.column_group = read_column_groups(f.tensors, n.groups, c.format, cols);
   if (f.tensors.find(n.input_scale) != nullptr)
     out.input_scale = read_floats(f.tensors, n.input_scale, true);
   out.weight = std::move(c);
   out.bias = read_bias(f.tensors, f.module, f.linear);
+  return out;
+}
+
+std::optional<StoredLinear> stored_compressed(const LinearFile& f) {
+  const Names n(f.module);
+  const bool int8 = f.scheme.storage == Storage::int8;
+  const std::string& codes = int8 ? n.plain : n.packed;
+  StoredLinear out;
+  out.format = check_compressed(f);
+  out.rows = f.linear.out;
+  out.cols = f.linear.in;
+  const int64_t bits = out.format.bits;
+  if (out.format.scale_dtype != DType::f16 || f.tensors.find(n.groups) != nullptr ||
+      (int8 ? bits != 8 : bits != 2 && bits != 4 && bits != 8))
+    return {};
+  out.words = f.tensors.mapped(codes);
+  out.scales = f.tensors.mapped(n.scale);
+  if (out.words.empty() || out.scales.empty() || !finite_halves(out.scales)) return {};
+  out.signed_bytes = int8;
+  out.stride = int8 ? out.cols : 4 * f.tensors.find(codes)->shape[1];
+  const bool one = out.format.granularity == Granularity::tensor;
+  out.scale_row = one ? 0 : out.format.groups(out.cols);
+  out.scale_group = one ? 0 : 1;
+  if (!out.format.symmetric) {
+    out.zeros = read_zeros(f, n.zero, out.scales.size() / 2);
+    if (one) out.zeros.assign(static_cast<size_t>(out.rows), out.zeros.at(0));
+  }
+  if (f.tensors.find(n.input_scale) != nullptr)
+    out.input_scale = read_floats(f.tensors, n.input_scale, true);
+  out.bias = read_bias(f.tensors, f.module, f.linear);
+  out.words_name = codes;
+  out.scales_name = n.scale;
   return out;
 }
 

@@ -68,6 +68,16 @@ std::vector<float> read_floats(const files::TensorSource& tensors, const std::st
   return {values.begin(), values.end()};
 }
 
+bool finite_halves(std::span<const std::byte> f16) {
+  bool finite = true;
+  for (size_t i = 0; i + 2 <= f16.size(); i += 2) {
+    uint16_t h;
+    std::memcpy(&h, f16.data() + i, 2);
+    finite &= (h & 0x7c00u) != 0x7c00u;
+  }
+  return finite;
+}
+
 std::vector<float> read_bias(const files::TensorSource& tensors, const std::string& module,
                              const spec::Linear& linear) {
   const std::string name = linear.bias ? linear.bias->name : module + ".bias";

@@ -29,6 +29,25 @@ std::vector<uint8_t> zero_fields(const LinearFile& f, int64_t groups) {
   return fields;
 }
 
+// Zero-points, [N, G]; empty where all are the middle. The words decide, not the label: "sym" files
+// with other zero-points exist.
+std::vector<uint8_t> read_zeros(const LinearFile& f, int64_t version, Format& format) {
+  const int64_t rows = f.linear.out, groups = format.groups(f.linear.in);
+  const auto fields = zero_fields(f, groups);
+  const uint32_t mask = (1u << format.bits) - 1, add = version == 1 ? 1 : 0,
+                 middle = 1u << (format.bits - 1);
+  if (format.symmetric && std::all_of(fields.begin(), fields.end(),
+                                      [&](uint8_t x) { return ((x + add) & mask) == middle; }))
+    return {};
+  format.symmetric = false;
+  std::vector<uint8_t> zeros(fields.size());
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t r = 0; r < rows; ++r)
+      zeros[static_cast<size_t>(r * groups + g)] =
+          static_cast<uint8_t>((fields[static_cast<size_t>(g * rows + r)] + add) & mask);
+  return zeros;
+}
+
 }  // namespace
 
 Format check_gptq(const LinearFile& f) {
@@ -111,29 +130,40 @@ DecoratedLinear read_gptq(const LinearFile& f, int64_t version) {
     }
   }
   const auto scales = read_floats(f.tensors, n.scales, true);  // [G, N]
-  const auto fields = zero_fields(f, groups);
-  const uint32_t mask = (1u << bits) - 1, add = version == 1 ? 1 : 0;
   c.scales.resize(scales.size());
-  c.zeros.resize(fields.size());
-  bool middle = true;
-  for (int64_t g = 0; g < groups; ++g) {
-    for (int64_t r = 0; r < rows; ++r) {
-      const size_t to = static_cast<size_t>(r * groups + g),
-                   from = static_cast<size_t>(g * rows + r);
-      c.scales[to] = scales[from];
-      c.zeros[to] = static_cast<uint8_t>((fields[from] + add) & mask);
-      middle = middle && c.zeros[to] == (1u << (bits - 1));
-    }
-  }
-  // The words decide, not the label: "sym" files with other zero-points exist.
-  if (middle && c.format.symmetric)
-    c.zeros.clear();
-  else
-    c.format.symmetric = false;
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t r = 0; r < rows; ++r)
+      c.scales[static_cast<size_t>(r * groups + g)] = scales[static_cast<size_t>(g * rows + r)];
+  c.zeros = read_zeros(f, version, c.format);
   if (f.tensors.find(n.groups) != nullptr)
     c.column_group = read_column_groups(f.tensors, n.groups, c.format, cols);
   out.weight = std::move(c);
   out.bias = read_bias(f.tensors, f.module, f.linear);
+  return out;
+}
+
+std::optional<StoredLinear> stored_gptq(const LinearFile& f, int64_t version) {
+  const Names n(f.module);
+  StoredLinear out;
+  out.format = check_gptq(f);
+  out.rows = f.linear.out;
+  out.cols = f.linear.in;
+  const int64_t bits = out.format.bits;
+  if (out.format.scale_dtype != DType::f16 || (bits != 2 && bits != 4 && bits != 8)) return {};
+  out.words = f.tensors.mapped(n.weight);
+  out.scales = f.tensors.mapped(n.scales);
+  if (out.words.empty() || out.scales.empty() || !finite_halves(out.scales)) return {};
+  out.stride = 4 * out.rows;
+  out.down = true;
+  out.scale_row = 1;
+  out.scale_group = out.rows;
+  out.zeros = read_zeros(f, version, out.format);
+  if (f.tensors.find(n.groups) != nullptr &&
+      !read_column_groups(f.tensors, n.groups, out.format, out.cols).empty())
+    return {};
+  out.bias = read_bias(f.tensors, f.module, f.linear);
+  out.words_name = n.weight;
+  out.scales_name = n.scales;
   return out;
 }
 

@@ -27,6 +27,8 @@ bool has_quantized_weights(const files::TensorSource& tensors, const std::string
 // The format with what only tensors tell: scale_dtype.
 format::Format check_compressed(const LinearFile& file);
 DecoratedLinear read_compressed(const LinearFile& file);
+// Nothing where it is stored another way than StoredLinear says, or is not mapped.
+std::optional<StoredLinear> stored_compressed(const LinearFile& file);
 
 struct GptqZeros {
   int64_t version = 1;       // 1: stored minus one
@@ -37,6 +39,7 @@ format::Format check_gptq(const LinearFile& file);
 // Reads the zero-points only, to find wrong labels once for a model.
 GptqZeros probe_gptq_zeros(const LinearFile& file);
 DecoratedLinear read_gptq(const LinearFile& file, int64_t version);
+std::optional<StoredLinear> stored_gptq(const LinearFile& file, int64_t version);
 
 // Dense weights [out, in] as stored (f32, f16, bf16; f64 and f8 become f32), un-transposed, with
 // the spec's bias.
@@ -50,6 +53,7 @@ void require_shape(const files::TensorInfo& info, const Shape& shape, std::strin
 [[noreturn]] void contradiction(Code code, const files::TensorInfo& info, const std::string& fact);
 std::vector<float> read_floats(const files::TensorSource& tensors, const std::string& name,
                                bool finite);
+bool finite_halves(std::span<const std::byte> f16);
 // The bias of the spec, or of a decoration the file adds; empty when there is none.
 std::vector<float> read_bias(const files::TensorSource& tensors, const std::string& module,
                              const spec::Linear& linear);

@@ -41,6 +41,9 @@ class Verified final : public files::TensorSource {
     check_whole(name);
     return source_->mapped(name);
   }
+  void forget(const std::string& name, std::span<const std::byte> part) const override {
+    source_->forget(name, part);
+  }
 
  private:
   struct Wanted {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
 
 #include "halftone/base/half.h"
@@ -73,6 +74,40 @@ format::Plan plan_of(const Format& f) {
   return plan;
 }
 
+// What `stored` shows in the file must be what `read` takes out of it.
+void expect_same(const StoredLinear& stored, const DecoratedLinear& read) {
+  const Codes& c = read.codes();
+  ASSERT_EQ(stored.rows, c.rows);
+  ASSERT_EQ(stored.cols, c.cols);
+  EXPECT_EQ(stored.format, c.format);
+  EXPECT_TRUE(c.column_group.empty());
+  const int64_t bits = c.format.bits, per_word = 32 / bits;
+  for (int64_t n = 0; n < c.rows; ++n) {
+    for (int64_t k = 0; k < c.cols; ++k) {
+      const int64_t at = stored.down
+                             ? k / per_word * stored.stride + 4 * n + k % per_word * bits / 8
+                             : n * stored.stride + k * bits / 8;
+      const auto byte = static_cast<int>(stored.words[static_cast<size_t>(at)]);
+      const int code = (byte >> (k * bits % 8)) & ((1 << bits) - 1);
+      ASSERT_EQ(stored.signed_bytes ? code ^ 128 : code,
+                c.codes[static_cast<size_t>(n * c.cols + k)])
+          << n << " " << k;
+    }
+    for (int64_t g = 0; g < c.groups(); ++g) {
+      uint16_t half = 0;
+      std::memcpy(&half, stored.scales.data() + 2 * (n * stored.scale_row + g * stored.scale_group),
+                  2);
+      ASSERT_EQ(f16_to_f32(half), c.scale(n, g));
+      if (!stored.zeros.empty()) {
+        ASSERT_EQ(stored.zeros[static_cast<size_t>(n * c.groups() + g)], c.zero(n, g));
+      }
+    }
+  }
+  EXPECT_EQ(stored.zeros.empty(), c.zeros.empty());
+  EXPECT_EQ(stored.input_scale, read.input_scale);
+  EXPECT_EQ(stored.bias, read.bias);
+}
+
 class Writer : public testing::Test {
  protected:
   DecoratedLinear write_and_read(const DecoratedLinear& linear, Layout layout, int64_t version) {
@@ -93,7 +128,16 @@ class Writer : public testing::Test {
     const auto scheme = config.scheme(module, op);
     EXPECT_TRUE(scheme.has_value());
     const LinearFile at{*file, config, module, op, *scheme};
-    return layout == Layout::gptq ? read_gptq(at, config.gptq_version()) : read_compressed(at);
+    const bool gptq = layout == Layout::gptq;
+    DecoratedLinear read = gptq ? read_gptq(at, config.gptq_version()) : read_compressed(at);
+    const auto stored = gptq ? stored_gptq(at, config.gptq_version()) : stored_compressed(at);
+    const Format& f = read.codes().format;
+    EXPECT_EQ(stored.has_value(), f.scale_dtype == DType::f16 &&
+                                      read.codes().column_group.empty() &&
+                                      (f.bits == 2 || f.bits == 4 || f.bits == 8))
+        << f.label();
+    if (stored) expect_same(*stored, read);
+    return read;
   }
   void expect_round_trip(const Format& f, int64_t n, int64_t k, Layout layout, int64_t version = 2,
                          bool scattered = false) {

@@ -7,6 +7,7 @@
 
 #include "halftone/base/rng.h"
 #include "halftone/kernel/isa.h"
+#include "halftone/pack/test_wrapped.h"
 #include "halftone/runtime/program.h"
 #include "halftone/runtime/test_quantized.h"
 #include "halftone/runtime/test_support.h"
@@ -155,6 +156,36 @@ TEST(Quantized, PackedFoldersRunAsTheirDequantizedWeights) {
         << name;
   }
   bench.env->remove_tree(temp);
+}
+
+// Tiles straight from the words of a file are those of the codes that a reader unpacks.
+TEST(Quantized, StoredWordsGiveTheTilesOfTheirCodes) {
+  Bench bench;
+  int64_t straight = 0, linears = 0;
+  for (const std::string& name : bench.env->list(fixture("packed"))) {
+    const std::string folder = fixture("packed/" + name);
+    if (!bench.env->stat(join_path(folder, "config.json"))) continue;
+    const auto packed = pack::open_model(folder, bench.context);
+    // What is wrapped has no words to show.
+    const pack::testing::Wrapped codes(packed);
+    for (const auto& ref : spec::linears(packed->checkpoint().spec)) {
+      for (const auto& [numerics, block] :
+           {std::pair(Numerics::exact, int64_t{0}), std::pair(Numerics::int8, int64_t{0}),
+            std::pair(Numerics::int8, int64_t{128}), std::pair(Numerics::tables, int64_t{0})}) {
+        const LoadOptions options{.numerics = numerics, .activation_block = block};
+        const TiledLinear got = tile_linear(*packed, *ref.op, options, bench.context.pool),
+                          wanted = tile_linear(codes, *ref.op, options, bench.context.pool);
+        ASSERT_TRUE(std::ranges::equal(got.weights->tile_data(), wanted.weights->tile_data()))
+            << name << " " << ref.op->name;
+        EXPECT_EQ(got.preparation, wanted.preparation);
+        EXPECT_EQ(got.bias, wanted.bias);
+      }
+      straight += packed->stored(*ref.op).has_value();
+      ++linears;
+    }
+  }
+  EXPECT_GT(straight, 0);
+  EXPECT_LT(straight, linears);
 }
 
 TEST(Quantized, AHeadRoundedAtLoadIsTheNearestOneAndStandsForATiedEmbedding) {

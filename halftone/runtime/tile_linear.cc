@@ -6,6 +6,7 @@
 #include "halftone/base/error.h"
 #include "halftone/base/half.h"
 #include "halftone/runtime/program.h"
+#include "halftone/runtime/round_rows.h"
 
 namespace halftone::runtime {
 namespace {
@@ -82,6 +83,44 @@ int64_t two_level_block(const kernel::TileSpec& spec, const format::Codes& c, sp
   return fit ? block : 0;
 }
 
+// Are the tiles of this format what a file holds, in another order? Not where groups are gathered,
+// codes lie in pairs, or scales may come in two levels.
+bool tiles_as_stored(const format::Format& f, int64_t cols, spec::Role role,
+                     const LoadOptions& options) {
+  const bool grouped = f.granularity == format::Granularity::group && f.groups(cols) > 1;
+  if (grouped && f.group % kTileCols != 0) return false;
+  if (options.numerics == Numerics::tables && f.bits == 2) return false;
+  if (options.numerics == Numerics::exact || !grouped || f.group != kTileCols) return true;
+  const int64_t wanted = activation_block(f.bits, role, options);
+  return wanted != kernel::kWholeRow && wanted < 4 * kTileCols;
+}
+
+TiledLinear tile_stored(const pack::StoredLinear& stored, spec::Role role,
+                        const LoadOptions& options, kernel::TileBuild build) {
+  const format::Format& f = stored.format;
+  const kernel::TileSpec spec{
+      .rows = stored.rows,
+      .cols = stored.cols,
+      .bits = static_cast<int>(f.bits),
+      .group =
+          f.granularity == format::Granularity::group && f.groups(stored.cols) > 1 ? f.group : 0,
+      .zeros = !stored.zeros.empty(),
+      .zero = 1 << (f.bits - 1)};
+  TiledLinear out;
+  out.weights = std::make_shared<TiledWeights>(TiledWeights::from_words(
+      spec,
+      {.data = stored.words.data(),
+       .stride = stored.stride,
+       .down = stored.down,
+       .signed_bytes = stored.signed_bytes},
+      {.data = stored.scales.data(), .row = stored.scale_row, .group = stored.scale_group},
+      stored.zeros, build));
+  out.preparation.plan = plan_for(out.weights->view(), role, options);
+  out.preparation.transform.scale = stored.input_scale;
+  out.bias = stored.bias;
+  return out;
+}
+
 TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
                        const LoadOptions& options, kernel::TileBuild build) {
   const format::Codes& c = linear.codes();
@@ -126,35 +165,19 @@ TiledLinear tile_codes(const pack::DecoratedLinear& linear, spec::Role role,
 TiledLinear tile_rounded(const std::string& name, const spec::Linear& linear, DType dtype,
                          const kernel::DenseRowReader& read, const LoadOptions& options,
                          kernel::TileBuild build) {
-  const format::Format rounded{.bits = options.head_bits, .group = kTileCols};
-  const format::Kind& kind = format::kind_of(rounded);
   const kernel::TileSpec spec{.rows = linear.out,
                               .cols = linear.in,
-                              .bits = static_cast<int>(rounded.bits),
-                              .group = rounded.group,
-                              .zero = 1 << (rounded.bits - 1)};
+                              .bits = static_cast<int>(options.head_bits),
+                              .group = kRoundedGroup,
+                              .zero = 1 << (options.head_bits - 1)};
   const auto fill = [&](int64_t n, std::span<uint8_t> codes, std::span<float> scales,
                         std::span<uint8_t>) {
-    thread_local std::vector<std::byte> bytes;
-    thread_local std::vector<float> values;
-    thread_local std::vector<double> row;
-    bytes.resize(static_cast<size_t>(linear.in * dtype_bytes(dtype)));
-    values.resize(static_cast<size_t>(linear.in));
-    read(n, bytes);
-    to_f32(dtype, bytes.data(), values);
-    row.assign(values.begin(), values.end());
-    for (const double x : row) {
-      if (!std::isfinite(x))
-        throw InputError(name, "has a value in row " + std::to_string(n) + " that is not finite",
-                         "leave the head as stored");
-    }
-    for (size_t g = 0, k = 0; k < row.size(); ++g, k += kTileCols) {
-      const auto run =
-          std::span<const double>(row).subspan(k, std::min(row.size() - k, size_t{kTileCols}));
-      const format::Grid grid = kind.fit(run, rounded);
-      scales[g] = grid.scale;
-      format::quantize_run(run, grid, codes.data() + k);
-    }
+    thread_local std::vector<std::byte> row;
+    row.resize(static_cast<size_t>(linear.in * dtype_bytes(dtype)));
+    read(n, row);
+    if (!round_row(dtype, row, options.head_bits, codes, scales))
+      throw InputError(name, "has a value in row " + std::to_string(n) + " that is not finite",
+                       "leave the head as stored");
   };
   TiledLinear out;
   out.weights = std::make_shared<TiledWeights>(TiledWeights::from_codes(spec, fill, build));
@@ -169,12 +192,8 @@ TiledLinear tile_linear(const pack::DecoratedLinear& linear, spec::Role role,
     out = tile_codes(linear, role, options, build);
   } else {
     const HostTensor& w = linear.dense();
-    const int64_t row_bytes = linear.in * dtype_bytes(w.dtype());
-    const auto fill = [&](int64_t n, std::span<std::byte> row) {
-      std::memcpy(row.data(), w.bytes().data() + n * row_bytes, static_cast<size_t>(row_bytes));
-    };
     out.weights = std::make_shared<TiledWeights>(
-        TiledWeights::from_dense(linear.out, linear.in, store_of(w.dtype()), fill, build));
+        TiledWeights::from_dense(linear.out, linear.in, store_of(w.dtype()), w.bytes(), build));
     out.preparation.plan = plan_for(out.weights->view(), role, options);
   }
   out.preparation.transform.scale = linear.input_scale;
@@ -197,6 +216,15 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
                         const LoadOptions& options, kernel::TileBuild build) {
   const auto& params = std::get<spec::Linear>(op.params);
   const auto& tensors = packed.checkpoint().tensors;
+  if (const format::Format* f = packed.plan().find(op.name, format::Port::weight);
+      f != nullptr && tiles_as_stored(*f, params.in, params.role, options)) {
+    if (const auto stored = packed.stored(op)) {
+      TiledLinear out = tile_stored(*stored, params.role, options, build);
+      tensors->forget(stored->words_name, stored->words);
+      tensors->forget(stored->scales_name, stored->scales);
+      return out;
+    }
+  }
   const std::string& name = params.weight.name;
   const files::TensorInfo* info = tensors->find(name);
   const bool plain =
@@ -212,9 +240,17 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
     return tile_linear(packed.linear(op), params.role, options, build);
   TiledLinear out;
   const int64_t row_bytes = params.in * dtype_bytes(info->dtype);
+  // Piece by piece, so that a large head is never in memory twice.
+  const auto done = [&](int64_t first, int64_t rows) {
+    if (!mapped.empty())
+      tensors->forget(name, mapped.subspan(static_cast<size_t>(first * row_bytes),
+                                           static_cast<size_t>(rows * row_bytes)));
+  };
+  constexpr int64_t kPiece = 1024;  // rows
   const auto fill = [&](int64_t n, std::span<std::byte> row) {
     if (!mapped.empty()) {
       std::memcpy(row.data(), mapped.data() + n * row_bytes, static_cast<size_t>(row_bytes));
+      if ((n + 1) % kPiece == 0) done(n + 1 - kPiece, kPiece);
     } else {
       const HostTensor values = tensors->read_rows(name, n, n + 1);
       std::memcpy(row.data(), values.bytes().data(), static_cast<size_t>(row_bytes));
@@ -223,11 +259,14 @@ TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
   if (params.role == spec::Role::head && options.head_bits != 0) {
     out = tile_rounded(name, params, info->dtype, fill, options, build);
   } else {
+    const kernel::Store store = store_of(info->dtype);
     out.weights = std::make_shared<TiledWeights>(
-        TiledWeights::from_dense(params.out, params.in, store_of(info->dtype), fill, build));
+        mapped.empty()
+            ? TiledWeights::from_dense(params.out, params.in, store, fill, build)
+            : TiledWeights::from_dense(params.out, params.in, store, mapped, build, done));
     out.preparation.plan = plan_for(out.weights->view(), params.role, options);
   }
-  if (!mapped.empty()) tensors->forget(name);
+  if (!mapped.empty()) tensors->forget(name, mapped);
   if (params.bias) {
     const HostTensor bias = to_f32(packed.tensor(*params.bias));
     const auto values = bias.as<float>();

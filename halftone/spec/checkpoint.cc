@@ -38,7 +38,9 @@ class Renamed : public files::TensorSource {
   std::span<const std::byte> mapped(const std::string& name) const override {
     return inner_->mapped(inner_name(name));
   }
-  void forget(const std::string& name) const override { inner_->forget(inner_name(name)); }
+  void forget(const std::string& name, std::span<const std::byte> part) const override {
+    inner_->forget(inner_name(name), part);
+  }
 
  private:
   const std::string& inner_name(const std::string& name) const {

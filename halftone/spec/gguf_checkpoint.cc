@@ -69,7 +69,9 @@ class GgufAsHf : public files::TensorSource {
     if (place.undo != GgufTensor::Undo::none) return {};
     return inner_->mapped(place.name);
   }
-  void forget(const std::string& name) const override { inner_->forget(place_of(name).name); }
+  void forget(const std::string& name, std::span<const std::byte> part) const override {
+    inner_->forget(place_of(name).name, part);
+  }
 
  private:
   int64_t index(const std::string& name) const {

@@ -1,11 +1,13 @@
 #include "halftone/text/tokenizer.h"
 
 #include <algorithm>
-#include <unordered_map>
+#include <functional>
+#include <mutex>
 
 #include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/json.h"
+#include "halftone/text/bpe_tables.h"
 #include "halftone/text/byte_level.h"
 #include "halftone/text/tokenizer_check.h"
 #include "halftone/text/tokenizer_json.h"
@@ -14,15 +16,24 @@
 
 namespace halftone::text {
 
+// The model of a file whose vocabulary and merges are not in its JSON.
+struct FlatModel {
+  std::vector<uint32_t> merges, spans;
+  size_t text_bytes = 0;  // of the vocabulary; added tokens, which the model does not know, follow
+};
+
 struct Tokenizer::Impl {
   explicit Impl(rust::Box<bridge::TokenizerHandle> h) : handle(std::move(h)) {}
   rust::Box<bridge::TokenizerHandle> handle;
   TokenizerFacts facts;
-  std::unordered_map<std::string_view, int32_t> ids;  // into facts.tokens
   std::vector<bool> special_flags;
   SpecialIds special;
   std::vector<int32_t> prefix, suffix;
-  std::string json, source;
+  std::string source;
+  // What json() gives, or how it is made at the first call.
+  std::string json;
+  std::function<std::string()> make_json;
+  std::once_flag json_made;
   uint64_t most_bytes = 0, most_tokens = 0;
 
   void find_special(const Tokenizer& self, const TokenizerConfig& config);
@@ -66,9 +77,9 @@ std::optional<TokenName> find_token(const TokenizerFacts& facts,
   if (!text) return {};
   for (const AddedToken& token : facts.added)
     if (token.content == *text) return TokenName{token.content, token.id};
-  const auto it = std::find(facts.tokens.begin(), facts.tokens.end(), *text);
-  if (it == facts.tokens.end() || text->empty()) return {};
-  return TokenName{*text, static_cast<int32_t>(it - facts.tokens.begin())};
+  const auto id = facts.tokens.find(*text);
+  if (!id) return {};
+  return TokenName{*text, *id};
 }
 
 // Applies what the configuration says explicitly; true when `root` changed.
@@ -101,6 +112,13 @@ Tokenizer::~Tokenizer() = default;
 
 Tokenizer Tokenizer::from_json(std::string_view json, const std::string& source,
                                const TokenizerConfig& config, const Limits& limits) {
+  if (auto tables = read_bpe_tables(json, limits)) {
+    try {
+      return from_tables(std::move(*tables), json, source, config, limits);
+    } catch (const Error&) {
+      // That way is for files without fault; the long one below tells what is wrong.
+    }
+  }
   Json root = parse_json(json, source, limits);
   TokenizerFacts facts = check_tokenizer(root, source, limits);
   std::string text = apply_config(root, facts, config) ? root.dump() : std::string(json);
@@ -110,6 +128,12 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& source,
 
 Tokenizer Tokenizer::from_root(Json root, const std::string& source, const TokenizerConfig& config,
                                const Limits& limits) {
+  if (const auto model = root.find("model");
+      model != root.end() && model->is_object() && model->value("type", Json()) == "BPE") {
+    const std::string text = root.dump();
+    root = nullptr;
+    return from_json(text, source, config, limits);
+  }
   TokenizerFacts facts = check_tokenizer(root, source, limits);
   apply_config(root, facts, config);
   std::string text = root.dump();
@@ -117,12 +141,48 @@ Tokenizer Tokenizer::from_root(Json root, const std::string& source, const Token
   return make(std::move(text), std::move(facts), source, config, limits);
 }
 
+Tokenizer Tokenizer::from_tables(BpeTables tables, std::string_view json, const std::string& source,
+                                 const TokenizerConfig& config, const Limits& limits) {
+  Json root = parse_json(tables.rest, source, limits);
+  const auto spans = tables.tokens.spans();
+  const FlatModel flat{
+      std::move(tables.merges), {spans.begin(), spans.end()}, tables.tokens.text().size()};
+  TokenizerFacts facts = check_tokenizer(root, std::move(tables.tokens), source, limits);
+  const Json& model = root.at("model");
+  for (const char* mark : {"continuing_subword_prefix", "end_of_word_suffix"})
+    if (const auto it = model.find(mark); it != model.end() && !it->is_null())
+      throw UnsupportedError(source, "has marks on subwords", "the crate's tables");
+  if (facts.model != "BPE" || !model.contains("type"))
+    throw UnsupportedError(source, "is no BPE", "the crate's tables");
+  const bool changed = apply_config(root, facts, config);
+  Tokenizer out = make(changed ? root.dump() : std::move(tables.rest), std::move(facts), source,
+                       config, limits, &flat);
+  if (changed) {
+    out.impl_->make_json = [text = std::string(json), impl = out.impl_.get(), config, limits] {
+      Json whole = parse_json(text, impl->source, limits);
+      apply_config(whole, impl->facts, config);
+      return whole.dump();
+    };
+  } else {
+    out.impl_->json = std::string(json);
+  }
+  return out;
+}
+
 Tokenizer Tokenizer::make(std::string text, TokenizerFacts facts, const std::string& source,
-                          const TokenizerConfig& config, const Limits& limits) {
+                          const TokenizerConfig& config, const Limits& limits,
+                          const FlatModel* flat) {
   std::unique_ptr<Impl> impl;
   try {
-    impl = std::make_unique<Impl>(
-        bridge::tokenizer_from_json({reinterpret_cast<const uint8_t*>(text.data()), text.size()}));
+    const rust::Slice<const uint8_t> json{reinterpret_cast<const uint8_t*>(text.data()),
+                                          text.size()};
+    if (flat != nullptr) {
+      impl = std::make_unique<Impl>(bridge::tokenizer_from_flat(
+          json, rust::Str(facts.tokens.text().data(), flat->text_bytes),
+          {flat->spans.data(), flat->spans.size()}, {flat->merges.data(), flat->merges.size()}));
+    } else {
+      impl = std::make_unique<Impl>(bridge::tokenizer_from_json(json));
+    }
     // The crate numbers added tokens itself; a file that meant other ids would be encoded wrongly.
     for (const AddedToken& token : facts.added) {
       const int64_t id = impl->handle->token_to_id(rust::Str(token.content));
@@ -143,11 +203,7 @@ Tokenizer Tokenizer::make(std::string text, TokenizerFacts facts, const std::str
       std::min(limits.encode_bytes,
                static_cast<uint64_t>(static_cast<double>(1ull << 30) / impl->facts.growth));
 
-  const auto& tokens = impl->facts.tokens;
-  impl->ids.reserve(tokens.size());
-  for (size_t i = 0; i < tokens.size(); ++i)
-    if (!tokens[i].empty()) impl->ids.emplace(tokens[i], static_cast<int32_t>(i));
-  impl->special_flags.resize(tokens.size());
+  impl->special_flags.resize(static_cast<size_t>(impl->facts.tokens.size()));
   for (const AddedToken& token : impl->facts.added)
     impl->special_flags[static_cast<size_t>(token.id)] = token.special;
 
@@ -224,14 +280,9 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
   }
 }
 
-int64_t Tokenizer::vocab_size() const { return static_cast<int64_t>(impl_->facts.tokens.size()); }
+int64_t Tokenizer::vocab_size() const { return impl_->facts.tokens.size(); }
 
-std::string_view Tokenizer::token(int32_t id) const {
-  const auto& tokens = impl_->facts.tokens;
-  return id < 0 || static_cast<size_t>(id) >= tokens.size()
-             ? std::string_view()
-             : std::string_view(tokens[static_cast<size_t>(id)]);
-}
+std::string_view Tokenizer::token(int32_t id) const { return impl_->facts.tokens[id]; }
 
 std::string Tokenizer::token_bytes(int32_t id) const {
   const std::string_view text = token(id);
@@ -256,8 +307,7 @@ std::string Tokenizer::token_bytes(int32_t id) const {
 }
 
 std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
-  const auto it = impl_->ids.find(token);
-  return it == impl_->ids.end() ? std::nullopt : std::optional(it->second);
+  return impl_->facts.tokens.find(token);
 }
 
 bool Tokenizer::is_special(int32_t id) const {
@@ -271,7 +321,12 @@ bool Tokenizer::adds_bos() const {
 }
 const std::vector<int32_t>& Tokenizer::prefix() const { return impl_->prefix; }
 const std::vector<int32_t>& Tokenizer::suffix() const { return impl_->suffix; }
-const std::string& Tokenizer::json() const { return impl_->json; }
+const std::string& Tokenizer::json() const {
+  std::call_once(impl_->json_made, [this] {
+    if (impl_->make_json) impl_->json = std::exchange(impl_->make_json, nullptr)();
+  });
+  return impl_->json;
+}
 const std::string& Tokenizer::source() const { return impl_->source; }
 
 void Tokenizer::check_fits(int64_t rows, const std::string& subject) const {

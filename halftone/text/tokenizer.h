@@ -26,6 +26,8 @@
 
 namespace halftone::text {
 
+struct BpeTables;
+struct FlatModel;
 struct TokenizerFacts;
 
 // Ids with a meaning. `eos_ids` holds every id that ends a generation: the tokenizer's own and
@@ -97,8 +99,11 @@ class Tokenizer {
 
  private:
   struct Impl;
+  static Tokenizer from_tables(BpeTables tables, std::string_view json, const std::string& source,
+                               const TokenizerConfig& config, const Limits& limits);
   static Tokenizer make(std::string text, TokenizerFacts facts, const std::string& source,
-                        const TokenizerConfig& config, const Limits& limits);
+                        const TokenizerConfig& config, const Limits& limits,
+                        const FlatModel* flat = nullptr);
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

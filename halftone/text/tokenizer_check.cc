@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "halftone/base/error.h"
@@ -29,6 +30,10 @@ class Checker {
  public:
   Checker(const Json& root, const std::string& path, const Limits& limits)
       : root_(root), path_(path), limits_(limits) {}
+  Checker(const Json& root, TokenTable vocabulary, const std::string& path, const Limits& limits)
+      : root_(root), path_(path), limits_(limits), read_(true) {
+    facts_.tokens = std::move(vocabulary);
+  }
 
   TokenizerFacts run() {
     if (!root_.is_object()) fail(Code::type, "tokenizer.json is not an object");
@@ -118,7 +123,7 @@ class Checker {
     if (facts_.model == "Unigram") {
       unigram(model, vocab);
     } else {
-      token_map(vocab);
+      if (!read_) token_map(vocab);
       if (const Json* unk = find(model, "unk_token"))
         facts_.unk_token = text(*unk, "unk_token", limits_.token_bytes);
     }
@@ -194,6 +199,7 @@ class Checker {
     if (const Json* p = find(model, "end_of_word_suffix"))
       text(*p, "end_of_word_suffix", limits_.name_bytes);
     const Json& merges = need(model, "merges", "model");
+    if (read_) return;
     if (!merges.is_array()) fail(Code::type, "\"merges\" is not a list");
     if (merges.size() > limits_.array_elements) fail(Code::limit, "too many merges");
     size_t row = 0;
@@ -249,9 +255,9 @@ class Checker {
       for (const char* key : {"single_word", "lstrip", "rstrip", "normalized"})
         flag(entry, key, false, where);
       token.special = flag(entry, "special", false, where);
-      if (const auto it = ids_.find(token.content); it != ids_.end() && it->second != token.id)
+      if (const auto known = id_of(token.content); known && *known != token.id)
         fail(Code::mismatch, where + " has id " + std::to_string(token.id) + " here and " +
-                                 std::to_string(it->second) + " in the vocabulary");
+                                 std::to_string(*known) + " in the vocabulary");
       if (!by_id.emplace(token.id, token.content).second)
         fail(Code::duplicate, "id " + std::to_string(token.id) +
                                   " belongs to two added tokens, one is " + quote(token.content));
@@ -259,24 +265,36 @@ class Checker {
     }
   }
 
+  std::optional<int32_t> id_of(std::string_view token) const {
+    if (read_) return facts_.tokens.find(token);
+    const auto it = ids_.find(token);
+    return it == ids_.end() ? std::nullopt : std::optional(it->second);
+  }
+
   void fill_tokens() {
-    int32_t last = 0;
+    int32_t last = static_cast<int32_t>(facts_.tokens.size()) - 1;
     for (const auto& [token, n] : ids_) last = std::max(last, n);
     for (const AddedToken& token : facts_.added) last = std::max(last, token.id);
-    const uint64_t known = ids_.size() + facts_.added.size();
+    const uint64_t known =
+        ids_.size() + static_cast<uint64_t>(facts_.tokens.used()) + facts_.added.size();
     if (static_cast<uint64_t>(last) > known * 8 + 65536)
       fail(Code::value, "id " + std::to_string(last) + " in a vocabulary of " +
                             std::to_string(known) + " tokens");
-    facts_.tokens.resize(static_cast<size_t>(last) + 1);
-    for (size_t i = 0; i < unigram_.size(); ++i) facts_.tokens[i] = unigram_[i];
-    for (const auto& [token, n] : ids_) facts_.tokens[static_cast<size_t>(n)] = token;
+    if (!read_) {
+      std::vector<std::string_view> texts(static_cast<size_t>(last) + 1);
+      std::copy(unigram_.begin(), unigram_.end(), texts.begin());
+      for (const auto& [token, n] : ids_) texts[static_cast<size_t>(n)] = token;
+      facts_.tokens.reserve(texts.size(), 8 * texts.size());
+      for (size_t i = 0; i < texts.size(); ++i)
+        facts_.tokens.add(static_cast<int32_t>(i), texts[i]);
+    }
     for (const AddedToken& token : facts_.added) {
-      std::string& slot = facts_.tokens[static_cast<size_t>(token.id)];
+      const std::string_view slot = facts_.tokens[token.id];
       if (!slot.empty() && slot != token.content)
         fail(Code::duplicate, "id " + std::to_string(token.id) + " belongs to " + quote(slot) +
                                   " and to the added token " + quote(token.content));
-      slot = token.content;
-      ids_.emplace(token.content, token.id);
+      if (slot.empty()) facts_.tokens.add(token.id, token.content);
+      if (!read_) ids_.emplace(token.content, token.id);
     }
   }
 
@@ -382,12 +400,11 @@ class Checker {
   // ---- post-processor, decoder
 
   void known_token(const std::string& token, int32_t n, const std::string& where) const {
-    const auto it = ids_.find(token);
-    if (it == ids_.end())
-      fail(Code::value, where + " adds " + quote(token) + ", which is not a token");
-    if (it->second != n)
+    const auto known = id_of(token);
+    if (!known) fail(Code::value, where + " adds " + quote(token) + ", which is not a token");
+    if (*known != n)
       fail(Code::mismatch, where + " gives " + quote(token) + " the id " + std::to_string(n) +
-                               ", the vocabulary " + std::to_string(it->second));
+                               ", the vocabulary " + std::to_string(*known));
   }
 
   void post_processor(const Json& part) {
@@ -466,6 +483,7 @@ class Checker {
   const Json& root_;
   const std::string& path_;
   const Limits& limits_;
+  const bool read_ = false;  // facts_.tokens holds the vocabulary, merges are known to be good
   TokenizerFacts facts_;
   std::unordered_map<std::string_view, int32_t> ids_;  // into the file, which outlives this object
   std::vector<std::string> unigram_;
@@ -476,6 +494,11 @@ class Checker {
 
 TokenizerFacts check_tokenizer(const Json& root, const std::string& path, const Limits& limits) {
   return Checker(root, path, limits).run();
+}
+
+TokenizerFacts check_tokenizer(const Json& root, TokenTable vocabulary, const std::string& path,
+                               const Limits& limits) {
+  return Checker(root, std::move(vocabulary), path, limits).run();
 }
 
 }  // namespace halftone::text

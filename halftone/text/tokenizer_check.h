@@ -12,12 +12,11 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "halftone/base/json.h"
 #include "halftone/base/limits.h"
+#include "halftone/text/token_table.h"
 
 namespace halftone::text {
 
@@ -29,8 +28,7 @@ struct AddedToken {
 
 struct TokenizerFacts {
   std::string model;  // "BPE", "WordPiece", "WordLevel" or "Unigram"
-  // by id, as written in the vocabulary; "" where an id is not used
-  std::vector<std::string> tokens;
+  TokenTable tokens;  // as written in the vocabulary
   std::vector<AddedToken> added;
   double growth = 1;           // bytes that one byte of input may become before the model sees it
   bool byte_level = false;     // tokens are spelled in the byte-level alphabet
@@ -41,5 +39,9 @@ struct TokenizerFacts {
 };
 
 TokenizerFacts check_tokenizer(const Json& root, const std::string& path, const Limits& limits);
+// The same for a BPE file whose vocabulary and merges have been read and checked already
+// (bpe_tables.h): `root` is the rest.
+TokenizerFacts check_tokenizer(const Json& root, TokenTable vocabulary, const std::string& path,
+                               const Limits& limits);
 
 }  // namespace halftone::text
