@@ -1,13 +1,11 @@
 #include "halftone/files/http_client.h"
 
-#include <curl/curl.h>
-
 #include <algorithm>
 #include <cctype>
 #include <exception>
-#include <mutex>
 
 #include "halftone/base/error.h"
+#include "halftone/files/libcurl.h"
 
 namespace halftone::files {
 namespace {
@@ -15,20 +13,21 @@ namespace {
 constexpr int kHops = 10;
 
 struct FreeUrl {
-  void operator()(CURLU* u) const { curl_url_cleanup(u); }
+  void operator()(CURLU* u) const { libcurl().url_cleanup(u); }
 };
 using Url = std::unique_ptr<CURLU, FreeUrl>;
 
 std::string part(CURLU* url, CURLUPart what, unsigned flags = 0) {
   char* text = nullptr;
-  if (curl_url_get(url, what, &text, flags) != CURLUE_OK) return {};
+  if (libcurl().url_get(url, what, &text, flags) != CURLUE_OK) return {};
   std::string out(text);
-  curl_free(text);
+  libcurl().free(text);
   return out;
 }
 Url parse(const std::string& text) {
-  Url url(curl_url());
-  if (!url || curl_url_set(url.get(), CURLUPART_URL, text.c_str(), 0) != CURLUE_OK) return nullptr;
+  Url url(libcurl().url());
+  if (!url || libcurl().url_set(url.get(), CURLUPART_URL, text.c_str(), 0) != CURLUE_OK)
+    return nullptr;
   return url;
 }
 std::string lower(std::string text) {
@@ -49,7 +48,7 @@ std::string resolve(const std::string& base, const std::string& location) {
   const Url url = parse(base);
   if (!url) return {};
   const std::string before = lower(part(url.get(), CURLUPART_SCHEME));
-  if (curl_url_set(url.get(), CURLUPART_URL, location.c_str(), 0) != CURLUE_OK) return {};
+  if (libcurl().url_set(url.get(), CURLUPART_URL, location.c_str(), 0) != CURLUE_OK) return {};
   const std::string scheme = lower(part(url.get(), CURLUPART_SCHEME));
   if (scheme != "https" && (scheme != "http" || before == "https")) return {};
   if (!part(url.get(), CURLUPART_USER).empty()) return {};
@@ -92,7 +91,7 @@ struct HttpClient::State {
     if (started) return;
     started = true;
     long status = 0;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    libcurl().easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     response.status = status;
     if (begin != nullptr && !is_redirect(status)) (*begin)(response);
   }
@@ -119,40 +118,42 @@ struct HttpClient::State {
     response = {};
     started = false;
     thrown = nullptr;
-    curl_easy_reset(curl);
+    libcurl().easy_reset(curl);
     curl_slist* list = nullptr;
-    const auto add = [&](const std::string& line) { list = curl_slist_append(list, line.c_str()); };
+    const auto add = [&](const std::string& line) {
+      list = libcurl().slist_append(list, line.c_str());
+    };
     add("Accept-Encoding: identity");  // sizes and offsets are those of the file
     if (!token.empty() && origin(url) == origin(home)) add("Authorization: Bearer " + token);
-    curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(curl, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 20L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 30L);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "halftone/" HALFTONE_VERSION);
-    curl_easy_setopt(curl, CURLOPT_NOBODY, body ? 0L : 1L);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, &State::on_header);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, this);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &State::on_data);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, this);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &State::on_progress);
-    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, this);
-    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    libcurl().easy_setopt(curl, CURLOPT_URL, url.c_str());
+    libcurl().easy_setopt(curl, CURLOPT_HTTPHEADER, list);
+    libcurl().easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    libcurl().easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+    libcurl().easy_setopt(curl, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
+    libcurl().easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    libcurl().easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 20L);
+    libcurl().easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    libcurl().easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 30L);
+    libcurl().easy_setopt(curl, CURLOPT_USERAGENT, "halftone/" HALFTONE_VERSION);
+    libcurl().easy_setopt(curl, CURLOPT_NOBODY, body ? 0L : 1L);
+    libcurl().easy_setopt(curl, CURLOPT_HEADERFUNCTION, &State::on_header);
+    libcurl().easy_setopt(curl, CURLOPT_HEADERDATA, this);
+    libcurl().easy_setopt(curl, CURLOPT_WRITEFUNCTION, &State::on_data);
+    libcurl().easy_setopt(curl, CURLOPT_WRITEDATA, this);
+    libcurl().easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &State::on_progress);
+    libcurl().easy_setopt(curl, CURLOPT_XFERINFODATA, this);
+    libcurl().easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     const std::string range = std::to_string(offset) + "-";
-    if (offset != 0) curl_easy_setopt(curl, CURLOPT_RANGE, range.c_str());
-    const CURLcode code = curl_easy_perform(curl);
-    curl_slist_free_all(list);
+    if (offset != 0) libcurl().easy_setopt(curl, CURLOPT_RANGE, range.c_str());
+    const CURLcode code = libcurl().easy_perform(curl);
+    libcurl().slist_free_all(list);
     if (thrown) std::rethrow_exception(thrown);
     context.throw_if_stopped();
     long status = 0;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    libcurl().easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     response.status = status;
     if (code != CURLE_OK) {
-      response.failure = curl_easy_strerror(code);
+      response.failure = libcurl().easy_strerror(code);
       response.complete = false;
     } else {
       start();  // an empty body
@@ -162,13 +163,11 @@ struct HttpClient::State {
 
 HttpClient::HttpClient(std::string home, std::string token, const Context& context)
     : state_(std::make_unique<State>(std::move(home), std::move(token), context)) {
-  static std::once_flag once;
-  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-  state_->curl = curl_easy_init();
+  state_->curl = libcurl().easy_init();
   check(state_->curl != nullptr, "libcurl gives no handle");
 }
 
-HttpClient::~HttpClient() { curl_easy_cleanup(state_->curl); }
+HttpClient::~HttpClient() { libcurl().easy_cleanup(state_->curl); }
 
 HttpResponse HttpClient::head(const std::string& url) {
   std::string at = url;
