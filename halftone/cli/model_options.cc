@@ -22,9 +22,10 @@ void ModelOptions::declare(CLI::App& app, const std::string& default_mode) {
                    ->check(CLI::IsMember({4, 8}));
   asked_kv = app.add_option("--kv", kv,
                             "how keys and values are kept: f32, f16, bf16 (attention in bf16, long "
-                            "prompts are read faster) or int8 (default: f32 in mode exact, else "
-                            "f16)")
-                 ->check(CLI::IsMember({"f32", "f16", "bf16", "int8"}));
+                            "prompts are read faster), or int8, int4, int2: all but the newest 256 "
+                            "tokens in codes, less memory (default: f32 in mode exact, f16 in mode "
+                            "int8)")
+                 ->check(CLI::IsMember(runtime::kv_type_names()));
   asked_block =
       app.add_option(
              "--activation-block", activation_block,

@@ -13,7 +13,7 @@ namespace halftone::cli {
 struct ModelOptions {
   std::string mode = "int8";  // exact | int8 | tables
   int64_t head_bits = 0;
-  std::string kv;  // f32 | f16 | int8; empty: by mode
+  std::string kv;  // runtime::kv_type_names(); empty: by mode
   std::string tile_cache;
   std::string activation_block;        // 32 .. 256 | row; empty: by weights and role
   const CLI::Option* asked = nullptr;  // --mode

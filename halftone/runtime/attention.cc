@@ -15,7 +15,8 @@ constexpr int64_t kRowsWanted = 72;       // rows of a task: 12 panels of 6, or 
 constexpr int64_t kRowsWantedBf16 = 96;   // 6 tiles of 16
 constexpr double kWorthWaking = 1 << 17;  // multiply-adds
 
-// y [x.rows, w.rows] = x w^T; y's rows are ldy apart.
+}  // namespace
+
 void product(const kernel::Kernels& kernels, const kernel::Tiles& w, const kernel::Activations& x,
              float* y, int64_t ldy) {
   const int64_t units = x.plan().units(),
@@ -32,12 +33,6 @@ void product(const kernel::Kernels& kernels, const kernel::Tiles& w, const kerne
                                 .tile_end = tiles};
   (x.rows() <= kernel::kRowsLimit ? kernels.gemv_float : kernels.gemm_float)(job);
 }
-
-kernel::ActivationPlan plain(int64_t cols, int64_t padded) {
-  return {.int8 = false, .cols = cols, .padded_cols = padded, .unit = kernel::kMaxUnit, .block = 0};
-}
-
-}  // namespace
 
 void merge_rows(const kernel::VectorOps& ops, int64_t rows, int64_t dim, const RowResults& block,
                 const RowResults& all) {
@@ -102,12 +97,13 @@ AttentionRunner::~AttentionRunner() = default;
 
 void AttentionRunner::run(std::span<const AttentionCall> calls) {
   write_keys(calls);
+  if (calls.front().cache->closes()) close_blocks(calls);
   const spec::Attention& a = *calls.front().attention;
   const int64_t group = a.heads / a.kv_heads;
   tasks_.clear();
   double work = 0;
   int64_t partials = 0;
-  const bool bf16 = calls.front().cache->type() == KvType::bf16;
+  const bool bf16 = calls.front().cache->format().open == KvType::bf16;
   const int64_t step = std::max<int64_t>(1, (bf16 ? kRowsWantedBf16 : kRowsWanted) / group);
   for (const AttentionCall& call : calls) {
     work += static_cast<double>(call.tokens) * static_cast<double>(call.position + call.tokens) *
@@ -122,8 +118,13 @@ void AttentionRunner::run(std::span<const AttentionCall> calls) {
         for (int64_t block = first; block <= last; ++block, partials += group)
           tasks_.push_back({&call, head, 0, 1, block, partials * (a.head_dim + 2)});
       } else {
-        for (int64_t t = 0; t < call.tokens; t += step)
-          tasks_.push_back({&call, head, t, std::min(call.tokens, t + step)});
+        for (int64_t t = 0; t < call.tokens;) {
+          int64_t end = std::min(call.tokens, t + step);
+          if (call.cache->closes())  // queries of one block see the same blocks closed
+            end = std::min(end, ((call.position + t) / kKvBlock + 1) * kKvBlock - call.position);
+          tasks_.push_back({&call, head, t, end});
+          t = end;
+        }
       }
     }
   }
@@ -152,7 +153,7 @@ void AttentionRunner::write_keys(std::span<const AttentionCall> calls) {
       if (call.rope != nullptr) call.rope->rotate(k, call.position + t, ops, k);
       call.cache->write(call.layer, head, call.position + t, k, call.v.at(t, head), kernels_);
     }
-    call.cache->close(call.layer, head, call.position + end);
+    call.cache->clear_behind(call.layer, head, call.position + end);
   };
   // absolute positions, so that no two workers write one line of keys
   constexpr int64_t kChunk = 64;
@@ -179,6 +180,21 @@ void AttentionRunner::write_keys(std::span<const AttentionCall> calls) {
   }
 }
 
+// Blocks whose last token was just written.
+void AttentionRunner::close_blocks(std::span<const AttentionCall> calls) {
+  tasks_.clear();
+  for (const AttentionCall& call : calls)
+    for (int64_t block = call.position / kKvBlock;
+         (block + 1) * kKvBlock <= call.position + call.tokens; ++block)
+      for (int64_t head = 0; head < call.attention->kv_heads; ++head)
+        tasks_.push_back({&call, head, 0, 0, block});
+  if (tasks_.empty()) return;
+  pool_.each(std::ssize(tasks_), [&](int64_t i) {
+    const Task& t = tasks_[static_cast<size_t>(i)];
+    t.call->cache->close(t.call->layer, t.head, t.block, kernels_);
+  });
+}
+
 void AttentionRunner::attend(const Task& task, Scratch& s) {
   const AttentionCall& call = *task.call;
   const spec::Attention& a = *call.attention;
@@ -187,7 +203,7 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
                 rows = (task.end - task.begin) * group;
   if (a.bias == spec::Attention::Bias::alibi && s.slopes.size() != static_cast<size_t>(a.heads))
     s.slopes = spec::alibi_slopes(a.heads);
-  if (call.cache->type() == KvType::bf16) return attend_bf16(task, s);
+  if (call.cache->format().open == KvType::bf16) return attend_bf16(task, s);
   s.q.resize(static_cast<size_t>(rows * dim));
   s.scores.resize(static_cast<size_t>(rows * kKvBlock));
   s.block_out.resize(static_cast<size_t>(rows * dim));
@@ -217,10 +233,15 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
       a.window > 0 ? std::max<int64_t>(0, call.position + task.begin - a.window + 1) : 0;
   const int64_t first = task.block >= 0 ? task.block : start / kKvBlock;
   const int64_t last = task.block >= 0 ? task.block : (end - 1) / kKvBlock;
+  const int64_t own = (call.position + task.begin) / kKvBlock;
   for (int64_t block = first; block <= last; ++block) {
     const int64_t n = std::min(kKvBlock, end - block * kKvBlock);
-    product(kernels_, call.cache->keys(call.layer, task.head, block, n), s.queries, s.scores.data(),
-            n);
+    const bool closed = call.cache->closes() && block < own;
+    if (closed)
+      score_closed(task, s, block, rows);
+    else
+      product(kernels_, call.cache->keys(call.layer, task.head, block, n), s.queries,
+              s.scores.data(), n);
     for (int64_t r = 0; r < rows; ++r) {
       const auto [m, l] =
           weigh(call, s, task.head * group + r % group, call.position + task.begin + r / group,
@@ -228,12 +249,14 @@ void AttentionRunner::attend(const Task& task, Scratch& s) {
       s.block_m[static_cast<size_t>(r)] = m;
       s.block_l[static_cast<size_t>(r)] = l;
     }
-    if (const float* scales = call.cache->value_scales(call.layer, task.head, block))
-      for (int64_t r = 0; r < rows; ++r)
-        ops.multiply(s.scores.data() + r * n, scales, n, s.scores.data() + r * n);
-    kernel::prepare(s.weights, kernels_, plain(n, call.cache->padded(n)), s.scores.data(), rows, n);
-    product(kernels_, call.cache->values(call.layer, task.head, block, n), s.weights,
-            s.block_out.data(), dim);
+    if (closed) {
+      average_closed(task, s, block, rows);
+    } else {
+      kernel::prepare(s.weights, kernels_, plain(n, call.cache->padded(n)), s.scores.data(), rows,
+                      n);
+      product(kernels_, call.cache->values(call.layer, task.head, block, n), s.weights,
+              s.block_out.data(), dim);
+    }
     if (task.block >= 0) {
       const RowResults to = split_rows(task, 0);
       std::copy_n(s.block_m.data(), rows, to.m);

@@ -5,6 +5,8 @@
 // Each block of keys gives, per query, (m, l, o) = (its own maximum, sum of exp(s - m), sum of
 // exp(s - m) v); blocks are merged in order (Milakov, Gimelshein 2018, arXiv:1805.02867):
 //     M = max(m, m');  l = l exp(m - M) + l' exp(m' - M);  o likewise
+// Blocks that a cache has closed (kv_cache.h) are multiplied as the low-bit weights they are: scales
+// go into queries and into exp(s - m), offsets are added behind (attention_closed.cc).
 // A bf16 cache makes both products bf16: queries and exp(s - m) are rounded, too
 // (attention_bf16.cc).
 #pragma once
@@ -77,7 +79,10 @@ class AttentionRunner {
     int64_t partial = -1;      // of one block: where its rows of `partial_` begin
   };
   void write_keys(std::span<const AttentionCall> calls);
+  void close_blocks(std::span<const AttentionCall> calls);
   void attend(const Task& task, Scratch& scratch);
+  void score_closed(const Task& task, Scratch& s, int64_t block, int64_t rows) const;
+  void average_closed(const Task& task, Scratch& s, int64_t block, int64_t rows) const;
   struct Panel;
   void attend_bf16(const Task& task, Scratch& scratch);
   void score(const Task& task, const Panel& panel, Scratch& s, const uint16_t* q, int64_t block,

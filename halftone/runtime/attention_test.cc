@@ -20,6 +20,7 @@ struct Problem {
   spec::Attention attention;
   int64_t tokens = 0;
   KvType kv = KvType::f32;
+  KvType open = KvType::f32;     // where blocks of `kv` are closed
   std::vector<uint8_t> visible;  // empty: all
   std::vector<float> q, k, v;    // [T, heads * dim], [T, kv_heads * dim]
 
@@ -34,11 +35,18 @@ struct Problem {
     fill(v, a.kv_heads * a.head_dim, 2);
   }
 
+  KvFormat format() const { return {kv, kv_bits(kv) > 0 ? open : kv}; }
+  KvCache cache() const { return {{{attention.kv_heads, attention.head_dim}}, format()}; }
+
   // In pieces of the given sizes (the last repeats), on `threads` threads.
   std::vector<float> run(const std::vector<int64_t>& pieces, int64_t threads) const {
+    KvCache kept = cache();
+    return run(pieces, threads, kept);
+  }
+  std::vector<float> run(const std::vector<int64_t>& pieces, int64_t threads,
+                         KvCache& cache) const {
     ThreadPool pool(threads);
     AttentionRunner runner(kernel::best_kernels(), pool);
-    KvCache cache({{attention.kv_heads, attention.head_dim}}, kv);
     std::optional<RopeTable> rope;
     if (attention.rope) rope.emplace(*attention.rope);
     std::vector<float> qc = q, kc = k, vc = v, out(q.size());
@@ -67,8 +75,9 @@ struct Problem {
   }
 
   // `spread`, if asked for: per output the weights' average of |v - output|, which is what rounding
-  // the weights can move.
-  std::vector<double> by_definition(std::vector<double>* spread = nullptr) const {
+  // the weights can move. `closed`: holds the codes of all blocks but the last.
+  std::vector<double> by_definition(std::vector<double>* spread = nullptr,
+                                    const KvCache* closed = nullptr) const {
     const spec::Attention& a = attention;
     const int64_t dim = a.head_dim;
     const auto turned = [&](const std::vector<float>& x, int64_t heads, int64_t t, int64_t h) {
@@ -93,14 +102,11 @@ struct Problem {
     };
     // What the cache makes of one token's key or value.
     const auto stored = [&](std::vector<double> x) {
-      double most = 0;
-      for (const double y : x) most = std::max(most, std::abs(y));
       for (double& y : x) {
-        if (kv == KvType::f16)
+        if (format().open == KvType::f16)
           y = static_cast<double>(f16_to_f32(f32_to_f16(static_cast<float>(y))));
         if (kv == KvType::bf16)
           y = static_cast<double>(bf16_to_f32(f32_to_bf16(static_cast<float>(y))));
-        if (kv == KvType::i8) y = std::nearbyint(y * 127 / most) * most / 127;
       }
       return x;
     };
@@ -108,7 +114,20 @@ struct Problem {
     std::vector<double> out(q.size());
     for (int64_t h = 0; h < a.heads; ++h) {
       const int64_t g = h / (a.heads / a.kv_heads);
-      std::vector<std::vector<double>> keys, values;
+      std::vector<std::vector<double>> keys, values, closed_keys, closed_values;
+      for (int64_t j = 0; closed != nullptr && j < tokens / kKvBlock * kKvBlock; ++j) {
+        const int64_t block = j / kKvBlock, t = j % kKvBlock;
+        closed_keys.emplace_back();
+        closed_values.emplace_back();
+        for (int64_t d = 0; d < dim; ++d) {
+          closed_keys.back().push_back(static_cast<double>(
+              number(closed->closed_keys(0, g, block, t / closed->closed_form(0).key_group()),
+                     t % closed->closed_form(0).key_group(), d)));
+          closed_values.back().push_back(static_cast<double>(
+              number(closed->closed_values(0, g, block, d / closed->closed_form(0).value_group()),
+                     d % closed->closed_form(0).value_group(), t)));
+        }
+      }
       for (int64_t j = 0; j < tokens; ++j) {
         keys.push_back(stored(turned(k, a.kv_heads, j, g)));
         const float* value = v.data() + (j * a.kv_heads + g) * dim;
@@ -132,9 +151,11 @@ struct Problem {
           if ((a.causal && j > i) || (a.window > 0 && i - j >= a.window) ||
               (!visible.empty() && !visible[static_cast<size_t>(j)]))
             continue;
+          const bool behind = closed != nullptr && j / kKvBlock < i / kKvBlock;
+          const auto& key = (behind ? closed_keys : keys)[static_cast<size_t>(j)];
+          const auto& value = (behind ? closed_values : values)[static_cast<size_t>(j)];
           double score = 0;
-          for (size_t d = 0; d < static_cast<size_t>(dim); ++d)
-            score += query[d] * keys[static_cast<size_t>(j)][d];
+          for (size_t d = 0; d < static_cast<size_t>(dim); ++d) score += query[d] * key[d];
           score *= scale;
           if (a.softcap != 0) score = a.softcap * std::tanh(score / a.softcap);
           if (a.bias == spec::Attention::Bias::alibi)
@@ -146,7 +167,7 @@ struct Problem {
             weights[static_cast<size_t>(j)] = p;
           }
           for (int64_t d = 0; d < dim; ++d)
-            o[static_cast<size_t>(d)] += p * values[static_cast<size_t>(j)][static_cast<size_t>(d)];
+            o[static_cast<size_t>(d)] += p * value[static_cast<size_t>(d)];
         }
         for (int64_t d = 0; d < dim; ++d)
           out[static_cast<size_t>((i * a.heads + h) * dim + d)] =
@@ -246,31 +267,73 @@ TEST(Attention, KeysAndValuesInHalfPrecision) {
   expect_by_definition(unrotated, {128});
 }
 
-TEST(Attention, KeysAndValuesInEightBits) {
-  // Heads that fill a line of codes and heads that do not; blocks that end anywhere.
-  for (const int64_t dim : {64, 24, 80}) {
-    Problem p(shape(6, 2, dim), 400);
-    p.kv = KvType::i8;
-    expect_by_definition(p, {128, 100});
-    p.attention.window = 70;
-    expect_by_definition(p, {256, 1});
+// Whatever the codes are: what they stand for, in double. Sums over a block are now those of codes
+// and of what offsets give; both are at most as large as the values are, twice over.
+TEST(Attention, ClosedBlocksFollowTheDefinitionOfWhatTheirCodesStandFor) {
+  const auto expect = [](const Problem& p, const std::vector<int64_t>& pieces) {
+    KvCache cache = p.cache();
+    const auto got = p.run(pieces, 2, cache);
+    const auto wanted = p.by_definition(nullptr, &cache);
+    double worst = 0;
+    for (size_t i = 0; i < got.size(); ++i)
+      worst = std::max(worst, std::abs(static_cast<double>(got[i]) - wanted[i]));
+    EXPECT_LE(worst, 3 * kTolerance) << kv_type_name(p.kv) << ", dim " << p.attention.head_dim;
+  };
+  for (const KvType kv : {KvType::i8, KvType::i4, KvType::i2}) {
+    // Heads that fill lines of codes and groups, and heads that do not.
+    for (const int64_t dim : {8, 24, 64, 80, 128}) {
+      Problem p(shape(6, 2, dim), 700);
+      p.kv = kv;
+      p.open = dim == 64 ? KvType::f16 : KvType::f32;
+      expect(p, {128, 100, 1, 1, 300});
+      p.attention.window = dim < 64 ? 70 : 300;
+      expect(p, {256, 1, 300});
+    }
+    Problem changed(shape(6, 3, 32), 600);
+    changed.kv = kv;
+    changed.attention.bias = spec::Attention::Bias::alibi;
+    changed.attention.softcap = 3;
+    expect(changed, {270, 1});
   }
-  // Of rotated keys a rounding now and then falls to the other side: a step of 1 / 127 of the
-  // largest, up to 4.5, times a query element, over sqrt(dim), in one score of the average.
-  Problem rotated(shape(6, 2, 64), 400);
-  rotated.kv = KvType::i8;
-  rotated.attention.rope = rope_of(64);
-  expect_by_definition(rotated, {128}, 4.5 / 127 * 4.5 / 8);
-  // And rounding is not nothing.
-  Problem exact(rotated.attention, 400);
-  const auto a = rotated.run({400}, 1), b = exact.run({400}, 1);
-  double error = 0, size = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
-    size += std::pow(static_cast<double>(b[i]), 2);
+}
+
+// How far codes move the output from that of floats, as a share of it. Keys and values are normal: a
+// step of b bits over the 256 tokens of a channel (their range is near 5.6) makes errors of
+// 5.6 / (2^b - 1) / sqrt(12) of a key, over the 64 dims of a token (near 4.7) of a value.
+TEST(Attention, ClosedBlocksErrAsTheirBitsSay) {
+  const auto error_of = [](KvType kv) {
+    Problem p(shape(6, 2, 64), 800);
+    p.attention.rope = rope_of(64);
+    const auto exact = p.run({800}, 2);
+    p.kv = kv;
+    const auto got = p.run({800}, 2);
+    double error = 0, size = 0;
+    for (size_t i = 512 * 6 * 64; i < got.size(); ++i) {
+      error += std::pow(static_cast<double>(got[i]) - static_cast<double>(exact[i]), 2);
+      size += std::pow(static_cast<double>(exact[i]), 2);
+    }
+    return std::sqrt(error / size);
+  };
+  const double eight = error_of(KvType::i8), four = error_of(KvType::i4),
+               two = error_of(KvType::i2);
+  EXPECT_GT(eight, 0.002);
+  EXPECT_LT(eight, 0.02);
+  EXPECT_GT(four / eight, 254.0 / 15 * 0.7);
+  EXPECT_LT(four / eight, 254.0 / 15 * 1.4);
+  EXPECT_GT(two / four, 2);
+  EXPECT_LT(two / four, 5 * 1.4);
+}
+
+TEST(Attention, QueriesOfABlocksOwnTokensSeeFloats) {
+  for (const KvType kv : {KvType::i8, KvType::i2}) {
+    Problem p(shape(6, 2, 64), 512);
+    const auto exact = p.run({512}, 2);
+    p.kv = kv;
+    const auto got = p.run({512}, 2);
+    const auto middle = static_cast<std::ptrdiff_t>(256 * 6 * 64);
+    EXPECT_TRUE(std::equal(exact.begin(), exact.begin() + middle, got.begin()));
+    EXPECT_FALSE(std::equal(exact.begin() + middle, exact.end(), got.begin() + middle));
   }
-  EXPECT_GT(std::sqrt(error / size), 0.001);
-  EXPECT_LT(std::sqrt(error / size), 0.02);
 }
 
 // Weights are rounded to bf16, by 2^-8 of themselves at most and 1.1e-4 more in the exponential;
@@ -354,7 +417,7 @@ TEST(Attention, ForgottenTokensLeaveNothingInABf16Cache) {
   ThreadPool pool(1);
   AttentionRunner runner(kernel::best_kernels(), pool);
   for (const int64_t kept : {1, 2, 7, 31, 32, 33, 255, 256, 257}) {
-    KvCache cache({{2, 20}}, KvType::bf16);
+    KvCache cache({{2, 20}}, {KvType::bf16, KvType::bf16});
     const auto run = [&](int64_t at, int64_t n, bool broken) {
       cache.reserve(at, at + n);
       std::vector<float> q = p.q, k = p.k, v = p.v, out(p.q.size());
@@ -381,29 +444,16 @@ TEST(Attention, ForgottenTokensLeaveNothingInABf16Cache) {
   }
 }
 
-TEST(KvCache, EightBitsTakeAQuarterAndATokenOfZerosStaysZero) {
-  KvCache wide({{3, 64}}, KvType::f32), narrow({{3, 64}}, KvType::i8);
-  // keys and values of 64 codes, each with a scale of 4 bytes, and 4 value tiles with 16 ones each
-  EXPECT_EQ(narrow.bytes_for(1), 3u * (256 * (64 + 4 + 64 + 4) + 4 * 64));
-  EXPECT_LT(static_cast<double>(narrow.bytes_for(1)),
-            0.27 * static_cast<double>(wide.bytes_for(1)));
-  Problem p(shape(2, 2, 64), 40);
-  p.kv = KvType::i8;
-  std::fill(p.k.begin(), p.k.begin() + 128, 0.0f);
-  std::fill(p.v.begin(), p.v.begin() + 128, 0.0f);
-  const auto out = p.run({40}, 1);
-  for (size_t d = 0; d < 128; ++d) EXPECT_EQ(out[d], 0.0f);  // sees itself alone
-  for (const float x : out) EXPECT_TRUE(std::isfinite(x));
-}
-
 TEST(Attention, PiecesThreadsAndLaterTokensChangeNoBit) {
-  for (const KvType kv : {KvType::f32, KvType::f16, KvType::bf16, KvType::i8}) {
+  for (const KvType kv :
+       {KvType::f32, KvType::f16, KvType::bf16, KvType::i8, KvType::i4, KvType::i2}) {
     Problem p(shape(6, 2, 64), 800);
     p.kv = kv;
     p.attention.rope = rope_of(64);
     const auto whole = p.run({800}, 1);
     EXPECT_EQ(whole, p.run({1}, 3));
     EXPECT_EQ(whole, p.run({256, 13, 1, 1, 400}, 2));
+    EXPECT_EQ(whole, p.run({250, 5, 1, 1, 255, 1}, 2));
     Problem shorter(p.attention, 500);  // the same first 500 tokens
     shorter.kv = kv;
     const auto part = shorter.run({500}, 2);
@@ -427,7 +477,7 @@ TEST(Attention, InBf16PiecesChangeNoBitOfAnyKindOfAttention) {
 }
 
 TEST(KvCache, GrowsByBlocksOf256Tokens) {
-  KvCache cache({{3, 64}, {3, 64}}, KvType::f16);
+  KvCache cache({{3, 64}, {3, 64}}, {KvType::f16, KvType::f16});
   EXPECT_EQ(cache.bytes(), 0u);
   cache.reserve(0, 1);
   EXPECT_EQ(cache.bytes(),
@@ -440,7 +490,7 @@ TEST(KvCache, GrowsByBlocksOf256Tokens) {
 
 TEST(KvCache, SharesWholeBlocksUntilOneIsWrittenTo) {
   const std::vector<KvShape> layers = {{2, 16}};
-  KvCache a(layers, KvType::f32), b(layers, KvType::f32);
+  KvCache a(layers, {}), b(layers, {});
   a.reserve(0, 600);
   const auto first = [](const KvCache& cache, int64_t block) {
     return cache.keys(0, 0, block, 256).data;

@@ -309,7 +309,7 @@ TEST(Batch, DecodeAllocatesNothing) {
   if (!kNewsAreCounted) GTEST_SKIP() << "the sanitizer allocates";
   for (const auto& [numerics, kv] :
        {std::pair{Numerics::exact, KvType::f32}, std::pair{Numerics::int8, KvType::f16},
-        std::pair{Numerics::int8, KvType::bf16}}) {
+        std::pair{Numerics::int8, KvType::bf16}, std::pair{Numerics::int8, KvType::i4}}) {
     for (const int64_t threads : {1, 2}) {
       Bench bench(threads);
       const auto model = int4_model(bench, numerics, kv);
@@ -341,6 +341,26 @@ TEST(Batch, DecodeAllocatesNothing) {
         EXPECT_EQ(after - before, 0) << numerics_name(numerics) << ", " << threads << " threads";
       }
     }
+  }
+}
+
+// Between two ends of blocks, behind closed ones.
+TEST(Session, DecodeBehindClosedBlocksAllocatesNothing) {
+  if (!kNewsAreCounted) GTEST_SKIP() << "the sanitizer allocates";
+  for (const int64_t threads : {1, 2}) {
+    Bench bench(threads);
+    const auto model =
+        Model::load(std::make_shared<testing::Longer>(
+                        pack::open_model(fixture("models/llama_gqa_untied"), bench.context), 1024),
+                    {.kv = KvType::i4}, bench.context);
+    Session session(model, {}, bench.context);
+    const auto ids = some_ids(760, 7);
+    const std::span<const int32_t> all(ids);
+    session.feed(all.first(530));
+    session.feed(all.subspan(530, 1));
+    const int64_t before = news;
+    for (size_t t = 531; t < 760; ++t) session.feed(all.subspan(t, 1));
+    EXPECT_EQ(news - before, 0) << threads << " threads";
   }
 }
 

@@ -141,7 +141,10 @@ GenerateResult generate(Session& session, std::span<const int32_t> prompt,
     }
     // What was fed and then not taken is forgotten; the last token is not fed yet.
     const int64_t kept = base + std::ssize(out.tokens) - (out.reason == Stop::stop_id ? 0 : 1);
-    if (kept < session.position()) session.truncate(kept);
+    if (kept < session.position()) {
+      const int64_t position = session.truncate(kept);
+      check(position == kept, "tokens of the last step can be taken back");
+    }
     if (!more) break;
 
     draft.clear();

@@ -1,5 +1,7 @@
 #include "halftone/runtime/model.h"
 
+#include <array>
+
 #include "halftone/base/error.h"
 #include "halftone/kernel/isa.h"
 #include "halftone/kernel/kernels.h"
@@ -26,12 +28,6 @@ Numerics numerics_from(std::string_view name) {
                    "one of: exact, int8, tables");
 }
 
-KvType kv_type_from(std::string_view name) {
-  for (const KvType type : {KvType::f32, KvType::f16, KvType::bf16, KvType::i8})
-    if (kv_type_name(type) == name) return type;
-  throw InputError("kv", "unknown type of KV cache " + quote(name), "one of: f32, f16, bf16, int8");
-}
-
 std::string_view kv_type_name(KvType type) {
   switch (type) {
     case KvType::by_numerics:
@@ -43,9 +39,37 @@ std::string_view kv_type_name(KvType type) {
     case KvType::bf16:
       return "bf16";
     case KvType::i8:
+      return "int8";
+    case KvType::i4:
+      return "int4";
+    case KvType::i2:
       break;
   }
-  return "int8";
+  return "int2";
+}
+
+namespace {
+constexpr std::array kKvTypes = {KvType::f32, KvType::f16, KvType::bf16,
+                                 KvType::i8,  KvType::i4,  KvType::i2};
+}  // namespace
+
+std::vector<std::string> kv_type_names() {
+  std::vector<std::string> names;
+  for (const KvType type : kKvTypes) names.emplace_back(kv_type_name(type));
+  return names;
+}
+
+KvType kv_type_from(std::string_view name) {
+  std::string names;
+  for (const KvType type : kKvTypes) {
+    if (kv_type_name(type) == name) return type;
+    names += (names.empty() ? "" : ", ") + std::string(kv_type_name(type));
+  }
+  throw InputError("kv", "unknown type of KV cache " + quote(name), "one of: " + names);
+}
+
+int kv_bits(KvType type) {
+  return type == KvType::i8 ? 8 : type == KvType::i4 ? 4 : type == KvType::i2 ? 2 : 0;
 }
 
 Model::~Model() = default;
@@ -69,20 +93,18 @@ std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel
   model->options_ = options;
   model->kernels_ = &kernel::best_kernels();
   model->program_ = compile(*model->packed_, options, context, model->memory_);
-  if (model->kv_type() == KvType::i8)
-    for (const KvShape& shape : model->program_->layers)
-      if (shape.dim > kernel::kMaxUnit)
-        throw UnsupportedError(model->packed_->checkpoint().name,
-                               "has heads of " + std::to_string(shape.dim) +
-                                   " values, an int8 KV cache holds at most " +
-                                   std::to_string(kernel::kMaxUnit),
-                               "use an f16 cache");
   return model;
 }
 
 KvType Model::kv_type() const {
   if (options_.kv != KvType::by_numerics) return options_.kv;
   return options_.numerics == Numerics::exact ? KvType::f32 : KvType::f16;
+}
+
+KvFormat Model::kv_format() const {
+  const KvType closed = kv_type();
+  if (kv_bits(closed) == 0) return {closed, closed};
+  return {closed, options_.numerics == Numerics::exact ? KvType::f32 : KvType::f16};
 }
 
 bool Model::bidirectional() const { return !program_->bidirectional.empty(); }

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "halftone/base/context.h"
 #include "halftone/pack/packed_model.h"
@@ -35,11 +36,20 @@ namespace halftone::runtime {
 enum class Numerics : uint8_t { exact, int8, tables };
 std::string_view numerics_name(Numerics numerics);  // "exact", "int8", "tables"
 Numerics numerics_from(std::string_view name);      // InputError naming them
-// i8: a scale for each token and kv head, 127 = its largest value.
+// i8, i4, i2: codes for blocks of 256 tokens that lie behind; the newest block is in floats, f32 in
+// mode exact and f16 otherwise (kv_cache.h).
 // bf16: queries and probabilities are rounded to bf16 too (attention.h).
-enum class KvType : uint8_t { by_numerics, f32, f16, bf16, i8 };
-KvType kv_type_from(std::string_view name);  // "f32", "f16", "bf16", "int8"; InputError naming them
+enum class KvType : uint8_t { by_numerics, f32, f16, bf16, i8, i4, i2 };
 std::string_view kv_type_name(KvType type);
+std::vector<std::string> kv_type_names();    // f32, f16, bf16, int8, int4, int2
+KvType kv_type_from(std::string_view name);  // InputError naming them
+int kv_bits(KvType type);                    // of a code; 0: floats
+
+// How a block of keys and values is kept once it is full, and before. Equal where that is in floats.
+struct KvFormat {
+  KvType closed = KvType::f32, open = KvType::f32;
+  bool operator==(const KvFormat&) const = default;
+};
 
 struct LoadOptions {
   Numerics numerics = Numerics::exact;
@@ -76,6 +86,7 @@ class Model {
   const pack::PackedModel& packed() const { return *packed_; }
   const LoadOptions& options() const { return options_; }
   KvType kv_type() const;  // never by_numerics
+  KvFormat kv_format() const;
   bool quantized() const { return !packed_->plan().ports.empty(); }
   bool bidirectional() const;  // an encoder: Session::encode only
   int64_t vocabulary() const { return spec().vocabulary; }

@@ -36,7 +36,8 @@ struct Session::Engine {
     const uint8_t* visible = nullptr;
   };
 
-  Engine(std::shared_ptr<const Model> m, int64_t sequences, const Context& context)
+  // A step appends at most `rows` tokens to a sequence.
+  Engine(std::shared_ptr<const Model> m, int64_t sequences, int64_t rows, const Context& context)
       : model(std::move(m)),
         program(model->program()),
         kernels(model->kernels()),
@@ -45,7 +46,7 @@ struct Session::Engine {
         attention(kernels, pool),
         stop(context) {
     for (int64_t s = 0; s < sequences && !program.layers.empty(); ++s)
-      caches.emplace_back(program.layers, model->kv_type());
+      caches.emplace_back(program.layers, model->kv_format(), rows);
     for (const spec::Rope& rope : program.ropes) ropes.emplace_back(rope);
   }
 
@@ -366,17 +367,19 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       positions_(static_cast<size_t>(std::max<int64_t>(sequences_, 0)), 0) {
   check(context.pool != nullptr, "a session needs a thread pool");
   check(sequences_ >= 1, "a session has a sequence");
-  engine_ = std::make_unique<Engine>(model_, sequences_, context);
+  engine_ = std::make_unique<Engine>(model_, sequences_, std::max(chunk_, sequences_), context);
 }
 
 Session::~Session() = default;
 
 void Session::reset() { std::fill(positions_.begin(), positions_.end(), 0); }
 
-void Session::truncate(int64_t position, int64_t sequence) {
+int64_t Session::truncate(int64_t position, int64_t sequence) {
   int64_t& now = positions_[static_cast<size_t>(sequence)];
   check(position >= 0 && position <= now, "a sequence is truncated to a position it has reached");
-  now = position;
+  if (position < now && !engine_->caches.empty())
+    position = engine_->caches[static_cast<size_t>(sequence)].truncate(position);
+  return now = position;
 }
 
 void Session::release(int64_t sequence) {
@@ -384,12 +387,12 @@ void Session::release(int64_t sequence) {
   engine_->caches[static_cast<size_t>(sequence)].release();
 }
 
-void Session::fork(int64_t from, int64_t position, int64_t to) {
+int64_t Session::fork(int64_t from, int64_t position, int64_t to) {
   check(from != to && position >= 0 && position <= this->position(from),
         "a sequence begins as another one did");
-  engine_->caches[static_cast<size_t>(to)].share(engine_->caches[static_cast<size_t>(from)],
-                                                 position);
-  positions_[static_cast<size_t>(to)] = position;
+  position = engine_->caches[static_cast<size_t>(to)].share(
+      engine_->caches[static_cast<size_t>(from)], position);
+  return positions_[static_cast<size_t>(to)] = position;
 }
 
 uint64_t Session::cache_bytes() const {
@@ -527,7 +530,7 @@ Encoded Session::encode(const EncoderBatch& batch) {
   Engine& e = *engine_;
   const Program& program = e.program;
   while (static_cast<int64_t>(e.pads.size()) < batch.sequences)
-    e.pads.emplace_back(program.bidirectional, KvType::f32);
+    e.pads.emplace_back(program.bidirectional, KvFormat{});
   e.stop.throw_if_stopped();
   e.parts.clear();
   e.positions.clear();

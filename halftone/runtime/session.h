@@ -21,6 +21,10 @@
 // are grouped into calls or chunks, nor on what other sequences do. Once sizes have settled a step
 // allocates nothing; a sequence takes a block of cache every 256 tokens.
 //
+// A cache whose blocks are closed in codes (KvType::i8, i4, i2) can go back to any token that the
+// last step wrote, and to any of the newest block. From further back it goes on at the beginning of
+// a block: truncate and fork say where they end, and the tokens from there on are fed again.
+//
 // Errors: InputError for a token id outside the vocabulary or a sequence longer than max_tokens,
 // before anything is computed.
 #pragma once
@@ -88,11 +92,13 @@ class Session {
   // max(chunk(), sequences()) rows. Nothing is computed if one part is refused.
   void advance(std::span<const Append> parts);
 
-  // Forgets what a sequence holds from `position` on; memory is kept.
-  void truncate(int64_t position, int64_t sequence = 0);
+  // Forgets what a sequence holds from `position` on; memory is kept. Returns the position where it
+  // is then: that one, or less (above).
+  int64_t truncate(int64_t position, int64_t sequence = 0);
   // Sequence `to` becomes the first `position` tokens of `from`; what it held is forgotten. The two
   // share whole blocks of cache until one of them is truncated into a block and writes there.
-  void fork(int64_t from, int64_t position, int64_t to);
+  // Returns the position of `to`, as truncate does.
+  int64_t fork(int64_t from, int64_t position, int64_t to);
   void reset();  // all sequences back to empty; memory is kept
   // Empties a sequence and gives its cache's memory back.
   void release(int64_t sequence);
@@ -104,7 +110,7 @@ class Session {
   const Model& model() const { return *model_; }
   uint64_t cache_bytes() const;  // KV memory taken so far
   uint64_t cache_bytes(int64_t sequence) const;
-  uint64_t cache_bytes_for(int64_t tokens) const;  // that a sequence of so many takes
+  uint64_t cache_bytes_for(int64_t tokens) const;  // that a sequence of so many takes at most
   uint64_t scratch_bytes() const;
 
   // Encoders: every token sees every visible one; keeps nothing.

@@ -219,10 +219,7 @@ class ModelDrafter final : public Drafter {
   void accepted(int64_t count) override { keep(std::min(session_.position(), text_size_ + count)); }
 
  private:
-  void keep(int64_t length) {
-    session_.truncate(length);
-    fed_.resize(static_cast<size_t>(length));
-  }
+  void keep(int64_t length) { fed_.resize(static_cast<size_t>(session_.truncate(length))); }
   std::span<const float> feed(std::span<const int32_t> ids) {
     const auto logits = session_.feed(ids);
     fed_.insert(fed_.end(), ids.begin(), ids.end());

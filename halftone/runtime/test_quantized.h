@@ -49,4 +49,17 @@ class Quantized final : public pack::testing::Wrapped {
   format::Plan plan_;
 };
 
+// A model whose sequences may be longer than it was made for, to fill blocks of cache.
+class Longer final : public pack::testing::Wrapped {
+ public:
+  Longer(std::shared_ptr<const pack::PackedModel> model, int64_t tokens)
+      : Wrapped(std::move(model)), checkpoint_(Wrapped::checkpoint()) {
+    checkpoint_.spec.context = tokens;
+  }
+  const spec::Checkpoint& checkpoint() const override { return checkpoint_; }
+
+ private:
+  spec::Checkpoint checkpoint_;
+};
+
 }  // namespace halftone::runtime::testing

@@ -34,7 +34,8 @@ class TextTree {
   const std::vector<int64_t>& roots() const { return roots_; }
   std::span<const int64_t> order() const { return order_; }
   std::span<const int32_t> tokens(const Node& node) const;  // of the node, without its parent's
-  int64_t tokens_total() const;                             // of all nodes: what has to be computed
+  std::span<const int32_t> text(const Node& node) const { return ids(node.first); }  // of its texts
+  int64_t tokens_total() const;  // of all nodes: what has to be computed
 
  private:
   int64_t common(int64_t first, int64_t last) const;

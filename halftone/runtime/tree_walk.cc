@@ -81,12 +81,13 @@ void TreeWalk::plan() {
     branch.feeding = 0;
     if (branch.path.empty() || room == 0) continue;
     const TextTree::Node& top = tree_.nodes()[static_cast<size_t>(branch.path.back())];
-    const int64_t done = session_.position(s) - top.begin;
-    branch.feeding = std::min(top.end - top.begin - done, room);
+    // Behind `top.begin` where the cache could not go back to the end of its parent.
+    const int64_t position = session_.position(s);
+    branch.feeding = std::min(top.end - position, room);
     room -= branch.feeding;
     parts_.push_back({.sequence = s,
-                      .ids = tree_.tokens(top).subspan(static_cast<size_t>(done),
-                                                       static_cast<size_t>(branch.feeding))});
+                      .ids = tree_.text(top).subspan(static_cast<size_t>(position),
+                                                     static_cast<size_t>(branch.feeding))});
   }
 }
 
@@ -105,7 +106,7 @@ void TreeWalk::give(const eval::TakeRows& take) {
     const TextTree::Node& node = tree_.nodes()[static_cast<size_t>(branch.path.back())];
     int64_t position = session_.position(part.sequence) - branch.feeding;
     for (int64_t i = 0; i < branch.feeding; ++i, ++row, ++position) {
-      if (position < node.wanted) continue;
+      if (position < std::max(node.begin, node.wanted)) continue;
       const size_t begin = texts.size();
       for (int64_t place = node.first; place < node.last; ++place) {
         const int64_t text = tree_.order()[static_cast<size_t>(place)];

@@ -4,7 +4,8 @@
 // Each sequence of the session holds one path of the tree: a node's children are computed behind it
 // one after the other, by truncating back to it. A sequence that has nothing left takes the next
 // root; when there is none, it becomes a copy of a beginning whose children are not all begun
-// (Session::fork). So nothing is computed twice, and who computes what changes no bit.
+// (Session::fork). So nothing is computed twice (but what a cache in codes cannot go back to,
+// session.h), and who computes what changes no bit.
 //
 // Memory: as many sequences as the session has, each as long as the longest text.
 #pragma once

@@ -170,7 +170,10 @@ int compare_models(Session& session, const Options& options) {
   std::vector<LogitModel> models;
   int64_t shortest_context = std::numeric_limits<int64_t>::max();
   for (const std::string& name : names) {
-    models.push_back(load_logits(name, options.logits, session));
+    // What codes for keys and values lose shows against a reference that has none.
+    LogitOptions logits = options.logits;
+    if (models.empty()) logits.load.kv.clear();
+    models.push_back(load_logits(name, logits, session));
     shortest_context = std::min(shortest_context, models.back().source->context());
   }
   int64_t window = window_length(options.window, shortest_context, context);
@@ -247,7 +250,9 @@ Command compare() {
       .examples =
           "  halftone compare smollm2-fp out/rtn4 out/gptq4\n"
           "  halftone compare smollm2-fp out/gptq4 --windows 20 --report report.html\n"
-          "  halftone compare models/base out/a out/b --text my.txt --json",
+          "  halftone compare models/base out/a out/b --text my.txt --json\n"
+          "  halftone compare out/gptq4 out/gptq4 --kv int4     (what that cache loses: the "
+          "reference keeps the default one)",
       .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
         auto options = std::make_shared<Options>();
         app.add_option("REF", options->reference, "the reference, usually the full-precision model")
