@@ -20,4 +20,10 @@ std::string significant(double x, int digits) {
   return buffer;
 }
 
+std::string fixed(double x, int digits) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof(buffer), "%.*f", digits, x);
+  return buffer;
+}
+
 }  // namespace halftone

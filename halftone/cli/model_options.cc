@@ -106,11 +106,13 @@ LogitModel load_logits(const std::string& name, const LogitOptions& options,
   if (options.engine == "torch") {
     auto packed = pack::open_model(name, session.context);
     auto source = session.torch->logit_source(packed, session.device, session.context);
-    return {std::move(packed), std::move(source)};
+    return {std::move(packed), std::move(source), nullptr};
   }
   const LoadedModel loaded = load_model(name, options.load, session.context);
-  return {loaded.packed, std::make_unique<runtime::RuntimeLogits>(
-                             loaded.model, runtime::SessionOptions{}, session.context)};
+  return {loaded.packed,
+          std::make_unique<runtime::RuntimeLogits>(loaded.model, runtime::SessionOptions{},
+                                                   session.context),
+          loaded.model};
 }
 
 }  // namespace halftone::cli

@@ -51,6 +51,7 @@ int64_t window_length(int64_t asked, int64_t model_context, const Context& conte
 struct LogitModel {
   std::shared_ptr<const pack::PackedModel> packed;
   std::unique_ptr<eval::LogitSource> source;
+  std::shared_ptr<const runtime::Model> model;  // null with --engine torch
 };
 LogitModel load_logits(const std::string& name, const LogitOptions& options,
                        const Session& session);

@@ -459,7 +459,8 @@ TEST_F(BadData, IsRefusedByFileAndLine) {
       of("piqa"),
       "error[E_TYPE] piqa/valid.jsonl:1: is not a JSON object; each line holds one item as {...}");
   folder.write("piqa/valid.jsonl", "\n");
-  EXPECT_EQ(of("piqa"), "error[E_VALUE] piqa/valid.jsonl: holds no items");
+  EXPECT_EQ(of("piqa"),
+            "error[E_VALUE] piqa/valid.jsonl: holds no items; write one as {...} a line");
 
   folder.write("arc/ARC-Easy-Test.jsonl",
                R"({"question":{"stem":"s","choices":[{"text":"a","label":"A"}]},"answerKey":"E"})");

@@ -78,6 +78,31 @@ int64_t code_points(std::string_view text) {
                        [](char c) { return (static_cast<uint8_t>(c) & 0xc0) != 0x80; });
 }
 
+std::u32string characters(std::string_view text) {
+  std::u32string out;
+  for (size_t i = 0; i < text.size();) {
+    const Character c = character_at(text, i);
+    i += c.bytes;
+    out += static_cast<char32_t>(c.code);
+  }
+  return out;
+}
+
+std::vector<std::string_view> split(std::string_view text) {
+  std::vector<std::string_view> out;
+  size_t begin = 0;
+  for (size_t i = 0; i < text.size();) {
+    const Character c = character_at(text, i);
+    if (is_space(c.code)) {
+      if (i > begin) out.push_back(text.substr(begin, i - begin));
+      begin = i + c.bytes;
+    }
+    i += c.bytes;
+  }
+  if (begin < text.size()) out.push_back(text.substr(begin));
+  return out;
+}
+
 std::string replace_all(std::string text, std::string_view from, std::string_view to) {
   std::string out;
   size_t at = 0;

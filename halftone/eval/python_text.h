@@ -9,9 +9,11 @@
 
 namespace halftone::eval {
 
-std::string_view rstrip(std::string_view text);  // str.rstrip(), Unicode spaces included
-std::string_view strip(std::string_view text);   // str.strip()
-int64_t code_points(std::string_view text);      // len(str); text is UTF-8
+std::string_view rstrip(std::string_view text);    // str.rstrip(), Unicode spaces included
+std::string_view strip(std::string_view text);     // str.strip()
+int64_t code_points(std::string_view text);        // len(str); text is UTF-8
+std::u32string characters(std::string_view text);  // list(str)
+std::vector<std::string_view> split(std::string_view text);  // str.split(): no empty pieces
 std::string replace_all(std::string text, std::string_view from, std::string_view to);
 // len(re.split(r"\s+", text)): the empty pieces before a leading and after a trailing space count.
 int64_t count_split_by_spaces(std::string_view text);

@@ -89,7 +89,8 @@ TEST(TextSets, WhatIsNoTextIsNamed) {
     return at == std::string::npos ? text : text.substr(0, at) + text.substr(at + path.size());
   };
   EXPECT_EQ(line("a.txt", ""), "error[E_VALUE] : holds no text");
-  EXPECT_EQ(line("a.txt", "caf\xe9"), "error[E_UTF8] : not valid UTF-8");
+  EXPECT_EQ(line("a.txt", "abc\ncaf\xe9"),
+            "error[E_UTF8] :2: not valid UTF-8; save the file as UTF-8");
   EXPECT_THAT(line("a.txt", "version https://git-lfs.github.com/spec/v1\n"),
               testing::StartsWith("error[E_MAGIC] : is a Git LFS pointer"));
   EXPECT_THAT(line("a.jsonl", "version https://git-lfs.github.com/spec/v1\n"),

@@ -40,7 +40,12 @@ std::string read_text_of(Env& env, const std::string& path) {
   std::string text = env.read_text(path, kMaxTextBytes);
   refuse_stand_ins(std::as_bytes(std::span(text.data(), std::min(text.size(), kRecogniseBytes))),
                    path);
-  if (!valid_utf8(text)) throw FileError(Code::utf8, path, "not valid UTF-8");
+  if (!valid_utf8(text)) {
+    const auto lines = split_lines(text);
+    const auto bad = std::find_if_not(lines.begin(), lines.end(), valid_utf8);
+    throw FileError(Code::utf8, at_line(path, bad - lines.begin() + 1), "not valid UTF-8", {},
+                    "save the file as UTF-8");
+  }
   return text;
 }
 
@@ -114,7 +119,8 @@ std::vector<Document> read_jsonl(Env& env, const std::string& path, const Limits
                       "each line holds one item as {...}");
     out.push_back({std::move(row), where});
   }
-  if (out.empty()) throw FileError(Code::value, path, "holds no items");
+  if (out.empty())
+    throw FileError(Code::value, path, "holds no items", {}, "write one as {...} a line");
   return out;
 }
 

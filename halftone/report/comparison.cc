@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <functional>
 
 #include "halftone/base/numbers.h"
@@ -12,12 +11,6 @@
 
 namespace halftone::report {
 namespace {
-
-std::string fixed(double x, int digits) {
-  char buffer[64];
-  std::snprintf(buffer, sizeof(buffer), "%.*f", digits, x);
-  return buffer;
-}
 
 // Speed and memory are null where they were not measured.
 bool has(const Json& row, const char* key) { return row.contains(key) && row[key].is_number(); }
@@ -144,6 +137,37 @@ std::string table_of(const Json& models) {
   return out + "</tbody></table></div>";
 }
 
+// Answers to prompts, where compare let the models write.
+std::string answers_of(const Json& result) {
+  const Json& prompts = result["prompts"];
+  std::string head, body;
+  for (size_t i = 1; i < result["models"].size(); ++i) {
+    const Json& row = result["models"][i];
+    const Json& answers = row["fidelity"];
+    body += "<tr><td>" + escape_html(row["name"].get<std::string>()) + "</td>";
+    const auto cell = [&](const std::string& title, const Json& value, double factor) {
+      if (i == 1) head += "<th>" + title + "</th>";
+      const Json& ci = value["ci95"];
+      body += "<td>" + significant(factor * value["value"].get<double>());
+      if (!ci.is_null())
+        body += " <span class=\"quiet\">[" + significant(factor * ci[0].get<double>()) + ", " +
+                significant(factor * ci[1].get<double>()) + "]</span>";
+      body += "</td>";
+    };
+    cell("same answer % &#8593;", answers["exact"], 100);
+    cell("tokens until they part &#8593;", answers["common_prefix"], 1);
+    for (const auto& [name, score] : answers["scores"].items())
+      cell(escape_html(score["title"].get<std::string>()) + " &#8593;", score, 1);
+    body += "</tr>";
+  }
+  return "<h2>Do they answer the same?</h2><div class=\"scroll\"><table><thead><tr><th>model</th>" +
+         head + "</tr></thead><tbody>" + body + "</tbody></table></div><p class=\"quiet\">Greedy " +
+         "answers of at most " + prompts["tokens"].dump() + " tokens to " +
+         prompts["count"].dump() + " prompts of " +
+         escape_html(prompts["file"].get<std::string>()) +
+         ", scored against the reference's answers. Intervals: 95 %, bootstrap over prompts.</p>";
+}
+
 std::string frontier(const Json& models) {
   std::vector<ChartPoint> points;
   for (size_t i = 1; i < models.size(); ++i)
@@ -244,6 +268,7 @@ std::string comparison_page(const Json& result, const Json& facts) {
           "<p class=\"quiet\">* best candidate. KL, first choice and perplexity: " + quality +
           (timed ? "; speed and memory: mode int8" : "") +
           ". Intervals: 95 %, bootstrap over windows.</p>";
+  if (result.contains("prompts")) page += answers_of(result);
   page += "<h2>Method</h2><dl>";
   const auto fact = [&](const std::string& key, const std::string& value) {
     page += "<dt>" + escape_html(key) + "</dt><dd>" + escape_html(value) + "</dd>";

@@ -14,7 +14,7 @@ namespace halftone::report {
 Json measurement_facts(const std::vector<std::string>& argv);
 
 // `result` is compare's JSON ("models", "reference", "protocol", "windows", "data", "mode",
-// "simulated", "threads", "isa").
+// "simulated", "threads", "isa"; "prompts" where models answered some).
 std::string comparison_page(const Json& result, const Json& facts);
 
 // The ladder of words for a share of same first choices (lower end of its interval): "nearly

@@ -65,6 +65,21 @@ TEST(Report, TextFromModelsIsNeverMarkup) {
   EXPECT_THAT(page, testing::Not(testing::HasSubstr("<b>")));
 }
 
+TEST(Report, AnswersToPromptsAreShownWhereThereAreSome) {
+  Json result = comparison("rtn");
+  EXPECT_THAT(comparison_page(result, {}), testing::Not(testing::HasSubstr("answer the same")));
+  result["prompts"] = {{"file", "<b>.txt"}, {"count", 8}, {"tokens", 64}};
+  for (size_t i = 1; i < result["models"].size(); ++i)
+    result["models"][i]["fidelity"] = {
+        {"exact", {{"value", 0.25}, {"ci95", {0.125, 0.5}}}},
+        {"common_prefix", {{"value", 17.5}, {"ci95", nullptr}}},
+        {"scores",
+         {{"bleu", {{"title", "BLEU"}, {"value", 61.5}, {"ci95", {50, 70}}, {"signature", ""}}}}}};
+  const std::string page = comparison_page(result, {});
+  EXPECT_THAT(page, testing::HasSubstr("<td>25.0 <span class=\"quiet\">[12.5, 50.0]</span></td>"));
+  EXPECT_THAT(page, testing::HasSubstr("<td>17.5</td><td>61.5 <span"));
+  EXPECT_THAT(page, testing::HasSubstr("to 8 prompts of &lt;b&gt;.txt"));
+}
 TEST(Report, LadderOfWords) {
   EXPECT_EQ(closeness(0.995), "nearly identical");
   EXPECT_EQ(closeness(0.96), "close");

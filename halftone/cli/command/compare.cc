@@ -13,8 +13,10 @@
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
+#include "halftone/cli/prompts.h"
 #include "halftone/cli/session.h"
 #include "halftone/eval/divergence.h"
+#include "halftone/eval/fidelity.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
 #include "halftone/kernel/isa.h"
@@ -27,8 +29,10 @@ namespace {
 struct Options {
   std::string reference, data, report, text;
   std::vector<std::string> candidates;
-  int64_t windows = 8, window = 0, stride = 0;
-  bool no_speed = false;
+  std::string prompts;
+  int64_t windows = 8, window = 0, stride = 0, tokens = 64;
+  bool no_speed = false, no_template = false;
+  std::vector<const CLI::Option*> of_prompts;  // options that mean nothing without --prompts
   LogitOptions logits;
 };
 
@@ -96,6 +100,85 @@ Json row_of(const std::string& name, const pack::PackedModel& model, const eval:
           {"peak_rss_bytes", nullptr}};
 }
 
+Json json_of(const eval::Mean& mean) {
+  return {{"value", mean.value}, {"ci95", mean.ci95 ? Json(*mean.ci95) : Json()}};
+}
+
+// Of the answers to --prompts.
+Json json_of(const eval::Fidelity& f, const Prompts& prompts, const ModelText& text) {
+  const auto token = [&](std::optional<int32_t> id) {
+    return id ? Json(text.tokenizer.token_bytes(*id)) : Json();
+  };
+  Json scores = Json::object(), partings = Json::array();
+  for (const auto& [metric, score] : f.scores)
+    scores[metric.name] = {{"title", metric.title},
+                           {"value", score.value},
+                           {"ci95", score.ci95 ? Json(*score.ci95) : Json()},
+                           {"signature", "nrefs:1|" + metric.signature}};
+  for (size_t i = 0; i < f.partings.size(); ++i) {
+    const eval::Parting& p = f.partings[i];
+    partings.push_back({{"line", prompts.all[i].line},
+                        {"parted", p.parted()},
+                        {"common_prefix", p.at},
+                        {"reference", token(p.reference)},
+                        {"model", token(p.model)}});
+  }
+  const auto first = f.earliest();
+  return {{"exact", json_of(f.exact)},
+          {"common_prefix", json_of(f.common_prefix)},
+          {"tokens", json_of(f.tokens)},
+          {"reference_tokens", json_of(f.reference_tokens)},
+          {"median_parting", f.median_parting ? Json(*f.median_parting) : Json()},
+          {"first_parting", first ? partings[static_cast<size_t>(*first)] : Json()},
+          {"scores", scores},
+          {"partings", partings}};
+}
+
+void print_fidelity(Terminal& t, const Json& result) {
+  const Json& prompts = result["prompts"];
+  TextTable table{{"answers", "same %", "95 %", "common prefix", "95 %"}, {}};
+  for (const auto& [name, score] : result["models"][1]["fidelity"]["scores"].items()) {
+    table.head.push_back(score["title"].get<std::string>());
+    table.head.push_back("95 %");
+  }
+  std::vector<std::string> partings;
+  for (const Json& row : result["models"]) {
+    if (!row.contains("fidelity")) continue;
+    const Json& f = row["fidelity"];
+    const std::string name = row["name"].get<std::string>();
+    std::vector<std::string> cells = {name};
+    const auto add = [&](const Json& value, double factor) {
+      cells.push_back(significant(factor * value["value"].get<double>()));
+      const Json& ci = value["ci95"];
+      cells.push_back(ci.is_null() ? "-"
+                                   : significant(factor * ci[0].get<double>(), 2) + ".." +
+                                         significant(factor * ci[1].get<double>(), 2));
+    };
+    add(f["exact"], 100);
+    add(f["common_prefix"], 1);
+    for (const auto& [metric, score] : f["scores"].items()) add(score, 1);
+    table.rows.push_back(std::move(cells));
+    const Json& first = f["first_parting"];
+    if (first.is_null()) continue;
+    const auto token = [](const Json& text) {
+      return text.is_null() ? std::string("its end") : quote(text.get<std::string>());
+    };
+    partings.push_back(name + " parts first at token " +
+                       std::to_string(first["common_prefix"].get<int64_t>() + 1) + " of line " +
+                       first["line"].dump() + ": " + token(first["model"]) + ", the reference " +
+                       token(first["reference"]) + "; half part by token " +
+                       fixed(f["median_parting"].get<double>() + 1, 0));
+  }
+  t.out("");
+  t.out(table.text());
+  for (const std::string& line : partings) t.out(line);
+  t.out("greedy answers of at most " + prompts["tokens"].dump() + " tokens to " +
+        prompts["count"].dump() + " prompts of " + prompts["file"].get<std::string>() +
+        (prompts["skipped"] == 0 ? "" : ", empty lines skipped: " + prompts["skipped"].dump()) +
+        (prompts["template"] ? ", in the chat template" : "") +
+        "; against the reference's answers, intervals over prompts");
+}
+
 void print_table(Terminal& t, const Json& result) {
   TextTable table{{"model", "size MB", "bits/w", "KL mean", "95 %", "same top %", "ppl",
                    "prefill tok/s", "decode tok/s", "peak MB"},
@@ -125,6 +208,7 @@ void print_table(Terminal& t, const Json& result) {
                              : "in mode " + result["mode"].get<std::string>()) +
         (result["models"][0]["decode_tok_s"].is_null() ? "" : ", speed in mode int8") + ", " +
         result["threads"].dump() + " threads, " + result["isa"].get<std::string>());
+  if (result.contains("prompts")) print_fidelity(t, result);
 }
 
 // A KL between models that read other tokens means nothing. A model without a tokenizer takes the
@@ -145,7 +229,71 @@ void check_same_tokens(const std::string& name, const spec::Checkpoint& checkpoi
                      "compare models with one tokenizer");
 }
 
+// Both sides of --prompts: every model answers, and rows of candidates get "fidelity". Prompts are
+// cut and framed as the reference does it.
+class Answers {
+ public:
+  Answers(const Options& options, const Context& context) : options_(options), context_(context) {
+    prompts_ = read_prompts(options.prompts, context);
+  }
+
+  // Before the first answer, so that a prompt that does not fit is found early.
+  void encode(const pack::PackedModel& reference, int64_t shortest_context) {
+    text_.emplace(open_text(reference.checkpoint(), context_));
+    templated_ = text_->chat && !options_.no_template;
+    for (const Prompt& prompt : prompts_.all)
+      naming_line(options_.prompts, prompt, [&] {
+        ids_.push_back(encode_prompt(*text_, prompt.text, templated_));
+        if (std::ssize(ids_.back()) >= shortest_context)
+          throw InputError("--prompts",
+                           "the prompt has " + std::to_string(ids_.back().size()) +
+                               " tokens, the shortest context of the models is " +
+                               std::to_string(shortest_context),
+                           "shorten or remove the line");
+      });
+  }
+
+  Json facts() const {
+    return {{"file", options_.prompts},
+            {"count", prompts_.all.size()},
+            {"skipped", prompts_.skipped},
+            {"tokens", options_.tokens},
+            {"template", templated_}};
+  }
+
+  void run(const std::vector<LogitModel>& models, Json& rows) const {
+    std::vector<eval::Answer> reference;
+    for (size_t i = 0; i < models.size(); ++i) {
+      context_.throw_if_stopped();
+      std::vector<eval::Answer> answers =
+          greedy_answers(models[i].model, *text_, ids_, templated_, options_.tokens, context_);
+      if (i == 0)
+        reference = std::move(answers);
+      else
+        rows[i]["fidelity"] =
+            json_of(eval::fidelity(reference, answers, context_), prompts_, *text_);
+    }
+  }
+
+ private:
+  const Options& options_;
+  const Context& context_;
+  Prompts prompts_;
+  std::optional<ModelText> text_;
+  std::vector<std::vector<int32_t>> ids_;
+  bool templated_ = false;
+};
+
 int compare_models(Session& session, const Options& options) {
+  if (options.prompts.empty()) {
+    for (const CLI::Option* option : options.of_prompts)
+      if (option->count() > 0)
+        throw InputError(option->get_name(), "is for answers to prompts",
+                         "add --prompts FILE, or leave it out");
+  } else if (options.logits.engine == "torch") {
+    throw InputError("--prompts", "the torch engine writes no text",
+                     "leave it out, or use --engine runtime");
+  }
   options.logits.settle(session);
   Context& context = session.start();
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
@@ -165,6 +313,11 @@ int compare_models(Session& session, const Options& options) {
     for (std::string& path : eval::check_data(tasks.at("wikitext2"), session.places, *session.env))
       paths.push_back(std::move(path));
   }
+  std::optional<Answers> answers;
+  if (!options.prompts.empty()) {
+    answers.emplace(options, context);
+    paths.push_back(options.prompts);
+  }
   std::optional<OutputFile> page;
   if (!options.report.empty()) page.emplace(*session.env, options.report, "--report", paths);
   std::vector<LogitModel> models;
@@ -176,6 +329,7 @@ int compare_models(Session& session, const Options& options) {
     models.push_back(load_logits(name, logits, session));
     shortest_context = std::min(shortest_context, models.back().source->context());
   }
+  if (answers) answers->encode(*models[0].packed, shortest_context);
   int64_t window = window_length(options.window, shortest_context, context);
   const auto encode = [&](std::string_view s) {
     std::vector<int32_t> ids =
@@ -210,6 +364,7 @@ int compare_models(Session& session, const Options& options) {
   rows.push_back(row_of(options.reference, *models[0].packed, none));
   for (size_t i = 0; i < found.size(); ++i)
     rows.push_back(row_of(options.candidates[i], *models[i + 1].packed, found[i]));
+  if (answers) answers->run(models, rows);
   models.clear();
   if (!options.no_speed) {
     for (size_t i = 0; i < names.size(); ++i) {
@@ -223,16 +378,17 @@ int compare_models(Session& session, const Options& options) {
       rows[i]["load_ms"] = bench["load_ms"];
     }
   }
-  const Json result = {{"models", rows},
-                       {"reference", options.reference},
-                       {"protocol", protocol.name},
-                       {"windows", protocol.windows.size()},
-                       {"positions", found[0].positions},
-                       {"data", scored.label},
-                       {"mode", options.logits.load.mode},
-                       {"simulated", options.logits.engine == "torch"},
-                       {"threads", context.threads},
-                       {"isa", kernel::isa_name(kernel::choose_isa(std::getenv("HALFTONE_ISA")))}};
+  Json result = {{"models", rows},
+                 {"reference", options.reference},
+                 {"protocol", protocol.name},
+                 {"windows", protocol.windows.size()},
+                 {"positions", found[0].positions},
+                 {"data", scored.label},
+                 {"mode", options.logits.load.mode},
+                 {"simulated", options.logits.engine == "torch"},
+                 {"threads", context.threads},
+                 {"isa", kernel::isa_name(kernel::choose_isa(std::getenv("HALFTONE_ISA")))}};
+  if (answers) result["prompts"] = answers->facts();
   if (page) {
     page->write(report::comparison_page(result, report::measurement_facts(session.argv)));
     page->finish();
@@ -249,6 +405,7 @@ Command compare() {
       .summary = "KL, top-1 agreement, perplexity, speed and memory of models against a reference",
       .examples =
           "  halftone compare smollm2-fp out/rtn4 out/gptq4\n"
+          "  halftone compare smollm2-fp out/gptq4 --prompts prompts.txt     (the same answers?)\n"
           "  halftone compare smollm2-fp out/gptq4 --windows 20 --report report.html\n"
           "  halftone compare models/base out/a out/b --text my.txt --json\n"
           "  halftone compare out/gptq4 out/gptq4 --kv int4     (what that cache loses: the "
@@ -270,6 +427,14 @@ Command compare() {
             "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
         app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
         app.add_option("--report", options->report, "write a self-contained HTML page");
+        app.add_option("--prompts", options->prompts,
+                       "also let all models answer this file (a prompt a line, or JSONL with "
+                       "\"prompt\"), and score answers against the reference's");
+        options->of_prompts = {
+            app.add_option("--tokens", options->tokens,
+                           "at most this many new tokens an answer (default 64)")
+                ->check(CLI::Range(int64_t{1}, int64_t{1} << 31)),
+            app.add_flag("--no-template", options->no_template, "feed prompts as they are")};
         app.add_flag("--no-speed", options->no_speed, "quality only");
         options->logits.declare(app, session);
         session.add_threads(app);

@@ -115,7 +115,7 @@ int evaluate(Session& session, Options& options) {
   std::optional<OutputFile> samples;
   if (!options.log_samples.empty())
     samples.emplace(*session.env, options.log_samples, "--log-samples", inputs);
-  const auto [packed, source] = load_logits(options.model, options.logits, session);
+  const auto [packed, source, model] = load_logits(options.model, options.logits, session);
   if (options.window > 0) window_length(options.window, source->context(), context);
   const ModelText text = open_text(packed->checkpoint(), context);
   const LogitOptions& l = options.logits;

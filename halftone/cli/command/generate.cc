@@ -1,21 +1,19 @@
 // halftone generate: a file of prompts, an answer for each. Many go through the model together.
 #include <chrono>
 
-#include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/memory.h"
 #include "halftone/cli/draft_options.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
+#include "halftone/cli/prompts.h"
 #include "halftone/cli/sampling_options.h"
 #include "halftone/cli/session.h"
 #include "halftone/runtime/batch.h"
 
 namespace halftone::cli {
 namespace {
-
-constexpr uint64_t kPromptBytes = uint64_t{1} << 30;
 
 struct Options {
   std::string model, prompts, output;
@@ -27,41 +25,6 @@ struct Options {
   SamplingOptions sampling;
   DraftFlags draft;
 };
-
-struct Prompt {
-  int64_t line = 0;
-  std::string text;
-  Json id;  // of a JSONL line that has one
-};
-
-// Lines of the file; a file whose first line begins with { is JSONL. Empty lines are skipped.
-std::vector<Prompt> read_prompts(const std::string& path, const Context& context) {
-  const std::string text = context.env->read_text(path, kPromptBytes);
-  std::vector<Prompt> out;
-  const bool jsonl = text.find_first_not_of(" \t\r\n") != std::string::npos &&
-                     text[text.find_first_not_of(" \t\r\n")] == '{';
-  int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    const std::string where = path + ": line " + std::to_string(number);
-    if (!valid_utf8(line)) throw FileError(Code::utf8, where, "is not UTF-8");
-    if (!jsonl) {
-      out.push_back({number, std::move(line), {}});
-      continue;
-    }
-    const Json json = parse_json(line, where, context.limits);
-    if (!json.is_object() || !json.contains("prompt") || !json["prompt"].is_string())
-      throw FileError(Code::value, where, "has no \"prompt\" that is text");
-    out.push_back({number, json["prompt"].get<std::string>(), json.value("id", Json())});
-  }
-  if (out.empty()) throw FileError(Code::value, path, "has no prompts", {}, "write one per line");
-  return out;
-}
 
 // What became of one prompt, until its line is written.
 struct Answer {
@@ -77,7 +40,7 @@ class Run {
       : session_(session),
         options_(options),
         context_(context),
-        prompts_(read_prompts(options.prompts, context)),
+        prompts_(read_prompts(options.prompts, context).all),
         answers_(prompts_.size()) {
     if (!options.output.empty())
       file_ = std::make_unique<OutputFile>(*context.env, options.output, "-o",
@@ -90,9 +53,7 @@ class Run {
     templated_ = text_->chat && !options.no_template;
     generation_.stop_ids = text_->tokenizer.special().eos_ids;
     for (size_t i = 0; i < prompts_.size(); ++i)
-      answers_[i].prompt =
-          templated_ ? text_->conversation(Json::array({text::message("user", prompts_[i].text)}))
-                     : text_->tokenizer.encode(prompts_[i].text);
+      answers_[i].prompt = encode_prompt(*text_, prompts_[i].text, templated_);
     work_ = static_cast<double>(options.tokens) * static_cast<double>(prompts_.size());
   }
 
@@ -127,15 +88,9 @@ class Run {
     return out;
   }
 
-  // An error about prompt i names its line.
   template <class F>
   void naming(size_t i, const F& f) const {
-    try {
-      f();
-    } catch (Error& e) {
-      e.note(options_.prompts + " line " + std::to_string(prompts_[i].line));
-      throw;
-    }
+    naming_line(options_.prompts, prompts_[i], f);
   }
 
   void together() {
@@ -198,14 +153,9 @@ class Run {
   void write(size_t i) {
     Answer& a = answers_[i];
     prompt_tokens_ += std::ssize(a.prompt);
-    text::StreamDecoder stream(text_->tokenizer);
-    if (!templated_) stream.follow(a.prompt);
-    std::string text;
-    for (const int32_t id : a.ids) text += stream.push(id);
-    text += stream.finish();
     Json line = {{"index", i},
                  {"prompt", prompts_[i].text},
-                 {"text", text},
+                 {"text", answer_text(*text_, a.prompt, a.ids, templated_)},
                  {"prompt_tokens", a.prompt.size()},
                  {"tokens", a.ids.size()},
                  {"ids", a.ids},
