@@ -2,14 +2,11 @@
 //
 // Quality is measured here, side by side; speed and memory by `halftone bench` in a process of its
 // own for each model, so that peak memory is that model's alone.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 
 #include "halftone/base/error.h"
+#include "halftone/cli/child.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
@@ -34,47 +31,8 @@ struct Options {
 
 // The JSON that `halftone bench MODEL --json` prints, run as a child.
 Json bench_child(const std::string& model, const Session& session) {
-  int ends[2];
-  if (::pipe(ends) != 0) throw IoError("pipe", "create", errno);
-  const std::string program = session.lean_program();
-  std::vector<std::string> words = {"halftone",
-                                    "bench",
-                                    model,
-                                    "--json",
-                                    "--quiet",
-                                    "--prefill",
-                                    "256",
-                                    "--decode",
-                                    "48",
-                                    "--threads",
-                                    std::to_string(session.context.threads)};
-  const pid_t child = ::fork();
-  if (child < 0) throw IoError("fork", "start", errno);
-  if (child == 0) {
-    ::dup2(ends[1], 1);
-    ::close(ends[0]);
-    ::close(ends[1]);
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    ::execv(program.c_str(), arguments.data());
-    ::_exit(127);
-  }
-  ::close(ends[1]);
-  std::string out;
-  char buffer[4096];
-  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof(buffer))) != 0;) {
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) break;
-    out.append(buffer, static_cast<size_t>(n));
-  }
-  ::close(ends[0]);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  session.context.throw_if_stopped();  // Ctrl-C reached the child too
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    throw Error(Code::internal, model, "its bench run failed", "run halftone bench " + model);
-  return parse_json(out, "bench of " + model);
+  return child_json(session, {"bench", model, "--json", "--quiet", "--prefill", "256", "--decode",
+                              "48", "--threads", std::to_string(session.context.threads)});
 }
 
 Json row_of(const std::string& name, const pack::PackedModel& model, const eval::Divergence& d) {

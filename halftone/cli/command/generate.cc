@@ -1,21 +1,19 @@
 // halftone generate: a file of prompts, an answer for each. Many go through the model together.
 #include <chrono>
 
-#include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 #include "halftone/base/memory.h"
 #include "halftone/cli/draft_options.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
+#include "halftone/cli/prompt_file.h"
 #include "halftone/cli/sampling_options.h"
 #include "halftone/cli/session.h"
 #include "halftone/runtime/batch.h"
 
 namespace halftone::cli {
 namespace {
-
-constexpr uint64_t kPromptBytes = uint64_t{1} << 30;
 
 struct Options {
   std::string model, prompts, output;
@@ -27,41 +25,6 @@ struct Options {
   SamplingOptions sampling;
   DraftFlags draft;
 };
-
-struct Prompt {
-  int64_t line = 0;
-  std::string text;
-  Json id;  // of a JSONL line that has one
-};
-
-// Lines of the file; a file whose first line begins with { is JSONL. Empty lines are skipped.
-std::vector<Prompt> read_prompts(const std::string& path, const Context& context) {
-  const std::string text = context.env->read_text(path, kPromptBytes);
-  std::vector<Prompt> out;
-  const bool jsonl = text.find_first_not_of(" \t\r\n") != std::string::npos &&
-                     text[text.find_first_not_of(" \t\r\n")] == '{';
-  int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.find_first_not_of(" \t") == std::string::npos) continue;
-    const std::string where = path + ": line " + std::to_string(number);
-    if (!valid_utf8(line)) throw FileError(Code::utf8, where, "is not UTF-8");
-    if (!jsonl) {
-      out.push_back({number, std::move(line), {}});
-      continue;
-    }
-    const Json json = parse_json(line, where, context.limits);
-    if (!json.is_object() || !json.contains("prompt") || !json["prompt"].is_string())
-      throw FileError(Code::value, where, "has no \"prompt\" that is text");
-    out.push_back({number, json["prompt"].get<std::string>(), json.value("id", Json())});
-  }
-  if (out.empty()) throw FileError(Code::value, path, "has no prompts", {}, "write one per line");
-  return out;
-}
 
 // What became of one prompt, until its line is written.
 struct Answer {
@@ -77,7 +40,7 @@ class Run {
       : session_(session),
         options_(options),
         context_(context),
-        prompts_(read_prompts(options.prompts, context)),
+        prompts_(read_prompts(options.prompts, context).prompts),
         answers_(prompts_.size()) {
     if (!options.output.empty())
       file_ = std::make_unique<OutputFile>(*context.env, options.output, "-o",
