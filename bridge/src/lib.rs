@@ -1,4 +1,4 @@
-//! Everything that Halftone takes from the Rust world, behind one C++ header: tokenizers, chat templates, parquet.
+//! Everything that Halftone takes from the Rust world, behind one C++ header: tokenizers, chat templates, parquet, words.
 //!
 //! Two rules hold for every function exported here. A panic never crosses the border: `guard` turns it into an error and marks
 //! the object dead, because its inside may be half changed. And nothing here decides what input is acceptable: the C++ side has
@@ -8,6 +8,7 @@ mod bpe;
 mod table;
 mod template;
 mod tokenizer;
+mod words;
 
 use std::any::Any;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -17,6 +18,7 @@ use std::sync::Once;
 use table::TableHandle;
 use template::TemplateHandle;
 use tokenizer::TokenizerHandle;
+use words::{split as split_words, stop_words};
 
 #[cxx::bridge(namespace = "halftone::bridge")]
 mod ffi {
@@ -41,7 +43,7 @@ mod ffi {
         type_ids: Vec<i32>,
     }
 
-    /// Rows of a text column; a null is "".
+    /// Rows of a text column (a null is ""), or words.
     struct Rows {
         texts: Vec<String>,
     }
@@ -69,6 +71,11 @@ mod ffi {
         /// `int32_t (*)(const uint8_t* context, uint64_t offset, uint8_t* out, size_t n)` that returns 0 and never throws.
         unsafe fn table_open(read: usize, context: usize, size: u64, column: &str) -> Result<Box<TableHandle>>;
         fn next_rows(self: &mut TableHandle, most: usize, most_bytes: usize) -> Result<Rows>;
+
+        /// Words of a text in their order, lower case.
+        fn split_words(text: &str) -> Result<Rows>;
+        /// Words of English without content, in the form of `split_words`.
+        fn stop_words() -> Result<Rows>;
     }
 }
 

@@ -117,10 +117,31 @@ void Batch::let_in() {
     if (cache_promised_ + bytes > cache_limit_) break;
     const int64_t slot = take_slot(bytes);
     const int64_t longest = longest_text(next.request, session_.max_tokens());
-    running_.push_back(std::make_unique<Running>(std::move(next), slot, bytes, longest));
+    auto joining = std::make_unique<Running>(std::move(next), slot, bytes, longest);
+    begin_like_another(*joining);
+    running_.push_back(std::move(joining));
     cache_promised_ += bytes;
     waiting_.pop_front();
   }
+}
+
+// Takes over what one that runs has read of the same beginning. The last token of the prompt is
+// left to be fed: its logits are wanted.
+void Batch::begin_like_another(Running& joining) {
+  constexpr int64_t kWorthIt = 8;  // tokens; a block of cache is copied for them
+  const Running* best = nullptr;
+  int64_t longest = kWorthIt - 1;
+  for (const auto& other : running_) {
+    const auto most = joining.seen.begin() + std::min(other->fed, joining.prompt_tokens - 1);
+    const int64_t common =
+        std::mismatch(joining.seen.begin(), most, other->seen.begin()).first - joining.seen.begin();
+    if (common <= longest) continue;
+    longest = common;
+    best = other.get();
+  }
+  if (best == nullptr) return;
+  session_.fork(best->slot, longest, joining.slot);
+  joining.fed = session_.position(joining.slot);
 }
 
 void Batch::leave(size_t i) {

@@ -9,7 +9,8 @@
 //
 // A step holds a token of every sequence that decodes, and then as many prompt tokens of those that
 // join, first come first served, as `rows` leaves room for: a long prompt delays nobody by more
-// than that. Every request gets the tokens that generate() gives it alone, whatever runs beside it.
+// than that. One whose prompt begins as that of another that runs takes over what is read of it.
+// Every request gets the tokens that generate() gives it alone, whatever runs beside it.
 //
 // Memory: a request is let in when keys and values of its longest possible text fit `cache_bytes`
 // beside those let in before; till then it waits, first come first served. So what runs never has
@@ -86,6 +87,7 @@ class Batch {
   };
   uint64_t wanted_bytes(const Request& request) const;
   void let_in();
+  void begin_like_another(Running& joining);
   void leave(size_t i);
   int64_t take_slot(uint64_t bytes);
   void plan_rows();

@@ -138,6 +138,35 @@ TEST_P(Mixed, JoinsAndLeavesChangeNoToken) {
   }
 }
 
+// Twelve requests with 30 tokens in common, four at a time: those that join later read only what
+// is theirs, and get the tokens they get alone.
+TEST_P(Mixed, ABeginningThatAnotherOneHasReadIsNotReadAgain) {
+  Bench bench(GetParam().threads);
+  const auto model = int4_model(bench, GetParam().numerics, GetParam().kv);
+  const auto request = [](int64_t i) {
+    Request r = some_request(i);
+    const auto own = some_ids(i % 3 * 5, 60 + static_cast<uint64_t>(i % 3));
+    r.prompt = some_ids(30, 99);
+    r.prompt.insert(r.prompt.end(), own.begin(), own.end());
+    return r;
+  };
+  Batch batch(model, {.sequences = 4}, bench.context);
+  All all;
+  int64_t tokens = 0;
+  for (int64_t i = 0; i < 12; ++i) {
+    batch.add(request(i));
+    tokens += std::ssize(request(i).prompt);
+  }
+  while (!batch.idle()) collect(batch.step(), all);
+  for (int64_t i = 0; i < 12; ++i) {
+    Session alone(model, {}, bench.context);
+    const GenerateResult wanted = generate(alone, request(i).prompt, request(i).options);
+    EXPECT_EQ(all[i].tokens, wanted.tokens) << "request " << i;
+    tokens += std::max<int64_t>(0, std::ssize(wanted.tokens) - 1);
+  }
+  EXPECT_LE(batch.rows_done(), tokens - 8 * 29);
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, Mixed,
                          ::testing::Values(Case{Numerics::exact, 1}, Case{Numerics::exact, 2},
                                            Case{Numerics::int8, 1}, Case{Numerics::int8, 2},

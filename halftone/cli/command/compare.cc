@@ -2,18 +2,16 @@
 //
 // Quality is measured here, side by side; speed and memory by `halftone bench` in a process of its
 // own for each model, so that peak memory is that model's alone.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdio>
 #include <limits>
 
 #include "halftone/base/error.h"
+#include "halftone/cli/answers.h"
+#include "halftone/cli/child.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
-#include "halftone/cli/prompts.h"
+#include "halftone/cli/prompt_file.h"
 #include "halftone/cli/session.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/fidelity.h"
@@ -38,47 +36,8 @@ struct Options {
 
 // The JSON that `halftone bench MODEL --json` prints, run as a child.
 Json bench_child(const std::string& model, const Session& session) {
-  int ends[2];
-  if (::pipe(ends) != 0) throw IoError("pipe", "create", errno);
-  const std::string program = session.lean_program();
-  std::vector<std::string> words = {"halftone",
-                                    "bench",
-                                    model,
-                                    "--json",
-                                    "--quiet",
-                                    "--prefill",
-                                    "256",
-                                    "--decode",
-                                    "48",
-                                    "--threads",
-                                    std::to_string(session.context.threads)};
-  const pid_t child = ::fork();
-  if (child < 0) throw IoError("fork", "start", errno);
-  if (child == 0) {
-    ::dup2(ends[1], 1);
-    ::close(ends[0]);
-    ::close(ends[1]);
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    ::execv(program.c_str(), arguments.data());
-    ::_exit(127);
-  }
-  ::close(ends[1]);
-  std::string out;
-  char buffer[4096];
-  for (ssize_t n; (n = ::read(ends[0], buffer, sizeof(buffer))) != 0;) {
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) break;
-    out.append(buffer, static_cast<size_t>(n));
-  }
-  ::close(ends[0]);
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  session.context.throw_if_stopped();  // Ctrl-C reached the child too
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    throw Error(Code::internal, model, "its bench run failed", "run halftone bench " + model);
-  return parse_json(out, "bench of " + model);
+  return child_json(session, {"bench", model, "--json", "--quiet", "--prefill", "256", "--decode",
+                              "48", "--threads", std::to_string(session.context.threads)});
 }
 
 Json row_of(const std::string& name, const pack::PackedModel& model, const eval::Divergence& d) {
@@ -105,7 +64,7 @@ Json json_of(const eval::Mean& mean) {
 }
 
 // Of the answers to --prompts.
-Json json_of(const eval::Fidelity& f, const Prompts& prompts, const ModelText& text) {
+Json json_of(const eval::Fidelity& f, const PromptFile& prompts, const ModelText& text) {
   const auto token = [&](std::optional<int32_t> id) {
     return id ? Json(text.tokenizer.token_bytes(*id)) : Json();
   };
@@ -117,7 +76,7 @@ Json json_of(const eval::Fidelity& f, const Prompts& prompts, const ModelText& t
                            {"signature", "nrefs:1|" + metric.signature}};
   for (size_t i = 0; i < f.partings.size(); ++i) {
     const eval::Parting& p = f.partings[i];
-    partings.push_back({{"line", prompts.all[i].line},
+    partings.push_back({{"line", prompts.prompts[i].line},
                         {"parted", p.parted()},
                         {"common_prefix", p.at},
                         {"reference", token(p.reference)},
@@ -241,7 +200,7 @@ class Answers {
   void encode(const pack::PackedModel& reference, int64_t shortest_context) {
     text_.emplace(open_text(reference.checkpoint(), context_));
     templated_ = text_->chat && !options_.no_template;
-    for (const Prompt& prompt : prompts_.all)
+    for (const Prompt& prompt : prompts_.prompts)
       naming_line(options_.prompts, prompt, [&] {
         ids_.push_back(encode_prompt(*text_, prompt.text, templated_));
         if (std::ssize(ids_.back()) >= shortest_context)
@@ -255,8 +214,8 @@ class Answers {
 
   Json facts() const {
     return {{"file", options_.prompts},
-            {"count", prompts_.all.size()},
-            {"skipped", prompts_.skipped},
+            {"count", prompts_.prompts.size()},
+            {"skipped", prompts_.empty_lines},
             {"tokens", options_.tokens},
             {"template", templated_}};
   }
@@ -278,7 +237,7 @@ class Answers {
  private:
   const Options& options_;
   const Context& context_;
-  Prompts prompts_;
+  PromptFile prompts_;
   std::optional<ModelText> text_;
   std::vector<std::vector<int32_t>> ids_;
   bool templated_ = false;

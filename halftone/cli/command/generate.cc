@@ -3,11 +3,12 @@
 
 #include "halftone/base/error.h"
 #include "halftone/base/memory.h"
+#include "halftone/cli/answers.h"
 #include "halftone/cli/draft_options.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
-#include "halftone/cli/prompts.h"
+#include "halftone/cli/prompt_file.h"
 #include "halftone/cli/sampling_options.h"
 #include "halftone/cli/session.h"
 #include "halftone/runtime/batch.h"
@@ -40,7 +41,7 @@ class Run {
       : session_(session),
         options_(options),
         context_(context),
-        prompts_(read_prompts(options.prompts, context).all),
+        prompts_(read_prompts(options.prompts, context).prompts),
         answers_(prompts_.size()) {
     if (!options.output.empty())
       file_ = std::make_unique<OutputFile>(*context.env, options.output, "-o",

@@ -1,4 +1,4 @@
-// A file of prompts, and what a model answers to all of them.
+// What a model answers to prompts.
 #pragma once
 
 #include <cstdint>
@@ -9,26 +9,11 @@
 
 #include "halftone/base/context.h"
 #include "halftone/base/error.h"
-#include "halftone/base/json.h"
 #include "halftone/cli/model_text.h"
+#include "halftone/cli/prompt_file.h"
 #include "halftone/eval/fidelity.h"
 
 namespace halftone::cli {
-
-struct Prompt {
-  int64_t line = 0;
-  std::string text;
-  Json id;  // of a JSONL line that has one
-};
-
-struct Prompts {
-  std::vector<Prompt> all;
-  int64_t skipped = 0;  // empty lines
-};
-
-// Lines of the file; a file whose first line begins with { is JSONL with "prompt". Empty lines are
-// skipped, counted and said. FileError naming the line for what is no prompt.
-Prompts read_prompts(const std::string& path, const Context& context);
 
 // An error about a prompt names its line.
 template <class F>

@@ -1,52 +1,10 @@
-#include "halftone/cli/prompts.h"
+#include "halftone/cli/answers.h"
 
 #include <algorithm>
 
-#include "halftone/base/bytes.h"
-#include "halftone/base/env.h"
 #include "halftone/runtime/batch.h"
 
 namespace halftone::cli {
-namespace {
-constexpr uint64_t kPromptBytes = uint64_t{1} << 30;
-}
-
-Prompts read_prompts(const std::string& path, const Context& context) {
-  const std::string text = context.env->read_text(path, kPromptBytes);
-  Prompts out;
-  const bool jsonl = text.find_first_not_of(" \t\r\n") != std::string::npos &&
-                     text[text.find_first_not_of(" \t\r\n")] == '{';
-  int64_t number = 0;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, end - begin);
-    begin = end + 1;
-    ++number;
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (line.find_first_not_of(" \t") == std::string::npos) {
-      ++out.skipped;
-      continue;
-    }
-    const std::string where = path + ": line " + std::to_string(number);
-    if (!valid_utf8(line))
-      throw FileError(Code::utf8, where, "is not UTF-8", {}, "mend or remove the line");
-    if (!jsonl) {
-      out.all.push_back({number, std::move(line), {}});
-      continue;
-    }
-    const Json json = parse_json(line, where, context.limits);
-    if (!json.is_object() || !json.contains("prompt") || !json["prompt"].is_string())
-      throw FileError(Code::value, where, "has no \"prompt\" that is text", {},
-                      "mend or remove the line");
-    out.all.push_back({number, json["prompt"].get<std::string>(), json.value("id", Json())});
-  }
-  if (out.all.empty())
-    throw FileError(Code::value, path, "has no prompts", {}, "write one per line");
-  if (out.skipped > 0)
-    context.info(path + ": " + std::to_string(out.skipped) + " of " + std::to_string(number) +
-                 " lines are empty and skipped");
-  return out;
-}
 
 std::vector<int32_t> encode_prompt(const ModelText& text, const std::string& prompt,
                                    bool templated) {
