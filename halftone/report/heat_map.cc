@@ -50,14 +50,14 @@ Colour colour_at(const Colour (&stops)[5], double t) {
 std::string text_at(double x, double y, const std::string& text, const char* anchor,
                     const char* fill, const std::string& more = "") {
   return "<text x=\"" + fixed(x) + "\" y=\"" + fixed(y) + "\" text-anchor=\"" + anchor +
-         "\" fill=\"" + fill + "\"" + more + ">" +
-         escape_html(text) + "</text>";
+         "\" fill=\"" + fill + "\"" + more + ">" + escape_html(text) + "</text>";
 }
 
 std::string open_svg(double width, double height, const std::string& label) {
   return "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + fixed(width, 0) + " " +
          fixed(height, 0) +
-         "\" style=\"font:12px system-ui,sans-serif\" role=\"img\" aria-label=\"" + escape_html(label) +
+         "\" style=\"font:12px system-ui,sans-serif;max-width:" + fixed(1.2 * width, 0) +
+         "px\" role=\"img\" aria-label=\"" + escape_html(label) +
          "\"><rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>";
 }
 

@@ -48,7 +48,7 @@ std::string name_of(const Json& model) { return model["name"].get<std::string>()
 
 std::vector<std::string> texts(const Json& values) {
   std::vector<std::string> out;
-  for (const Json& value : values) out.push_back(significant(value.get<double>(), 6));
+  for (const Json& value : values) out.push_back(value.dump());
   return out;
 }
 
