@@ -17,6 +17,13 @@ std::string PromptFile::where(size_t prompt) const {
   return path + ": line " + std::to_string(prompts[prompt].line);
 }
 
+void PromptFile::say_skipped(const Context& context) const {
+  if (empty_lines > 0)
+    context.info(path + ": " + std::to_string(empty_lines) + " of " +
+                 std::to_string(empty_lines + std::ssize(prompts)) +
+                 " lines are empty and skipped");
+}
+
 PromptFile read_prompts(const std::string& path, const Context& context) {
   const std::string text = context.env->read_text(path, kPromptBytes);
   PromptFile out{.path = path, .prompts = {}};
@@ -53,9 +60,6 @@ PromptFile read_prompts(const std::string& path, const Context& context) {
   }
   if (out.prompts.empty())
     throw FileError(Code::value, path, "has no prompts", {}, "write one per line");
-  if (out.empty_lines > 0)
-    context.info(path + ": " + std::to_string(out.empty_lines) + " of " + std::to_string(number) +
-                 " lines are empty and skipped");
   return out;
 }
 

@@ -19,8 +19,9 @@ struct Prompt {
 struct PromptFile {
   std::string path;
   std::vector<Prompt> prompts;
-  int64_t empty_lines = 0;                 // skipped, and said
+  int64_t empty_lines = 0;                 // skipped
   std::string where(size_t prompt) const;  // "prompts.txt: line 3"
+  void say_skipped(const Context& context) const;
 };
 
 // One prompt a line; a file whose first line begins with { is JSONL with "prompt" (and "id").

@@ -119,9 +119,13 @@ void round_group(const Group& x, float most, size_t count, int64_t bits, uint8_t
     std::memcpy(out.data() + 8 * i, &sixteen, sizeof(sixteen));
   }
   if ((doubt[0] | doubt[1] | doubt[2] | doubt[3]) != 0) {
+    std::array<float, kGroup / 2> even, odd;
+    static_assert(sizeof(even) == sizeof(x.even) && sizeof(odd) == sizeof(x.odd));
+    std::memcpy(even.data(), &x.even, sizeof(even));
+    std::memcpy(odd.data(), &x.odd, sizeof(odd));
     std::array<double, kGroup> exact;
     for (size_t k = 0; k < kGroup; ++k)
-      exact[k] = static_cast<double>((k % 2 == 0 ? x.even : x.odd)[k / 8][k % 8 / 2]);
+      exact[k] = static_cast<double>(k % 2 == 0 ? even[k / 2] : odd[k / 2]);
     format::quantize_run(std::span<const double>(exact).first(count), grid, codes);
   } else {
     std::copy_n(out.begin(), count, codes);

@@ -194,6 +194,7 @@ class Answers {
  public:
   Answers(const Options& options, const Context& context) : options_(options), context_(context) {
     prompts_ = read_prompts(options.prompts, context);
+    prompts_.say_skipped(context);
   }
 
   // Before the first answer, so that a prompt that does not fit is found early.

@@ -41,8 +41,9 @@ class Run {
       : session_(session),
         options_(options),
         context_(context),
-        prompts_(read_prompts(options.prompts, context).prompts),
-        answers_(prompts_.size()) {
+        prompts_(read_prompts(options.prompts, context)),
+        answers_(prompts_.prompts.size()) {
+    prompts_.say_skipped(context);
     if (!options.output.empty())
       file_ = std::make_unique<OutputFile>(*context.env, options.output, "-o",
                                            std::vector{options.prompts, options.model});
@@ -53,9 +54,9 @@ class Run {
     text_.emplace(std::move(text));
     templated_ = text_->chat && !options.no_template;
     generation_.stop_ids = text_->tokenizer.special().eos_ids;
-    for (size_t i = 0; i < prompts_.size(); ++i)
-      answers_[i].prompt = encode_prompt(*text_, prompts_[i].text, templated_);
-    work_ = static_cast<double>(options.tokens) * static_cast<double>(prompts_.size());
+    for (size_t i = 0; i < prompts_.prompts.size(); ++i)
+      answers_[i].prompt = encode_prompt(*text_, prompts_.prompts[i].text, templated_);
+    work_ = static_cast<double>(options.tokens) * static_cast<double>(prompts_.prompts.size());
   }
 
   int go() {
@@ -68,8 +69,8 @@ class Run {
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     std::string line =
-        std::to_string(prompts_.size()) + " prompts, " + std::to_string(prompt_tokens_) + " + " +
-        std::to_string(new_tokens_) + " tokens in " + duration(seconds) + ": " +
+        std::to_string(prompts_.prompts.size()) + " prompts, " + std::to_string(prompt_tokens_) +
+        " + " + std::to_string(new_tokens_) + " tokens in " + duration(seconds) + ": " +
         significant(static_cast<double>(new_tokens_) / seconds) + " new tok/s, " +
         bytes_text(static_cast<double>(peak_rss_bytes())) + " peak, " + loaded_.model->label();
     if (options_.draft.wanted()) line += ", " + draft_note(total_);
@@ -91,15 +92,16 @@ class Run {
 
   template <class F>
   void naming(size_t i, const F& f) const {
-    naming_line(options_.prompts, prompts_[i], f);
+    naming_line(options_.prompts, prompts_.prompts[i], f);
   }
 
   void together() {
-    runtime::Batch batch(loaded_.model,
-                         {.sequences = std::min<int64_t>(options_.batch, std::ssize(prompts_)),
-                          .cache_bytes = static_cast<uint64_t>(options_.cache_gb * 1e9)},
-                         context_);
-    for (size_t i = 0; i < prompts_.size(); ++i)  // ids are places in the file
+    runtime::Batch batch(
+        loaded_.model,
+        {.sequences = std::min<int64_t>(options_.batch, std::ssize(prompts_.prompts)),
+         .cache_bytes = static_cast<uint64_t>(options_.cache_gb * 1e9)},
+        context_);
+    for (size_t i = 0; i < prompts_.prompts.size(); ++i)  // ids are places in the file
       naming(i, [&] { batch.add({.prompt = answers_[i].prompt, .options = generation_of(i)}); });
     while (!batch.idle()) {
       for (const runtime::Event& e : batch.step()) {
@@ -117,9 +119,9 @@ class Run {
     const auto drafter =
         options_.draft.open(options_.model, *text_, options_.load, context_, generation_);
     runtime::Session sequence(loaded_.model, {}, context_);
-    for (size_t i = 0; i < prompts_.size(); ++i)
+    for (size_t i = 0; i < prompts_.prompts.size(); ++i)
       naming(i, [&] { sequence.check_prompt(answers_[i].prompt); });
-    for (size_t i = 0; i < prompts_.size(); ++i) {
+    for (size_t i = 0; i < prompts_.prompts.size(); ++i) {
       sequence.reset();
       const runtime::GenerateResult r =
           runtime::generate(sequence, answers_[i].prompt, generation_of(i), [&](int32_t id) {
@@ -155,13 +157,13 @@ class Run {
     Answer& a = answers_[i];
     prompt_tokens_ += std::ssize(a.prompt);
     Json line = {{"index", i},
-                 {"prompt", prompts_[i].text},
+                 {"prompt", prompts_.prompts[i].text},
                  {"text", answer_text(*text_, a.prompt, a.ids, templated_)},
                  {"prompt_tokens", a.prompt.size()},
                  {"tokens", a.ids.size()},
                  {"ids", a.ids},
                  {"stop", runtime::stop_name(a.stop)}};
-    if (!prompts_[i].id.is_null()) line["id"] = prompts_[i].id;
+    if (!prompts_.prompts[i].id.is_null()) line["id"] = prompts_.prompts[i].id;
     if (generation_.sampler.temperature > 0) line["seed"] = generation_.sampler.seed;
     if (!a.draft.is_null()) line["draft"] = a.draft;
     if (file_)
@@ -173,14 +175,14 @@ class Run {
 
   void report() {
     const std::string detail =
-        std::to_string(written_) + " of " + std::to_string(prompts_.size()) + " prompts";
+        std::to_string(written_) + " of " + std::to_string(prompts_.prompts.size()) + " prompts";
     context_.progress({"generate", detail, done_, work_, "tok"});
   }
 
   Session& session_;
   const Options& options_;
   const Context& context_;
-  std::vector<Prompt> prompts_;
+  PromptFile prompts_;
   std::vector<Answer> answers_;
   std::unique_ptr<OutputFile> file_;
   runtime::GenerateOptions generation_;

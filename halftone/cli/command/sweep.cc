@@ -151,6 +151,7 @@ class Study {
   int go() {
     open_folder();
     check_models();
+    prompts_.say_skipped(context_);
     Json models = Json::array();
     std::vector<std::vector<Json>> samples;
     for (size_t m = 0; m < names_.size(); ++m) {
