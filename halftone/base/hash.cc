@@ -1,9 +1,13 @@
 #include "halftone/base/hash.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <vector>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+#include "halftone/base/env.h"
 
 namespace halftone {
 
@@ -23,6 +27,19 @@ Hasher& Hasher::add(std::string_view text) {
   const uint64_t length = text.size();
   XXH3_128bits_update(&state_->xxh, &length, sizeof(length));
   XXH3_128bits_update(&state_->xxh, text.data(), text.size());
+  return *this;
+}
+
+Hasher& Hasher::add(const ReadFile& file, uint64_t begin, uint64_t end) {
+  constexpr uint64_t kPiece = 4 << 20;
+  std::vector<std::byte> piece(static_cast<size_t>(std::min(kPiece, end - begin)));
+  for (uint64_t at = begin; at < end;) {
+    const auto part =
+        std::span(piece).first(static_cast<size_t>(std::min<uint64_t>(piece.size(), end - at)));
+    file.read(at, part);
+    add(std::span<const std::byte>(part));
+    at += part.size();
+  }
   return *this;
 }
 

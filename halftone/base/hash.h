@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -10,13 +11,16 @@
 
 namespace halftone {
 
+class ReadFile;
+
 class Hasher {
  public:
   Hasher();
   ~Hasher();
   Hasher& add(std::span<const std::byte> data);
   Hasher& add(std::string_view text);  // length-prefixed, so that {"ab","c"} and {"a","bc"} differ
-  std::string hex() const;             // 32 lower-case digits
+  Hasher& add(const ReadFile& file, uint64_t begin, uint64_t end);  // its bytes, read in pieces
+  std::string hex() const;                                          // 32 lower-case digits
 
  private:
   struct State;

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "halftone/base/error.h"
+#include "halftone/cli/answers.h"
 #include "halftone/runtime/batch.h"
 #include "halftone/text/words.h"
 
@@ -127,11 +128,7 @@ void SweepWriter::one_by_one(std::span<const int64_t> points, const Take& take) 
 }
 
 Json SweepWriter::result(int64_t index, const SweepTokens& tokens) const {
-  text::StreamDecoder stream(model_.text.tokenizer);
-  stream.follow(prompt(index));
-  std::string written;
-  for (const int32_t id : tokens.ids) written += stream.push(id);
-  written += stream.finish();
+  const std::string written = answer_text(model_.text, prompt(index), tokens.ids, false);
   const eval::SweepPoint p = eval::sweep_point(grid_, index);
   Json out = {
       {"text", written}, {"tokens", tokens.ids.size()}, {"stop", runtime::stop_name(tokens.stop)}};

@@ -1,5 +1,5 @@
 // libcurl, loaded when something is first fetched: it brings thirty shared libraries along, which
-// every other command would map, relocate and pay for (5 MB, 8 ms).
+// every other command would map, relocate and pay for (5 MB).
 #pragma once
 
 #include <curl/curl.h>

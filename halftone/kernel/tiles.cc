@@ -370,6 +370,22 @@ void for_tiles(ThreadPool* pool, int64_t tiles,
 
 }  // namespace
 
+bool has_two_levels(const TileSpec& spec) {
+  const int most = std::max(spec.zero, (1 << spec.bits) - 1 - spec.zero);
+  return spec.bits <= 4 && spec.book.empty() && !spec.zeros && spec.zero >= 0 &&
+         most * 127 * kTileCols <= 32767;
+}
+
+int64_t tiled_bytes(const TileSpec& spec) {
+  const Tiles t = layout(spec);
+  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
+}
+
+int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store) {
+  const Tiles t = dense_layout(rows, cols, store);
+  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
+}
+
 struct TileMemory::State {
   std::mutex mutex;
   std::shared_ptr<std::byte> region;
@@ -402,22 +418,6 @@ std::shared_ptr<std::byte> TileMemory::take(int64_t bytes) {
   std::shared_ptr<std::byte> out(s.region, s.region.get() + s.used);
   s.used += wanted;
   return out;
-}
-
-bool has_two_levels(const TileSpec& spec) {
-  const int most = std::max(spec.zero, (1 << spec.bits) - 1 - spec.zero);
-  return spec.bits <= 4 && spec.book.empty() && !spec.zeros && spec.zero >= 0 &&
-         most * 127 * kTileCols <= 32767;
-}
-
-int64_t tiled_bytes(const TileSpec& spec) {
-  const Tiles t = layout(spec);
-  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
-}
-
-int64_t dense_tiled_bytes(int64_t rows, int64_t cols, Store store) {
-  const Tiles t = dense_layout(rows, cols, store);
-  return up(t.rows, kTileRows) / kTileRows * t.tile_bytes;
 }
 
 uint8_t* TiledWeights::allocate(TileMemory* memory) {

@@ -27,20 +27,6 @@ std::string shard_name(size_t index, size_t count) {
   return name;
 }
 
-// Hash of bytes [begin, end), read in chunks.
-std::string hash_file(const ReadFile& file, uint64_t begin, uint64_t end) {
-  Hasher hasher;
-  std::vector<std::byte> chunk(static_cast<size_t>(std::min<uint64_t>(kChunk, end - begin)));
-  for (uint64_t at = begin; at < end;) {
-    const auto part =
-        std::span(chunk).first(static_cast<size_t>(std::min<uint64_t>(chunk.size(), end - at)));
-    file.read(at, part);
-    hasher.add(std::span<const std::byte>(part));
-    at += part.size();
-  }
-  return hasher.hex();
-}
-
 std::string hash_text(std::string_view text) {
   return Hasher().add(std::as_bytes(std::span(text))).hex();
 }
@@ -174,7 +160,9 @@ class FolderWriter {
       for (const auto& entry : parsed.entries) {
         context_.throw_if_stopped();
         const std::string hash =
-            hash_file(*file, parsed.data_offset + entry.begin, parsed.data_offset + entry.end);
+            Hasher()
+                .add(*file, parsed.data_offset + entry.begin, parsed.data_offset + entry.end)
+                .hex();
         const auto meant = hashes_.find(entry.name);
         if (meant == hashes_.end() || meant->second != hash)
           refuse(name, "tensor " + quote(entry.name));
@@ -185,7 +173,7 @@ class FolderWriter {
     std::sort(meant_.begin(), meant_.end());
     for (const auto& [name, hash] : meant_) {
       const auto file = env_.open(path_of(name));
-      if (hash_file(*file, 0, file->size()) != hash) refuse(name, "the file");
+      if (Hasher().add(*file, 0, file->size()).hex() != hash) refuse(name, "the file");
       all.add(name).add(hash);
       summary_.file_bytes += file->size();
     }

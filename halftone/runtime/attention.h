@@ -81,6 +81,8 @@ class AttentionRunner {
   void write_keys(std::span<const AttentionCall> calls);
   void close_blocks(std::span<const AttentionCall> calls);
   void attend(const Task& task, Scratch& scratch);
+  void multiply_closed(const ClosedPart& part, const float* x, int64_t rows, Scratch& s, float* out,
+                       int64_t stride) const;
   void score_closed(const Task& task, Scratch& s, int64_t block, int64_t rows) const;
   void average_closed(const Task& task, Scratch& s, int64_t block, int64_t rows) const;
   struct Panel;

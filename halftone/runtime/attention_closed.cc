@@ -57,43 +57,39 @@ constexpr auto kOnes = [] {
 
 }  // namespace
 
+// out [rows, part.codes.rows], rows `stride` apart = x [rows, part.codes.cols] times what the part's
+// codes stand for.
+void AttentionRunner::multiply_closed(const ClosedPart& part, const float* x, int64_t rows,
+                                      Scratch& s, float* out, int64_t stride) const {
+  const kernel::VectorOps& ops = *kernels_.vector;
+  const int64_t n = part.codes.cols;
+  meet(ops, part, x, rows, n, s.scaled, s.offsets);
+  kernel::prepare(s.scaled_rows, kernels_, plain(n, part.codes.padded_cols), s.scaled.data(), rows,
+                  n);
+  product(kernels_, part.codes, s.scaled_rows, out, stride);
+  for (int64_t r = 0; r < rows; ++r)
+    ops.axpy(s.offsets[static_cast<size_t>(r)], kOnes.data(), part.codes.rows, out + r * stride);
+}
+
 // Scores [rows, 256] of a block.
 void AttentionRunner::score_closed(const Task& task, Scratch& s, int64_t block,
                                    int64_t rows) const {
-  const AttentionCall& call = *task.call;
-  const kernel::VectorOps& ops = *kernels_.vector;
-  const int64_t dim = call.attention->head_dim;
-  const ClosedBlock& form = call.cache->closed_form(call.layer);
-  for (int64_t g = 0; g < form.key_groups(); ++g) {
-    const ClosedPart keys = call.cache->closed_keys(call.layer, task.head, block, g);
-    meet(ops, keys, s.q.data(), rows, dim, s.scaled, s.offsets);
-    kernel::prepare(s.scaled_queries, kernels_, plain(dim, keys.codes.padded_cols), s.scaled.data(),
-                    rows, dim);
-    float* scores = s.scores.data() + g * form.key_group();
-    product(kernels_, keys.codes, s.scaled_queries, scores, kKvBlock);
-    for (int64_t r = 0; r < rows; ++r)
-      ops.axpy(s.offsets[static_cast<size_t>(r)], kOnes.data(), keys.codes.rows,
-               scores + r * kKvBlock);
-  }
+  const KvCache& cache = *task.call->cache;
+  const ClosedBlock& form = cache.closed_form(task.call->layer);
+  for (int64_t g = 0; g < form.key_groups(); ++g)
+    multiply_closed(cache.closed_keys(task.call->layer, task.head, block, g), s.q.data(), rows, s,
+                    s.scores.data() + g * form.key_group(), kKvBlock);
 }
 
 // block_out [rows, dim] = exp(scores - m) times the block's values.
 void AttentionRunner::average_closed(const Task& task, Scratch& s, int64_t block,
                                      int64_t rows) const {
-  const AttentionCall& call = *task.call;
-  const kernel::VectorOps& ops = *kernels_.vector;
-  const int64_t dim = call.attention->head_dim;
-  const ClosedBlock& form = call.cache->closed_form(call.layer);
-  for (int64_t g = 0; g < form.value_groups(); ++g) {
-    const ClosedPart values = call.cache->closed_values(call.layer, task.head, block, g);
-    meet(ops, values, s.scores.data(), rows, kKvBlock, s.scaled, s.offsets);
-    kernel::prepare(s.weights, kernels_, plain(kKvBlock, kKvBlock), s.scaled.data(), rows,
-                    kKvBlock);
-    float* out = s.block_out.data() + g * form.value_group();
-    product(kernels_, values.codes, s.weights, out, dim);
-    for (int64_t r = 0; r < rows; ++r)
-      ops.axpy(s.offsets[static_cast<size_t>(r)], kOnes.data(), values.codes.rows, out + r * dim);
-  }
+  const KvCache& cache = *task.call->cache;
+  const ClosedBlock& form = cache.closed_form(task.call->layer);
+  for (int64_t g = 0; g < form.value_groups(); ++g)
+    multiply_closed(cache.closed_values(task.call->layer, task.head, block, g), s.scores.data(),
+                    rows, s, s.block_out.data() + g * form.value_group(),
+                    task.call->attention->head_dim);
 }
 
 }  // namespace halftone::runtime

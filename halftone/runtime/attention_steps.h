@@ -16,7 +16,7 @@ inline constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // A worker's buffers, kept from call to call.
 struct AttentionRunner::Scratch {
-  kernel::Activations queries, weights, scaled_queries;
+  kernel::Activations queries, weights, scaled_rows;
   std::vector<float> q, scores, block_out, out, m, l, block_m, block_l;
   std::vector<float> scaled, offsets;  // rows times a closed block's scales; their offsets
   HostTensor q_bf16, p_bf16, scores_bf16, lanes;  // aligned to lines

@@ -92,17 +92,10 @@ eval::SweepShard shard_of(const std::string& text) {
 // Contents of all that a model's text depends on; the receipt of measured figures is not part of
 // it. Not names and times of files: shards come from other machines.
 std::string content_hash(Env& env, const std::string& path) {
-  constexpr size_t kPiece = size_t{1} << 24;
   Hasher hash;
   const auto add = [&](const std::string& file_path, const std::string& name) {
     const auto file = env.open(file_path);
-    hash.add(name);
-    std::vector<std::byte> piece;
-    for (uint64_t at = 0; at < file->size(); at += piece.size()) {
-      piece.resize(std::min<uint64_t>(kPiece, file->size() - at));
-      file->read(at, piece);
-      hash.add(piece);
-    }
+    hash.add(name).add(*file, 0, file->size());
   };
   const auto info = env.stat(path);
   if (info && info->is_directory) {
