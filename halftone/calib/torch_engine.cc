@@ -1,9 +1,12 @@
 #include "halftone/calib/torch_engine.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <utility>
 
 #include "halftone/base/error.h"
 #include "halftone/base/threads.h"
@@ -27,6 +30,7 @@ struct InFlight {
   std::shared_ptr<const graph::Sequence> sequence;
   std::vector<at::Tensor> seen;  // [T, K] by observer
   std::vector<SampleStatistics> summary;
+  graph::Suspended suspended;  // where an observing pass stopped, or an advancing one goes on
   bool finite = true;
 };
 
@@ -51,6 +55,7 @@ class TorchEngine final : public recipe::BlockEngine {
 
   void load(const spec::Segment& segment) override {
     block_ = &segment;
+    forget();
     parameters_.clear();  // first: two segments at once are the driver's allowance, not ours
     for (const spec::TensorRef& ref : graph::tensors_of(*block_))
       parameters_.load(*checkpoint_.tensors, ref);
@@ -58,6 +63,7 @@ class TorchEngine final : public recipe::BlockEngine {
 
   void set_weight(const std::string& op, const Matrix<float>& w) override {
     parameters_.set_weight(linear(op), w);
+    if (!kept_.empty() && kept_.begin()->second.has_done(*block_, op)) forget();
   }
   Matrix<float> weight(const std::string& op) override { return parameters_.weight(linear(op)); }
 
@@ -88,6 +94,7 @@ class TorchEngine final : public recipe::BlockEngine {
       observers.emplace_back(std::move(watched), samples);
     const bool advance = static_cast<bool>(write);
     if (!advance && observers.empty()) return {};
+    if (!observers.empty()) forget();
     const graph::TorchThreads one_thread(1);
     std::vector<InFlight> wave;
     for (int64_t next = 0; next < samples;) {
@@ -118,9 +125,11 @@ class TorchEngine final : public recipe::BlockEngine {
         }
         if (advance) write(sample.index, graph::to_matrix(sample.output[0]));
         sample.output.reset();
+        if (!advance) keep(std::move(sample), samples);
       }
       wave.clear();
     }
+    if (advance) forget();
     std::map<std::string, InputStatistics> result;
     for (Observer& observer : observers) {
       const InputStatistics statistics = observer.finish();
@@ -144,7 +153,41 @@ class TorchEngine final : public recipe::BlockEngine {
     sample.sequence = sequence_;
     sample.input =
         graph::to_torch(std::move(hidden)).unsqueeze(0).to(parameters_.options().device());
+    if (const auto it = kept_.find(index); it != kept_.end()) {
+      sample.suspended = std::move(it->second);
+      kept_.erase(it);
+    }
     return sample;
+  }
+
+  // Into one large tensor for all samples: small ones that stay while others come and go would
+  // leave gaps all over the heap.
+  void keep(InFlight&& sample, int64_t samples) {
+    graph::Suspended& suspended = sample.suspended;
+    const int64_t bytes = suspended.bytes();
+    if (kept_bytes_ == 0 && bytes > 0) {
+      const int64_t floats =
+          std::min(options_.keep_bytes, bytes * samples) / static_cast<int64_t>(sizeof(float));
+      if (!store_.defined() || store_.numel() < floats) {
+        store_.reset();
+        store_ = at::empty({floats}, parameters_.options());
+      }
+    }
+    if (kept_bytes_ + bytes > options_.keep_bytes) return;
+    for (at::Tensor& value : suspended.values) {
+      if (!value.defined()) continue;
+      const int64_t at = kept_bytes_ / static_cast<int64_t>(sizeof(float));
+      if (value.scalar_type() != at::kFloat || at + value.numel() > store_.numel()) return;
+      const at::Tensor place = store_.narrow(0, at, value.numel()).view(value.sizes());
+      place.copy_(value);
+      value = place;
+      kept_bytes_ += static_cast<int64_t>(value.nbytes());
+    }
+    kept_.emplace(sample.index, std::move(suspended));
+  }
+  void forget() {
+    kept_.clear();
+    kept_bytes_ = 0;
   }
 
   static int64_t captured_bytes(const InFlight& sample, const std::vector<Observer>& observers,
@@ -170,13 +213,16 @@ class TorchEngine final : public recipe::BlockEngine {
         }
     };
     if (advance) {
-      sample.output =
-          graph::run_segment(*block_, parameters_, sample.input, *sample.sequence, &capture)
-              .to(c10::kCPU)
-              .contiguous();
+      const at::Tensor output =
+          sample.suspended.done.empty()
+              ? graph::run_segment(*block_, parameters_, sample.input, *sample.sequence, &capture)
+              : graph::resume_segment(*block_, parameters_, sample.input, *sample.sequence,
+                                      std::exchange(sample.suspended, {}));
+      sample.output = output.to(c10::kCPU).contiguous();
       sample.finite = all_finite(sample.output);
     } else {
-      graph::run_for_capture(*block_, parameters_, sample.input, *sample.sequence, capture);
+      sample.suspended =
+          graph::run_for_capture(*block_, parameters_, sample.input, *sample.sequence, capture);
     }
     sample.input.reset();
   }
@@ -233,6 +279,10 @@ class TorchEngine final : public recipe::BlockEngine {
   const spec::Segment* block_ = nullptr;
   graph::Parameters parameters_;
   std::shared_ptr<graph::Sequence> sequence_;
+  // Of the last observing pass, by sample, until a weight that they went through changes.
+  std::map<int64_t, graph::Suspended> kept_;
+  at::Tensor store_;  // holds their values
+  int64_t kept_bytes_ = 0;
 };
 
 }  // namespace

@@ -14,7 +14,8 @@
 //
 // Memory: the segment in f32, the Hessians asked for, and for the samples in flight (as many as
 // threads, fewer when their captured inputs would pass `capture_bytes`) inputs, outputs and the
-// widest intermediates.
+// widest intermediates. Up to `keep_bytes` more for where an observing pass stopped: an advancing
+// pass goes on from there, unless a weight before it was changed since, and computes only the rest.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +30,7 @@ namespace halftone::calib {
 
 struct EngineOptions {
   int64_t capture_bytes = int64_t{384} << 20;  // two samples of 2048 tokens of a 7B LLaMA
+  int64_t keep_bytes = 0;
   // Where blocks are computed, in f32. Embeddings and statistics stay on the CPU.
   graph::TensorOptions tensors;
 };

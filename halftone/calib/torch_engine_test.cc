@@ -250,6 +250,38 @@ TEST_P(Families, PiecesOneAfterAnotherGiveTheBytesOfTheBlock) {
   }
 }
 
+// Whatever was observed last and whichever weight is replaced, before the place where the pass
+// stopped or after it.
+TEST_P(Families, AnAdvancingPassThatGoesOnGivesTheBytesOfAWholeOne) {
+  const TestContext context(2);
+  const spec::Checkpoint checkpoint = fixture(GetParam(), context);
+  const auto ids = samples(checkpoint.spec.vocabulary);
+  for (const spec::Segment& piece :
+       spec::pieces(checkpoint.spec.blocks[0], checkpoint.spec.width)) {
+    std::vector<std::string> linears;
+    for (const spec::Op& op : piece.ops)
+      if (std::holds_alternative<spec::Linear>(op.params)) linears.push_back(op.name);
+    const auto run = [&](const std::string& observed, const std::string& replaced,
+                         int64_t keep_bytes) {
+      const auto engine = torch_engine(checkpoint, context, {.keep_bytes = keep_bytes});
+      Walk walk(*engine, ids);
+      engine->load(piece);
+      walk.run({{observed, {Need::input_absmax}}}, false);
+      Matrix<float> w = engine->weight(replaced);
+      for (float& x : w.data) x *= 1.25f;
+      engine->set_weight(replaced, w);
+      walk.run({}, true);
+      return walk.hidden;
+    };
+    for (const std::string& observed : linears)
+      for (const std::string& replaced : {linears.front(), observed, linears.back()}) {
+        const auto whole = run(observed, replaced, 0);
+        EXPECT_EQ(run(observed, replaced, 1 << 30), whole) << observed << ", " << replaced;
+        EXPECT_EQ(run(observed, replaced, 6000), whole) << observed << ", " << replaced;
+      }
+  }
+}
+
 TEST_F(Engine, CapturesOnlyWhatIsDeclared) {
   const auto engine = torch_engine(checkpoint_, context_);
   Walk walk(*engine, ids_);

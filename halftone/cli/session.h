@@ -26,8 +26,9 @@ namespace halftone::cli {
 struct TorchParts {
   // `device` as torch writes it: "cpu", "cuda", "cuda:1". UnsupportedError when this libtorch has
   // it not.
-  std::function<std::unique_ptr<recipe::BlockEngine>(
-      const spec::Checkpoint& checkpoint, const std::string& device, const Context& context)>
+  std::function<std::unique_ptr<recipe::BlockEngine>(const spec::Checkpoint& checkpoint,
+                                                     const std::string& device, uint64_t keep_bytes,
+                                                     const Context& context)>
       block_engine;
   std::function<std::unique_ptr<eval::LogitSource>(std::shared_ptr<const pack::PackedModel> model,
                                                    const std::string& device,

@@ -34,9 +34,9 @@ at::Tensor heads_of(const spec::View& view, const at::Tensor& value, int64_t hea
       .unfold(-1, dim, view.head_stride);
 }
 
-// What happens to an op in one run: inputs means that its input is given to the sink, but nothing
-// is computed.
-enum class Step : uint8_t { skip, inputs, compute };
+// What happens to an op in one run: later, nothing as yet; inputs, its input is given to the sink,
+// but nothing is computed; done, it was computed in an earlier run.
+enum class Step : uint8_t { later, inputs, compute, done };
 
 class Interpreter {
  public:
@@ -47,12 +47,43 @@ class Interpreter {
           "ops are split over a pool only without gradient");
   }
 
-  at::Tensor run(const at::Tensor& input, const std::vector<Step>& steps, const Capture* capture) {
+  // Runs to the end.
+  at::Tensor run(const at::Tensor& input, const Capture* capture) {
+    start(input);
+    walk(std::vector<Step>(segment_.ops.size(), Step::compute), capture);
+    return segment_.ops.empty() ? input : values_[static_cast<size_t>(segment_.ops.back().out)];
+  }
+
+  at::Tensor resume(const at::Tensor& input, Suspended&& suspended, const Capture* capture) {
+    values_ = std::move(suspended.values);
+    values_[0] = input;
+    std::vector<Step> steps(segment_.ops.size());
+    for (size_t i = 0; i < steps.size(); ++i)
+      steps[i] = suspended.done[i] ? Step::done : Step::compute;
+    walk(steps, capture);
+    return values_[static_cast<size_t>(segment_.ops.back().out)];
+  }
+
+  Suspended run_for_capture(const at::Tensor& input, const std::vector<Step>& steps,
+                            const Capture& capture) {
+    start(input);
+    walk(steps, &capture);
+    values_[0].reset();
+    Suspended suspended{.done = {}, .values = std::move(values_)};
+    for (const Step step : steps) suspended.done.push_back(step == Step::compute);
+    return suspended;
+  }
+
+ private:
+  void start(const at::Tensor& input) {
     values_.assign(static_cast<size_t>(segment_.values()), {});
     values_[0] = input;
+  }
+
+  void walk(const std::vector<Step>& steps, const Capture* capture) {
     const std::vector<size_t> last_use = last_uses(steps);
     for (size_t i = 0; i < segment_.ops.size(); ++i) {
-      if (steps[i] == Step::skip) continue;
+      if (steps[i] == Step::later || steps[i] == Step::done) continue;
       const spec::Op& op = segment_.ops[i];
       if (capture != nullptr && std::holds_alternative<spec::Linear>(op.params))
         give(*capture, {CaptureKind::linear_input, op.name}, value(op.in.at(0)));
@@ -64,10 +95,8 @@ class Interpreter {
       for (size_t v = 0; v < values_.size(); ++v)
         if (last_use[v] == i) values_[v].reset();
     }
-    return segment_.ops.empty() ? input : values_[static_cast<size_t>(segment_.ops.back().out)];
   }
 
- private:
   // The part of an op's output to compute; `end` 0: all of it. Tokens of [B, T, width] for every op
   // that looks at each token alone, output columns for linears.
   struct Part {
@@ -122,13 +151,18 @@ class Interpreter {
     if (capture.wanted.contains(key)) capture.sink(key, t);
   }
 
+  // After which op a value goes: SIZE_MAX for never, as an op that is left for later reads it.
   std::vector<size_t> last_uses(const std::vector<Step>& steps) const {
     std::vector<size_t> last(values_.size(), SIZE_MAX);
     for (size_t i = 0; i < segment_.ops.size(); ++i) {
-      if (steps[i] == Step::skip) continue;
+      if (steps[i] == Step::done) continue;
       last[static_cast<size_t>(segment_.ops[i].out)] = i;  // never read: dropped at once
       for (const spec::View& view : segment_.ops[i].in) last[static_cast<size_t>(view.value)] = i;
     }
+    for (size_t i = 0; i < segment_.ops.size(); ++i)
+      if (steps[i] == Step::later || steps[i] == Step::inputs)
+        for (const spec::View& view : segment_.ops[i].in)
+          last[static_cast<size_t>(view.value)] = SIZE_MAX;
     if (!segment_.ops.empty()) last[static_cast<size_t>(segment_.ops.back().out)] = SIZE_MAX;
     return last;
   }
@@ -277,13 +311,26 @@ class Interpreter {
 at::Tensor run_segment(const spec::Segment& segment, const Parameters& parameters,
                        const at::Tensor& input, const Sequence& sequence, const Capture* capture,
                        ThreadPool* pool) {
-  return Interpreter(segment, parameters, sequence, pool)
-      .run(input, std::vector<Step>(segment.ops.size(), Step::compute), capture);
+  return Interpreter(segment, parameters, sequence, pool).run(input, capture);
 }
 
-void run_for_capture(const spec::Segment& segment, const Parameters& parameters,
-                     const at::Tensor& input, const Sequence& sequence, const Capture& capture) {
-  std::vector<Step> steps(segment.ops.size(), Step::skip);
+bool Suspended::has_done(const spec::Segment& segment, const std::string& op) const {
+  for (size_t i = 0; i < segment.ops.size(); ++i)
+    if (segment.ops[i].name == op) return done[i];
+  return false;
+}
+
+int64_t Suspended::bytes() const {
+  int64_t sum = 0;
+  for (const at::Tensor& value : values)
+    if (value.defined()) sum += static_cast<int64_t>(value.nbytes());
+  return sum;
+}
+
+Suspended run_for_capture(const spec::Segment& segment, const Parameters& parameters,
+                          const at::Tensor& input, const Sequence& sequence,
+                          const Capture& capture) {
+  std::vector<Step> steps(segment.ops.size(), Step::later);
   std::vector<bool> needed(static_cast<size_t>(segment.values()), false);
   for (size_t i = segment.ops.size(); i-- > 0;) {
     const spec::Op& op = segment.ops[i];
@@ -297,7 +344,14 @@ void run_for_capture(const spec::Segment& segment, const Parameters& parameters,
     }
     for (const spec::View& view : op.in) needed[static_cast<size_t>(view.value)] = true;
   }
-  Interpreter(segment, parameters, sequence, nullptr).run(input, steps, &capture);
+  return Interpreter(segment, parameters, sequence, nullptr).run_for_capture(input, steps, capture);
+}
+
+at::Tensor resume_segment(const spec::Segment& segment, const Parameters& parameters,
+                          const at::Tensor& input, const Sequence& sequence, Suspended suspended,
+                          const Capture* capture) {
+  return Interpreter(segment, parameters, sequence, nullptr)
+      .resume(input, std::move(suspended), capture);
 }
 
 }  // namespace halftone::graph

@@ -12,6 +12,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "halftone/base/threads.h"
 #include "halftone/graph/parameters.h"
@@ -45,8 +46,22 @@ struct Capture {
 at::Tensor run_segment(const spec::Segment& segment, const Parameters& parameters,
                        const at::Tensor& input, const Sequence& sequence,
                        const Capture* capture = nullptr, ThreadPool* pool = nullptr);
-// Only the ops that the captured values need; nothing is returned.
-void run_for_capture(const spec::Segment& segment, const Parameters& parameters,
-                     const at::Tensor& input, const Sequence& sequence, const Capture& capture);
+// A segment that stopped on its way: which ops are done, and of their outputs those that an op not
+// yet done reads. The input itself is not among them, it is given again. True for as long as no
+// weight of an op that is done changes.
+struct Suspended {
+  std::vector<bool> done;          // by op
+  std::vector<at::Tensor> values;  // by value
+  bool has_done(const spec::Segment& segment, const std::string& op) const;
+  int64_t bytes() const;
+};
+// Only the ops that the captured values need. Returns where it stopped.
+Suspended run_for_capture(const spec::Segment& segment, const Parameters& parameters,
+                          const at::Tensor& input, const Sequence& sequence,
+                          const Capture& capture);
+// The ops that are not done, with the bytes that run_segment gives.
+at::Tensor resume_segment(const spec::Segment& segment, const Parameters& parameters,
+                          const at::Tensor& input, const Sequence& sequence, Suspended suspended,
+                          const Capture* capture = nullptr);
 
 }  // namespace halftone::graph

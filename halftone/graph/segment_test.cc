@@ -177,6 +177,20 @@ TEST_F(TwoLinears, RunsNoMoreThanACaptureNeeds) {
   EXPECT_EQ(seen, 2);
 }
 
+TEST_F(TwoLinears, GoesOnFromWhereACaptureStopped) {
+  parameters_.set(first_.weight, random_host({4, 3}, 2));
+  Capture capture{.wanted = {{CaptureKind::linear_input, "second"}},
+                  .sink = [](const CaptureKey&, const at::Tensor&) {}};
+  const Suspended stopped = run_for_capture(segment_, parameters_, x_, sequence_, capture);
+  EXPECT_TRUE(stopped.has_done(segment_, "first"));
+  EXPECT_FALSE(stopped.has_done(segment_, "second"));
+  EXPECT_EQ(stopped.bytes(), x_.numel() / 3 * 4 * static_cast<int64_t>(x_.element_size()));
+  parameters_.set(second_.weight, random_host({2, 4}, 3));
+  const at::Tensor want = run_segment(segment_, parameters_, x_, sequence_);
+  parameters_.set(first_.weight, random_host({4, 3}, 9));  // read no more
+  EXPECT_TRUE(resume_segment(segment_, parameters_, x_, sequence_, stopped).equal(want));
+}
+
 TEST_F(TwoLinears, WeightsGoInAndOutAsOutByInWhateverTheFileHolds) {
   spec::Linear turned = first_;
   turned.weight = {"turned.weight", {3, 4}, true};

@@ -35,6 +35,77 @@ inline void unpack_scaled(const Tiles& w, const uint8_t* lines, __m256i (&q)[8])
   }
 }
 
+// The step of Tiles is 1 but for code books and two levels.
+template <int B, bool Two>
+inline __m256 unit_scales(const Tiles& w, const uint8_t* tile, int64_t group, int half) {
+  return Two || B == kBook ? scales(w, tile, group, half) : plain_scales(w, tile, group, half);
+}
+
+// zero * X of each row, int32; `zero16` where the tiles have one zero-point for all.
+inline __m256i zero_sums(const Tiles& w, const uint8_t* tile, int64_t group, int half, __m256i sums,
+                         __m256i zero16) {
+  return _mm256_madd_epi16(w.zeros_offset < 0 ? zero16 : zero_pairs(w, tile, group, half), sums);
+}
+
+// One row, 4 bits, one level: what most decoding is. Line by line over all tiles, so that each
+// activation is broadcast once, with the 8 sums of 2 J <= 8 half tiles in registers.
+template <int J>
+void walk_row4(const IntMatmul& job, const int64_t* tile, int64_t m) {
+  const Tiles& w = job.w;
+  const uint8_t* base[J];
+  for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;
+  const int8_t* x = job.x + m * w.padded_cols;
+  const __m256i ones = _mm256_set1_epi16(1), mask = _mm256_set1_epi8(15),
+                zero16 = _mm256_set1_epi16(static_cast<int16_t>(w.zero));
+  __m256 y[J][2];
+  for (auto& t : y) t[0] = t[1] = _mm256_setzero_ps();
+  Place place(w, job.units_per_group);
+  for (int64_t u = 0; u < job.units; ++u, place.next()) {
+    const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
+    __m256i sum[J][2];
+    for (auto& t : sum) t[0] = t[1] = _mm256_setzero_si256();
+    for (int64_t k = begin; k < end; k += kTileCols) {
+      const int64_t at = w.codes_offset + k / kTileCols * 256;
+      __m256i a[J][2];  // 8 products of at most 2 * 127 * 15 fit int16
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) {
+        const __m256i b0 = broadcast4(x + k + 8 * i), b1 = broadcast4(x + k + 8 * i + 4);
+#pragma GCC unroll 4
+        for (int j = 0; j < J; ++j)
+#pragma GCC unroll 2
+          for (int h = 0; h < 2; ++h) {
+            const __m256i v = load(base[j] + at + i * 64 + h * 32);
+            const __m256i p0 = _mm256_maddubs_epi16(_mm256_and_si256(v, mask), b0);
+            const __m256i p1 =
+                _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), mask), b1);
+            a[j][h] = i == 0 ? _mm256_add_epi16(p0, p1)
+                             : _mm256_add_epi16(_mm256_add_epi16(a[j][h], p0), p1);
+          }
+      }
+#pragma GCC unroll 4
+      for (int j = 0; j < J; ++j)
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; ++h)
+          sum[j][h] = _mm256_add_epi32(sum[j][h], _mm256_madd_epi16(a[j][h], ones));
+    }
+    const int64_t in_sums = m * job.units + u;
+    const __m256i sums = _mm256_set1_epi32(job.sums[in_sums]);
+    const __m256 scale = _mm256_set1_ps(job.a[in_sums]);
+#pragma GCC unroll 4
+    for (int j = 0; j < J; ++j)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const __m256 s = plain_scales(w, base[j], place.group, h);
+        const __m256 d = _mm256_cvtepi32_ps(
+            _mm256_sub_epi32(sum[j][h], zero_sums(w, base[j], place.group, h, sums, zero16)));
+        y[j][h] = _mm256_fmadd_ps(d, _mm256_mul_ps(s, scale), y[j][h]);
+      }
+  }
+  for (int j = 0; j < J; ++j)
+    store_tile_row(job.y + m * job.ldy + tile[j] * kTileRows, y[j][0], y[j][1],
+                   w.rows - tile[j] * kTileRows);
+}
+
 // J tiles (numbers in `tile`) times R rows of x from row m0. Two: two-level scales.
 template <int B, int J, int R, bool Two>
 void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
@@ -91,28 +162,36 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
           }
         }
       } else {
-        // 8 products of at most 2 * 127 * 15 fit int16; then widen.
+        // 8 products of at most 2 * 127 * 15 fit int16; then widen. The activations of one row stay
+        // in registers for all half tiles.
+        __m256i held[8];
+        if constexpr (R == 1)
+          for (int i = 0; i < 8; ++i) held[i] = broadcast4(x + k + 4 * i);
+        const auto activations = [&](int r, int i) {
+          return R == 1 ? held[i] : broadcast4(x + r * w.padded_cols + k + 4 * i);
+        };
         for (int j = 0; j < J; ++j) {
           for (int h = 0; h < 2; ++h) {
             __m256i q[8];
             const uint8_t* lines =
                 base[j] + w.codes_offset + k / kTileCols * 64 * kBits<B> + h * 32;
-            // Few streams and much to compute: the next lines are not asked for early enough.
-            if (h == 0)
-              for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
+            // Few bytes or much to compute: the next lines are not asked for early enough. Where
+            // four streams run at memory speed the CPU does it better (Zen 3: a fifth more).
+            if constexpr (R > 1 || B <= 2)
+              if (h == 0)
+                for (int i = 0; i < B; ++i) _mm_prefetch(lines + kAhead + i * 64, _MM_HINT_T0);
             unpack_scaled<B>(w, lines, q);
             __m256i times = ones;
             if constexpr (Two) times = sub_pairs(w, base[j], place.sub, h);
             for (int r = 0; r < R; ++r) {
-              const int8_t* xr = x + r * w.padded_cols + k;
-              __m256i a = _mm256_maddubs_epi16(q[0], broadcast4(xr));
+              __m256i a = _mm256_maddubs_epi16(q[0], activations(r, 0));
               // Two: from -zero * X, so that what meets a sub-scale fits int16.
               if constexpr (Two)
                 a = _mm256_sub_epi16(
                     a, _mm256_mullo_epi16(zero16,
                                           _mm256_set1_epi32(job.sums[(m0 + r) * job.units + u])));
               const auto product = [&](int i) {
-                return _mm256_maddubs_epi16(q[i], broadcast4(xr + 4 * i));
+                return _mm256_maddubs_epi16(q[i], activations(r, i));
               };
               if constexpr (B == 2) {  // the fours are at most 4 * 2 * 127 * 12, and exact quarters
                 __m256i fours = product(1);
@@ -134,13 +213,13 @@ void walk(const IntMatmul& job, const int64_t* tile, int64_t m0) {
     const int64_t group = place.group;
     for (int j = 0; j < J; ++j) {
       for (int h = 0; h < 2; ++h) {
-        const __m256 s = scales(w, base[j], group, h);
-        const __m256i z = zero_pairs(w, base[j], group, h);
+        const __m256 s = unit_scales<B, Two>(w, base[j], group, h);
         for (int r = 0; r < R; ++r) {
           const int64_t at = (m0 + r) * job.units + u;
           __m256i whole = sum[r][j][h];
           if constexpr (!Two)
-            whole = _mm256_sub_epi32(whole, _mm256_madd_epi16(z, _mm256_set1_epi32(job.sums[at])));
+            whole = _mm256_sub_epi32(
+                whole, zero_sums(w, base[j], group, h, _mm256_set1_epi32(job.sums[at]), zero16));
           const __m256 d = _mm256_cvtepi32_ps(whole);
           y[r][j][h] = _mm256_fmadd_ps(d, _mm256_mul_ps(s, _mm256_set1_ps(job.a[at])), y[r][j][h]);
         }
@@ -159,7 +238,11 @@ void tiles(const IntMatmul& job) {
   by_tiles<2>(job.tile_begin, job.tile_end, job.m, [&](auto tiles, const int64_t* tile) {
     constexpr int J = decltype(tiles)::kValue;
     by_rows<4 / J>(job.m, [&](auto rows, int64_t m) {
-      walk<B, J, decltype(rows)::kValue, Two>(job, tile, m);
+      constexpr int R = decltype(rows)::kValue;
+      if constexpr (B == 4 && R == 1 && !Two)
+        walk_row4<J>(job, tile, m);
+      else
+        walk<B, J, R, Two>(job, tile, m);
     });
   });
 }

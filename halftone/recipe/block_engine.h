@@ -48,7 +48,8 @@ class BlockEngine {
   virtual void set_weight(const std::string& op, const Matrix<float>& w) = 0;
   virtual Matrix<float> weight(const std::string& op) = 0;
   // Runs the current segment on each sample that `read` gives and hands its output to `write`.
-  // `observe`: op names -> statistics wanted.
+  // `observe`: op names -> statistics wanted. Until a pass has written, or another segment is
+  // loaded, sample i is the same at each call: an engine may keep what it computed of it.
   virtual std::map<std::string, InputStatistics> run_block(
       int64_t samples, const std::function<Matrix<float>(int64_t)>& read,
       const std::function<void(int64_t, Matrix<float>)>& write,

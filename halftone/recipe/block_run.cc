@@ -67,8 +67,10 @@ void BlockRun::worked(double flops, const std::string& where) {
 }
 
 void BlockRun::start_engine() {
-  engine_ = can_.engine();
   const auto& samples = calibration_->samples;
+  const auto hidden_bytes = static_cast<uint64_t>(tokens_) *
+                            static_cast<uint64_t>(request_.checkpoint.spec.width) * sizeof(float);
+  engine_ = can_.engine(request_.spill_budget - std::min(request_.spill_budget, hidden_bytes));
   for (size_t s = 0; s < samples.size(); ++s) {
     context_.throw_if_stopped();
     Matrix<float> hidden = engine_->embed(samples[s]);

@@ -42,7 +42,7 @@ std::string gigabytes(uint64_t bytes) {
 void release_memory() {
 #if defined(__GLIBC__)
   ::malloc_trim(0);
-  ::mallopt(M_MMAP_THRESHOLD, 4 << 20);
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
 #endif
 }
 

@@ -32,9 +32,10 @@ struct QuantizeRequest {
   bool resume = false, force = false;
   // fall-backs of rounders end the run (NumericError) instead of being warned of
   bool strict = false;
-  uint64_t spill_budget = 1ull << 30;  // bytes of activations kept in memory
-  uint64_t memory_limit = 0;           // 0: none; else the estimate must stay below
-  std::string resume_command;          // what an interrupted run tells the user to type
+  // bytes of activations kept in memory: hidden states, then what the engine keeps between passes
+  uint64_t spill_budget = 1ull << 30;
+  uint64_t memory_limit = 0;   // 0: none; else the estimate must stay below
+  std::string resume_command;  // what an interrupted run tells the user to type
 };
 
 // What the program can do, given to the driver so that recipe/ stays lean. All may be empty but
@@ -43,7 +44,8 @@ struct Capabilities {
   const Parts* parts = nullptr;
   // of rounders that the lean tables do not run themselves
   std::function<const rounder::Run*(const std::string& rounder)> run;
-  std::function<std::unique_ptr<BlockEngine>()> engine;
+  // may keep that many bytes between the passes over a unit
+  std::function<std::unique_ptr<BlockEngine>(uint64_t keep_bytes)> engine;
   std::function<CalibrationSet(const CalibrationRequest&)> calibrate;
   // Tokenizer files to write for a model that has none beside it (GGUF): name, contents.
   std::function<std::vector<std::pair<std::string, std::string>>()> tokenizer_files;

@@ -298,7 +298,7 @@ TEST_F(Driver, PlanWritesNothingAndCountsWhatIsWritten) {
   const QuantizeRequest request = request_for({});
   Capabilities can;
   can.parts = &test_parts();
-  can.engine = [] { return std::unique_ptr<BlockEngine>(); };
+  can.engine = [](uint64_t) { return std::unique_ptr<BlockEngine>(); };
   can.calibrate = [](const CalibrationRequest&) { return CalibrationSet(); };
   can.measure_gflops = [] { return 10.0; };
   const auto before = folder.env().list(folder.path());

@@ -39,6 +39,13 @@ uint64_t assembly_memory(const QuantizeRequest& request, const Assignment& assig
   return worst;
 }
 
+int64_t last_observed_input(const Unit& unit) {
+  int64_t in = 0;
+  for (const InputGroup& group : unit.groups)
+    if (!group.needs.empty()) in = group.linears.front()->in;
+  return in;
+}
+
 // The piece of a block at hand in f32 (engine), the linears of one input once more in f32, one of
 // them a third time, codes, Hessians that live at once, hidden states, and what a forward pass of
 // one sample per thread holds.
@@ -71,9 +78,13 @@ uint64_t peak_memory(const QuantizeRequest& request, const Assignment& assignmen
     bytes += linears + hessians + packed;
     if (engine && recipe.calibration) {
       const auto length = static_cast<uint64_t>(recipe.calibration->length);
-      bytes += std::min<uint64_t>(request.spill_budget,
-                                  static_cast<uint64_t>(recipe.calibration->samples) * length *
-                                      static_cast<uint64_t>(request.checkpoint.spec.width) * 4);
+      // Hidden states, and from an observing pass to the advancing one what is on the way.
+      auto width = static_cast<uint64_t>(request.checkpoint.spec.width);
+      if (recipe.sequential && unit.observed() && unit.index < schedule.last_observed)
+        width += static_cast<uint64_t>(last_observed_input(unit));
+      bytes += std::min<uint64_t>(
+          request.spill_budget,
+          static_cast<uint64_t>(recipe.calibration->samples) * length * width * 4);
       bytes += static_cast<uint64_t>(context.threads) * length * widest * 4 * 6;
     }
     worst = std::max(worst, bytes);

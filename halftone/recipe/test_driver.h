@@ -259,7 +259,9 @@ class Driver : public testing::Test {
     Capabilities can;
     can.parts = &test_parts();
     can.numeric_path = "test";
-    can.engine = [&] { return std::make_unique<ToyEngine>(request.checkpoint, pool, s.blind); };
+    can.engine = [&](uint64_t) {
+      return std::make_unique<ToyEngine>(request.checkpoint, pool, s.blind);
+    };
     can.calibrate = [&](const CalibrationRequest& wanted) {
       CalibrationSet set;
       const CounterRng rng(s.seed, 99);

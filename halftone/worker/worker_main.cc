@@ -14,8 +14,10 @@ int main(int argc, char** argv) {
   using namespace halftone;
   cli::TorchParts parts;
   parts.block_engine = [](const spec::Checkpoint& checkpoint, const std::string& device,
-                          const Context& context) {
-    return calib::torch_engine(checkpoint, context, {.tensors = {.device = device}});
+                          uint64_t keep_bytes, const Context& context) {
+    return calib::torch_engine(
+        checkpoint, context,
+        {.keep_bytes = static_cast<int64_t>(keep_bytes), .tensors = {.device = device}});
   };
   parts.logit_source = [](std::shared_ptr<const pack::PackedModel> model, const std::string& device,
                           const Context& context) {

@@ -165,8 +165,8 @@ int quantize_model(Session& session, const Options& options) {
     can.tokenizer_files = [&] { return text_files(request.checkpoint, text_side()); };
   can.text_done = [&] { text.reset(); };
   if (session.torch != nullptr) {
-    can.engine = [&] {
-      return session.torch->block_engine(request.checkpoint, session.device, context);
+    can.engine = [&](uint64_t keep_bytes) {
+      return session.torch->block_engine(request.checkpoint, session.device, keep_bytes, context);
     };
     can.measure_gflops = session.torch->measure_gflops;
     can.run = [&](const std::string& name) -> const rounder::Run* {
@@ -230,8 +230,10 @@ Command quantize() {
                        "halftone (compressed-tensors wherever it can hold everything), gptq, "
                        "gptq_v1, gptq_v2")
             ->check(CLI::IsMember(recipe::layout_names()));
-        app.add_option("--spill-gb", options->spill_gb,
-                       "activations kept in memory before they go to disk (default 1)")
+        app.add_option(
+               "--spill-gb", options->spill_gb,
+               "activations kept in memory, before hidden states go to disk and before what "
+               "lies between is computed twice (default 1)")
             ->check(CLI::Range(0.0, 1e6));
         app.add_option("--memory-gb", options->memory_gb,
                        "refuse to start when the estimate is above this (default: no limit)")
