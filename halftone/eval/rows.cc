@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "halftone/kernel/isa.h"
 #include "halftone/kernel/vector_ops.h"
@@ -38,7 +39,33 @@ Largest largest(std::span<const float> row) {
   return out;
 }
 
+// With s = |p - q| / (p + q) and a = |log q - log p|, so that s = tanh(a / 2), what an entry adds to
+// KL(p || m) + KL(q || m) is half of (p + q) g, and
+//   g = (1 - s) log(1 - s) + (1 + s) log(1 + s) = s a + log(1 - s^2) = 2 log(1 + s) - a (1 - s)
+// The first form does not suffer from an error of s where s is small, the second none from a. One
+// logarithm is left, of a number near 1: log((1 + z) / (1 - z)) = 2 (z + z^3 / 3 + ...), |z| < 1/3.
+inline float js_term(float p, float q, float a) {
+  const float sum = std::max(p + q, std::numeric_limits<float>::min());
+  const float s = std::abs(p - q) / sum, rest = 2 * std::min(p, q) / sum;  // 1 - s
+  const bool small = s < 0.5f;
+  const float y = s * s;
+  const float above = small ? y : s, below = small ? y - 2 : s + 2;
+  const float z = above / below, w = z * z;
+  const float series =
+      1 + w * (1.0f / 3 +
+               w * (1.0f / 5 +
+                    w * (1.0f / 7 +
+                         w * (1.0f / 9 + w * (1.0f / 11 + w * (1.0f / 13 + w * (1.0f / 15)))))));
+  const float log = 2 * z * series;
+  const float near = s * a + log, far = 2 * log - a * rest;
+  return sum * (small ? near : far);
+}
+
 }  // namespace
+
+int64_t rows_per_chunk(int64_t vocabulary) {
+  return std::clamp<int64_t>((int64_t{1} << 22) / vocabulary, 1, kRowsPerChunk);
+}
 
 RowSum log_sum_exp(std::span<const float> row) {
   return log_sum_exp(row, [](size_t, std::span<const float>) {});
@@ -59,6 +86,69 @@ RowSum log_sum_exp(std::span<const float> row, TakeWeights take) {
   out.argmax = static_cast<int32_t>(most.index);
   out.log_sum = static_cast<double>(most.value) + std::log(sum);
   return out;
+}
+
+TopFive top_five(std::span<const float> row) {
+  TopFive out;
+  std::array<float, 5> values{};
+  const auto worth = [&](float v) { return out.count < values.size() || v > values.back(); };
+  for (size_t i = 0; i < row.size(); i += kBlock) {
+    const size_t n = std::min(kBlock, row.size() - i);
+    if (!worth(ops().max(row.data() + i, static_cast<int64_t>(n)))) continue;
+    for (size_t k = i; k < i + n; ++k) {
+      if (!worth(row[k])) continue;
+      size_t at = out.count < values.size() ? out.count++ : values.size() - 1;
+      for (; at > 0 && row[k] > values[at - 1]; --at) {
+        values[at] = values[at - 1];
+        out.ids[at] = out.ids[at - 1];
+      }
+      values[at] = row[k];
+      out.ids[at] = static_cast<int32_t>(k);
+    }
+  }
+  return out;
+}
+
+double overlap(const TopFive& a, const TopFive& b) {
+  size_t common = 0;
+  for (size_t i = 0; i < a.count; ++i)
+    common +=
+        std::find(b.ids.begin(), b.ids.begin() + b.count, a.ids[i]) != b.ids.begin() + b.count;
+  return static_cast<double>(common) / static_cast<double>(a.count);
+}
+
+RowDistance distance(std::span<const float> p, const RowSum& p_sum, std::span<const float> q,
+                     const RowSum& q_sum) {
+  constexpr size_t kLanes = 8;
+  const double shift = p_sum.log_sum - q_sum.log_sum;
+  // exp_sum takes the log sum in f32: what that rounds off is a factor of every probability.
+  const auto p_log = static_cast<float>(p_sum.log_sum), q_log = static_cast<float>(q_sum.log_sum);
+  const auto p_factor = static_cast<float>(std::exp(static_cast<double>(p_log) - p_sum.log_sum)),
+             q_factor = static_cast<float>(std::exp(static_cast<double>(q_log) - q_sum.log_sum));
+  // Blocks of one length, zeros behind the end of the last one: loops of a constant count become
+  // vectors.
+  alignas(64) float ps[kBlock], qs[kBlock], apart[kBlock], terms[kBlock];
+  double mass[kLanes] = {}, kl[kLanes] = {}, js[kLanes] = {};
+  for (size_t i = 0; i < p.size(); i += kBlock) {
+    const size_t n = std::min(kBlock, p.size() - i);
+    const float *x = p.data() + i, *y = q.data() + i;
+    ops().exp_sum(x, static_cast<int64_t>(n), 1.0f, p_log, ps);
+    ops().exp_sum(y, static_cast<int64_t>(n), 1.0f, q_log, qs);
+    for (size_t k = 0; k < n; ++k)
+      apart[k] = static_cast<float>(static_cast<double>(x[k]) - static_cast<double>(y[k]) - shift);
+    for (float* row : {ps, qs, apart}) std::fill(row + n, row + kBlock, 0.0f);
+    for (size_t k = 0; k < kBlock; ++k)
+      terms[k] = js_term(ps[k] * p_factor, qs[k] * q_factor, std::abs(apart[k]));
+    for (size_t k = 0; k < kBlock; k += kLanes)
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        const auto weight = static_cast<double>(ps[k + lane]);
+        mass[lane] += weight;
+        kl[lane] += weight * static_cast<double>(apart[k + lane]);
+        js[lane] += static_cast<double>(terms[k + lane]);
+      }
+  }
+  const auto sum = [](const double* lanes) { return std::accumulate(lanes, lanes + kLanes, 0.0); };
+  return {.kl = sum(kl) / sum(mass), .js = sum(js) / 4};
 }
 
 double total_tokens(const Protocol& protocol) {
