@@ -77,6 +77,9 @@ void Answers::encode(const pack::PackedModel& reference, int64_t shortest_contex
   for (const Prompt& prompt : prompts_.prompts)
     naming_line(options_.prompts, prompt, [&] {
       ids_.push_back(encode_prompt(*text_, prompt.text, templated_));
+      if (ids_.back().empty())
+        throw InputError("--prompts", "the prompt has no tokens, and the tokenizer adds no BOS",
+                         "write at least one word, or take the line out");
       if (std::ssize(ids_.back()) >= shortest_context)
         throw InputError("--prompts",
                          "the prompt has " + std::to_string(ids_.back().size()) +

@@ -143,7 +143,9 @@ TaskComparison::Answers TaskComparison::answers_of(const Model& model, eval::Log
         }
         done += stage.bytes;
       }
-      session_.context.progress({"tasks", detail, done, total_, ""});
+      // What an earlier run left was no work: a rate that counted it would promise too much.
+      if (!known_) known_ = done;
+      session_.context.progress({"tasks", detail, done - *known_, total_ - *known_, ""});
     };
     std::vector<Answer>& answers = out.emplace_back();
     eval::TaskInput input = input_of(one, source, text, inner);

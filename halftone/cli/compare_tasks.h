@@ -67,6 +67,7 @@ class TaskComparison {
   std::vector<std::string> inputs_;
   std::optional<int64_t> shots_;
   double done_ = 0, total_ = 0;
+  std::optional<double> known_;  // done when the first text was read
 };
 
 // Of a result with "tasks".

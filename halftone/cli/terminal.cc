@@ -80,7 +80,7 @@ void Terminal::progress(const Progress& p) {
     stage_ = p.stage;
     unit_ = p.unit;
     stage_start_ = last_drawn_ = last_rate_ = now;
-    first_done_ = last_done_ = p.done;  // a run that goes on begins in the middle
+    last_done_ = p.done;
     rate_ = 0;
     last_share_ = 0;
   }
@@ -91,8 +91,7 @@ void Terminal::progress(const Progress& p) {
     // jump.
     const double current = (p.done - last_done_) / since;
     const double overall =
-        (p.done - first_done_) /
-        std::max(1e-9, std::chrono::duration<double>(now - stage_start_).count());
+        p.done / std::max(1e-9, std::chrono::duration<double>(now - stage_start_).count());
     rate_ = rate_ == 0 ? overall : 0.7 * rate_ + 0.3 * (0.5 * current + 0.5 * overall);
     last_rate_ = now;
     last_done_ = p.done;

@@ -44,7 +44,7 @@ class Terminal {
   // the stage under way
   std::string stage_, unit_;
   Clock::time_point stage_start_, last_drawn_, last_rate_;
-  double first_done_ = 0, last_done_ = 0, rate_ = 0, last_share_ = 0, done_ = 0;
+  double last_done_ = 0, rate_ = 0, last_share_ = 0, done_ = 0;
   bool line_open_ = false;
 };
 

@@ -104,7 +104,7 @@ int64_t first_largest(std::span<const double> values) {
 
 }  // namespace
 
-void check_gold(const Item& item) {
+void check_item(const Item& item) {
   if (item.choices.empty())
     throw FileError(Code::value, item.where, "has no choices", {}, "mend or remove the line");
   if (item.gold < 0 || item.gold >= std::ssize(item.choices))
@@ -112,6 +112,14 @@ void check_gold(const Item& item) {
                     "the right answer is choice " + std::to_string(item.gold) + ", and there are " +
                         std::to_string(item.choices.size()) + " (counted from 0)",
                     {}, "mend or remove the line");
+  for (size_t c = 0; c < item.choices.size(); ++c)
+    if (strip(item.choices[c]).empty())
+      throw FileError(Code::value, item.where,
+                      "choice " + std::to_string(c) + " has no text (counted from 0)", {},
+                      "mend or remove the line");
+  if (item.ending && strip(*item.ending).empty())
+    throw FileError(Code::value, item.where, "nothing follows the gap, so nothing is scored", {},
+                    "mend or remove the line");
 }
 
 std::vector<std::vector<Request>> choice_requests(const TaskInput& input, const ChoiceRun& run) {
@@ -313,7 +321,7 @@ std::vector<Item> read_items(const Context& context, const std::string& data_dir
     throw FileError(Code::missing, data.splits.at(split)[0], "is not in the data folder", {},
                     "set HALFTONE_DATA or --data to the folder that holds it");
   std::vector<Item> items = data.read(context, *paths);
-  for (const Item& item : items) check_gold(item);
+  for (const Item& item : items) check_item(item);
   return items;
 }
 

@@ -30,8 +30,8 @@ struct Item {
   std::optional<std::string> ending = {};
 };
 
-// FileError naming the item unless 0 <= gold < choices.
-void check_gold(const Item& item);
+// FileError naming the item unless 0 <= gold < choices and all that is scored has words.
+void check_item(const Item& item);
 
 struct ChoiceData {
   // Files of one split below the data folder, in the order in which `read` gets their paths.

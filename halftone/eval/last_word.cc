@@ -7,10 +7,19 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/eval/choice.h"
+#include "halftone/eval/python_text.h"
 #include "halftone/eval/sample_log.h"
 
 namespace halftone::eval {
 namespace {
+
+std::string passage(const files::Document& doc) {
+  std::string text = doc.text("text");
+  if (strip(text).empty())
+    throw FileError(Code::value, doc.where, "the passage has no word", {},
+                    "mend or remove the line");
+  return text;
+}
 
 // The text before its last space, and " " + the rest (all of it when there is no space).
 Request request_of(const TaskInput& input, const std::string& text) {
@@ -35,7 +44,7 @@ Passages passages(const TaskInput& input, const std::string& name, const std::st
   out.docs = files::read_jsonl(*input.context.env, join_path(input.places.data_dir, file),
                                input.context.limits);
   for (const files::Document& doc : out.docs)
-    out.requests.push_back(request_of(input, doc.text("text")));
+    out.requests.push_back(request_of(input, passage(doc)));
   if (input.limit > 0 && std::ssize(out.docs) > input.limit) {
     out.docs.erase(out.docs.begin() + input.limit, out.docs.end());
     out.requests.resize(out.docs.size());
@@ -112,7 +121,7 @@ Task last_word(const std::string& name, const std::string& file) {
               [=](const Context& context, const std::string& data_dir, const std::string&) {
                 for (const files::Document& doc :
                      files::read_jsonl(*context.env, join_path(data_dir, file), context.limits))
-                  doc.text("text");
+                  passage(doc);
               },
           .of_items = true,
           .compared = "acc",

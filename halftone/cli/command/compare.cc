@@ -273,7 +273,12 @@ int compare_models(Session& session, Options& options) {
   else
     scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
   const auto tokens = static_cast<int64_t>(scored.ids.size());
-  if (tokens < window) window = std::max<int64_t>(2, tokens);
+  if (tokens < 2)
+    throw InputError(scored.label,
+                     "is shorter than one window: " + std::to_string(tokens) +
+                         " tokens, and two are scored at least",
+                     "give more text");
+  window = std::min(window, tokens);
   const eval::Protocol protocol =
       options.stride > 0 ? eval::strided_windows(tokens, window, options.stride, options.windows)
                          : eval::gptq_windows(tokens, window, options.windows);
