@@ -141,7 +141,7 @@ TEST_F(Sweep, AnEmptyPromptNeedsATokenizerThatBegins) {
 
 // Stopped by Ctrl-C after its first samples; machines differ.
 TEST_F(Sweep, AStoppedRunSaysHowToGoOnAndEndsTheSame) {
-  const std::vector<std::string> more = {"--samples", "12",        "--speed-samples",
+  const std::vector<std::string> more = {"--samples", "4",         "--speed-samples",
                                          "0",         "--threads", "1"};
   ASSERT_EQ(sweep("whole", more).exit, 0);
   std::vector<std::string> stopped = {"timeout", "--preserve-status", "-s", "INT",

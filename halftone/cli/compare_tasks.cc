@@ -81,10 +81,9 @@ void TaskOptions::settle(int64_t& windows) {
 
 TaskComparison::TaskComparison(const TaskOptions& options, const Session& session)
     : session_(session) {
-  const Table<eval::Task> table("task", eval::entries());
   const auto limits = limits_of(options.limits, options.tasks);
   for (const std::string& name : options.tasks) {
-    One one{.chosen = choose_task(table, name)};
+    One one{.chosen = choose_task(table_, name)};
     const auto& [_, part, task] = one.chosen;
     if (task->compared.empty())
       throw InputError(name, "has no items that are right or wrong",

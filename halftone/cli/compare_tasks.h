@@ -63,6 +63,7 @@ class TaskComparison {
   Json compared(const Answers& reference, const Answers& candidate) const;
 
   const Session& session_;
+  const Table<eval::Task> table_{"task", eval::entries()};
   std::vector<One> tasks_;
   std::vector<std::string> inputs_;
   std::optional<int64_t> shots_;
