@@ -141,7 +141,7 @@ TEST_F(Sweep, AnEmptyPromptNeedsATokenizerThatBegins) {
 
 // Stopped by Ctrl-C after its first samples; machines differ.
 TEST_F(Sweep, AStoppedRunSaysHowToGoOnAndEndsTheSame) {
-  const std::vector<std::string> more = {"--samples", "4",         "--speed-samples",
+  const std::vector<std::string> more = {"--samples", "2",         "--speed-samples",
                                          "0",         "--threads", "1"};
   ASSERT_EQ(sweep("whole", more).exit, 0);
   std::vector<std::string> stopped = {"timeout", "--preserve-status", "-s", "INT",
@@ -149,7 +149,7 @@ TEST_F(Sweep, AStoppedRunSaysHowToGoOnAndEndsTheSame) {
   const auto all = words("part", more, "prompts.txt");
   stopped.insert(stopped.end(), all.begin(), all.end());
   Outcome outcome;
-  for (double seconds = 0.3; outcome.exit != 7 && seconds < 60; seconds *= 1.3) {
+  for (double seconds = 0.15; outcome.exit != 7 && seconds < 60; seconds *= 1.3) {
     stopped[4] = std::to_string(seconds);
     outcome = run(stopped);
     ASSERT_NE(outcome.exit, 0) << "it had time to end";

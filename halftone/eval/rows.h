@@ -35,9 +35,10 @@ TopFive top_five(std::span<const float> row);
 double overlap(const TopFive& a, const TopFive& b);
 
 // Between softmax(p) and softmax(q), both in nats. `p_sum` and `q_sum`: log_sum_exp of the rows.
-// Sums are f64; a term is off by some 1e-7 of itself, so that a divergence of 1e-10 is one.
-//   kl  sum p log(p / q); below 0 by rounding only
-//   js  (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2; 0 to log 2. Lin 1991
+//   kl  sum p log(p / q); off by 1e-7, the rounding of f32 exponentials in both log sums, and below
+//       0 by that only
+//   js  (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2, from 0 to log 2 (Lin 1991); that rounding
+//       is of second order in it, so that 1e-10 is one
 struct RowDistance {
   double kl = 0, js = 0;
 };
