@@ -526,6 +526,41 @@ TEST_F(Commands, PullFetchesAModelThatOtherCommandsThenFind) {
   EXPECT_EQ(hub.requests().size(), asked);
 }
 
+// The damage of 8-bit rounding on a tiny model, and a name that contradicts the tensors.
+TEST_F(Commands, CheckLaysTheDamageAtUnitsAndFindsWrongLabels) {
+  const std::string eight = scratch.path("m-4bit");
+  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int8", "-o", eight, "--quiet"}).exit, 0);
+  const Json result = json_of({"check", eight, "--reference", model, "--data", scratch.path("data"),
+                               "--window", "32", "--threads", "1"});
+  EXPECT_EQ(keys_of(result),
+            (std::set<std::string>{"model", "path", "family", "reference", "card", "data",
+                                   "protocol", "windows", "window", "layers", "diverges_above",
+                                   "first_divergence", "units", "advice", "findings", "weights"}));
+  std::set<std::string> kinds;
+  for (const Json& unit : result["units"]) {
+    kinds.insert(unit["kind"]);
+    EXPECT_GE(unit["kl_only"], 0);
+    EXPECT_GT(unit["bytes"], 0);
+  }
+  EXPECT_EQ(kinds, (std::set<std::string>{"block", "role", "table", "linear"}));
+  EXPECT_EQ(result["advice"], Json::array());  // all of it has 8 bits already
+  ASSERT_EQ(result["findings"].size(), 1u) << result["findings"];
+  EXPECT_THAT(result["findings"][0]["text"].get<std::string>(),
+              HasSubstr("the name says 4 bits, its linears take 8."));
+
+  // Somebody else's copy, without its template, of the reference itself.
+  env->make_directories(scratch.path("bare"));
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
+    write("bare/" + std::string(name), env->read_text(join_path(model, name), 1 << 24));
+  const Json same = json_of({"check", scratch.path("bare"), "--reference", model, "--data",
+                             scratch.path("data"), "--window", "32", "--threads", "1"});
+  EXPECT_EQ(same["card"]["kl_mean"], 0);
+  EXPECT_EQ(same["units"], Json::array());
+  EXPECT_EQ(same["first_divergence"], Json());
+  ASSERT_EQ(same["findings"].size(), 1u) << same["findings"];
+  EXPECT_EQ(same["findings"][0]["kind"], "chat_template");
+}
+
 // Ctrl-C at every rename of a run: what was finished is kept, the command that goes on is said, and
 // its result is that of a run in peace.
 TEST_F(Commands, QuantizeStoppedByCtrlCIsResumable) {

@@ -331,7 +331,31 @@ struct Session::Engine {
     reserve_rows(std::max(rows, rows_wanted));
     input_row = 0;
     run(program.prologue, batch, rows);
-    for (const SegmentProgram& block : program.blocks) run(block, batch, rows);
+    blocks_from(0, batch, rows);
+  }
+
+  // What enters block `first`, or the epilogue behind the last one.
+  const Operand& entering(int64_t first) const {
+    return first < std::ssize(program.blocks) ? program.blocks[static_cast<size_t>(first)].in
+                                              : program.epilogue.in;
+  }
+
+  void blocks_from(int64_t first, const Batch& batch, int64_t rows) {
+    for (int64_t b = first; b <= std::ssize(program.blocks); ++b) {
+      if (observer) observer(b, rows_of(entering(b)), stride(entering(b)));
+      if (b < std::ssize(program.blocks)) run(program.blocks[static_cast<size_t>(b)], batch, rows);
+    }
+  }
+
+  // The same with the blocks before `first` replaced by what they gave.
+  void resume(int64_t first, std::span<const float> hidden, const Batch& batch, int64_t rows) {
+    reserve_rows(std::max(rows, rows_wanted));
+    input_row = 0;
+    const Operand& in = entering(first);
+    const int64_t width = std::ssize(hidden) / rows;
+    for (int64_t r = 0; r < rows; ++r)
+      std::copy_n(hidden.data() + r * width, width, rows_of(in) + r * stride(in));
+    blocks_from(first, batch, rows);
   }
 
   std::shared_ptr<const Model> model;
@@ -340,7 +364,8 @@ struct Session::Engine {
   const kernel::VectorOps& ops;
   ThreadPool& pool;
   AttentionRunner attention;
-  Context stop;                       // for throw_if_stopped
+  Context stop;  // for throw_if_stopped
+  Observer observer;
   std::vector<KvCache> caches, pads;  // of a decoder's sequences; of an encoder's
   std::vector<RopeTable> ropes;
   std::vector<HostTensor> slots;
@@ -447,7 +472,22 @@ void Session::advance(std::span<const int32_t> ids) {
   advance(std::span(&part, 1));
 }
 
-void Session::advance(std::span<const Append> parts) {
+void Session::observe(Observer observer) { engine_->observer = std::move(observer); }
+
+void Session::advance(std::span<const Append> parts) { step(parts, -1, {}); }
+
+void Session::advance_from(int64_t block, std::span<const int32_t> ids,
+                           std::span<const float> hidden) {
+  check(block >= 0 && block <= std::ssize(model_->program().blocks), "a model has that block");
+  check(std::ssize(hidden) == std::ssize(ids) * model_->spec().width,
+        "a token has one hidden state");
+  const Append part{.sequence = 0, .ids = ids};
+  step(std::span(&part, 1), block, hidden);
+}
+
+// From the embedding where first_block is negative.
+void Session::step(std::span<const Append> parts, int64_t first_block,
+                   std::span<const float> hidden) {
   Engine& e = *engine_;
   for (size_t i = 0; i < parts.size(); ++i) {
     check(parts[i].sequence >= 0 && parts[i].sequence < sequences_ && !parts[i].ids.empty(),
@@ -467,7 +507,11 @@ void Session::advance(std::span<const Append> parts) {
   check(rows > 0 && rows <= std::max(chunk_, sequences_), "a step has 1 to chunk rows");
   e.stop.throw_if_stopped();
   if (rows > 1) e.rows_wanted = std::max(e.rows_wanted, chunk_);
-  e.blocks({.parts = e.parts, .ids = e.ids.data(), .positions = e.positions.data()}, rows);
+  const Engine::Batch batch{.parts = e.parts, .ids = e.ids.data(), .positions = e.positions.data()};
+  if (first_block < 0)
+    e.blocks(batch, rows);
+  else
+    e.resume(first_block, hidden, batch, rows);
   for (const Engine::Part& part : e.parts)
     positions_[static_cast<size_t>(part.sequence)] += part.tokens;
 }

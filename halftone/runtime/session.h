@@ -92,6 +92,17 @@ class Session {
   // max(chunk(), sequences()) rows. Nothing is computed if one part is refused.
   void advance(std::span<const Append> parts);
 
+  // The hidden states of every step from now on, [rows, width] with rows as in the step: what
+  // enters each block that runs, and with block = the number of blocks what leaves the last one.
+  // Valid during the call. An empty function ends it.
+  using Observer = std::function<void(int64_t block, const float* rows, int64_t ld)>;
+  void observe(Observer observer);
+  // As advance(ids), but the blocks before `block` are done and gave `hidden` [ids.size(), width]:
+  // an observer's rows of a model with the same blocks up to there. block = the number of blocks
+  // leaves nothing but logits to compute. Mixing this with advance in one sequence is a bug: its
+  // first blocks have no keys and values then.
+  void advance_from(int64_t block, std::span<const int32_t> ids, std::span<const float> hidden);
+
   // Forgets what a sequence holds from `position` on; memory is kept. Returns the position where it
   // is then: that one, or less (above).
   int64_t truncate(int64_t position, int64_t sequence = 0);
@@ -118,6 +129,7 @@ class Session {
 
  private:
   struct Engine;
+  void step(std::span<const Append> parts, int64_t first_block, std::span<const float> hidden);
   void check_next(std::span<const int32_t> ids, int64_t first) const;
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Engine> engine_;

@@ -1,0 +1,91 @@
+#include "halftone/pack/weight_error.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "halftone/base/env.h"
+#include "halftone/base/threads.h"
+#include "halftone/pack/test_wrapped.h"
+
+namespace halftone::pack {
+namespace {
+
+using ::testing::ElementsAre;
+
+TEST(Histogram, CountsEveryValueInUnitsOfTheRootMeanSquare) {
+  const std::vector<float> values = {1, -1, 1, -1, 0.25f};  // rms 0.9014
+  const Histogram h = histogram(values);
+  EXPECT_NEAR(h.rms, std::sqrt(4.0625 / 5), 1e-12);
+  EXPECT_EQ(std::accumulate(h.counts.begin(), h.counts.end(), int64_t{0}), 5);
+  EXPECT_EQ(h.counts[18], 2);  // 1 / 0.9014 = 1.109, bins of 0.5 from -8
+  EXPECT_EQ(h.counts[13], 2);
+  EXPECT_EQ(h.counts[16], 1);
+  // Of 400 values one is far out: beyond the last bin, and counted there.
+  std::vector<float> far(400, 1.0f);
+  far[7] = 1000;
+  EXPECT_EQ(histogram(far).counts.back(), 1);
+}
+
+TEST(Outliers, AreTheColumnsBeyondSixMedians) {
+  Matrix<float> m(4, 9);
+  for (int64_t r = 0; r < 4; ++r)
+    for (int64_t k = 0; k < 9; ++k)
+      m.at(r, k) = k == 2 ? 7.0f : k == 5 ? -20.0f : k == 6 ? 6.0f : 1.0f;
+  const Outliers out = outliers(m);
+  EXPECT_DOUBLE_EQ(out.ratio, 20);
+  EXPECT_EQ(out.count, 2);
+  EXPECT_THAT(out.channels, ElementsAre(5, 2));
+}
+
+// Weights changed in known ways, by op.
+class Changed final : public testing::Wrapped {
+ public:
+  using Wrapped::Wrapped;
+  DecoratedLinear linear(const spec::Op& op) const override {
+    DecoratedLinear out = Wrapped::linear(op);
+    Matrix<float> w = effective_weight(out);
+    const auto role = std::get<spec::Linear>(op.params).role;
+    if (role == spec::Role::query)
+      for (float& v : w.data) v *= 1.25f;
+    if (role == spec::Role::key) w.data[3] = std::numeric_limits<float>::quiet_NaN();
+    HostTensor t(DType::f32, {w.rows, w.cols});
+    std::copy(w.data.begin(), w.data.end(), t.as<float>().begin());
+    out.weight = std::move(t);
+    return out;
+  }
+};
+
+TEST(WeightErrors, AreRelativeToTheReferenceAndSayWhatIsNotFinite) {
+  const auto env = posix_env();
+  ThreadPool pool(2);
+  Context context;
+  context.env = env.get();
+  context.pool = &pool;
+  const auto dense = open_model(
+      std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/llama_mha_tied", context);
+  const Changed changed(dense);
+  int64_t queries = 0, keys = 0;
+  for (const WeightError& row : weight_errors(changed, dense.get(), context)) {
+    EXPECT_EQ(row.refused, "");
+    if (row.role == "query") {
+      EXPECT_NEAR(row.relative, 0.25, 1e-6) << row.op;
+      ++queries;
+    } else if (row.role == "key") {
+      EXPECT_EQ(row.not_finite, 1) << row.op;
+      EXPECT_GT(row.relative, 0) << row.op;
+      EXPECT_LT(row.relative, 1) << row.op;
+      ++keys;
+    } else {
+      EXPECT_EQ(row.relative, 0) << row.op;
+    }
+  }
+  EXPECT_EQ(queries, std::ssize(dense->checkpoint().spec.blocks));
+  EXPECT_EQ(keys, queries);
+}
+
+}  // namespace
+}  // namespace halftone::pack

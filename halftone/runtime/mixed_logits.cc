@@ -1,0 +1,35 @@
+#include "halftone/runtime/mixed_logits.h"
+
+#include "halftone/pack/mixed_model.h"
+#include "halftone/runtime/logit_source.h"
+
+namespace halftone::runtime {
+
+MixedLogits::MixedLogits(std::shared_ptr<const pack::PackedModel> reference,
+                         std::shared_ptr<const pack::PackedModel> quantized,
+                         std::vector<std::vector<int32_t>> texts, const LoadOptions& options,
+                         const Context& context)
+    : options_(options), context_(context) {
+  pack::check_mixable(*reference, *quantized);
+  reference_ = side(std::move(reference), texts);
+  quantized_ = side(std::move(quantized), texts);
+}
+
+MixedLogits::Side MixedLogits::side(std::shared_ptr<const pack::PackedModel> packed,
+                                    const std::vector<std::vector<int32_t>>& texts) const {
+  const auto model = Model::load(packed, options_, context_);
+  auto states = std::make_unique<HiddenStates>(model, texts, context_);
+  auto logits = std::make_unique<ResumedLogits>(model, *states, states->cuts() - 1, context_);
+  return {std::move(packed), std::move(states), std::move(logits)};
+}
+
+std::unique_ptr<eval::LogitSource> MixedLogits::mixed(const pack::Unit& unit, bool only) const {
+  const Side &base = only ? reference_ : quantized_, &other = only ? quantized_ : reference_;
+  const auto model =
+      Model::load(pack::mix(base.packed, other.packed, unit.ops), options_, context_);
+  if (unit.first_segment < 0)
+    return std::make_unique<RuntimeLogits>(model, SessionOptions{}, context_);
+  return std::make_unique<ResumedLogits>(model, *base.states, unit.first_segment, context_);
+}
+
+}  // namespace halftone::runtime
