@@ -10,8 +10,9 @@ namespace {
 
 constexpr auto kWriteEvery = std::chrono::milliseconds(500);
 
-// Changes whenever a file of the model may have: its name, its size, its time.
-std::string fingerprint(Env& env, const std::string& model, const std::string& settings) {
+}  // namespace
+
+std::string files_fingerprint(Env& env, const std::string& model) {
   Hasher hash;
   const auto add_file = [&](const std::string& path) {
     const auto info = env.stat(path);
@@ -23,17 +24,18 @@ std::string fingerprint(Env& env, const std::string& model, const std::string& s
     for (const std::string& name : env.list(model)) add_file(join_path(model, name));
   else
     add_file(model);
-  hash.add(settings).add(program_commit());
   return hash.hex();
 }
-
-}  // namespace
 
 RunJournal::RunJournal(const Context& context, const std::string& model,
                        const std::string& settings, bool fresh)
     : context_(context),
       path_(join_path(join_path(spec::cache_folder(), "eval"),
-                      fingerprint(*context.env, model, settings) + ".journal")) {
+                      Hasher().add(files_fingerprint(*context.env, model))
+                              .add(settings)
+                              .add(program_commit())
+                              .hex() +
+                          ".journal")) {
   if (!context_.env->stat(path_) || !open()) return;
   if (fresh) {
     journal_->cut_after(0);

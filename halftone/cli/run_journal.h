@@ -22,6 +22,9 @@
 
 namespace halftone::cli {
 
+// Changes whenever a file of the model may have: a name, a size, a time. `model`: a path.
+std::string files_fingerprint(Env& env, const std::string& model);
+
 class RunJournal {
  public:
   // `model`: a path. `settings`: all else that decides a logit. With `fresh` an earlier run's
