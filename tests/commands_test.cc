@@ -573,7 +573,8 @@ class Check : public Commands {
   // "fault bos", "note chat_template" of each finding; `texts` gets what they say.
   std::vector<std::string> findings(const Outcome& outcome, std::string* texts = nullptr) const {
     std::vector<std::string> out;
-    for (const Json& f : parse_json(outcome.out, outcome.err)["findings"]) {
+    const Json result = parse_json(outcome.out, outcome.err);
+    for (const Json& f : result["findings"]) {
       out.push_back(f["level"].get<std::string>() + " " + f["kind"].get<std::string>());
       if (texts) *texts += f["text"].get<std::string>() + "; " + f.value("remedy", "-") + "\n";
     }
@@ -720,6 +721,45 @@ TEST_F(Check, FindsWeightsThatAreBrokenScaledOrAnothers) {
               ElementsAre("warning weights", "note folded"));
   EXPECT_THAT(texts, HasSubstr("q_proj: weights further from the reference's than zeros would be "
                                "(200 %)"));
+}
+
+// A trained model, whose tokenizer has lost the BOS that it was trained with; and a run that is
+// killed between two units.
+TEST_F(Check, MissesBosWithoutAReferenceAndGoesOnWhereItWasKilled) {
+  if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+  const std::string stories = join_path(data_dir(), "models/stories260k");
+  env->make_directories(scratch.path("no_bos"));
+  for (const std::string& file : kFiles)
+    write("no_bos/" + file, env->read_text(join_path(stories, file), 1 << 24));
+  Json tokenizer = parse_json(read("no_bos/tokenizer.json"), "tokenizer.json");
+  tokenizer["post_processor"] = Json();
+  write("no_bos/tokenizer.json", tokenizer.dump());
+  std::string texts;
+  EXPECT_THAT(findings(check(scratch.path("no_bos"), {}), &texts), ElementsAre("warning bos"));
+  EXPECT_THAT(texts, HasSubstr("tokenizer.json: adds no BOS, and with one in front perplexity "
+                               "falls from "));
+
+  const std::string four = scratch.path("four");
+  ASSERT_EQ(halftone({"quantize", stories, "--recipe", "rtn", "-o", four, "--quiet"}).exit, 0);
+  const std::map<std::string, std::string> environment = {
+      {"HALFTONE_CACHE", scratch.path("cache")}};
+  std::vector<std::string> words = {"check",     four,        "--reference", stories,    "--data",
+                                    data_dir(),  "--windows", "4",           "--window", "256",
+                                    "--threads", "1",         "--json"};
+  const Outcome whole = halftone(words, environment);
+  ASSERT_EQ(whole.exit, 0) << whole.err;
+  std::vector<std::string> killed = {"timeout", "-s", "KILL", "", halftone_path()};
+  killed.insert(killed.end(), words.begin(), words.end());
+  // Machines differ: the kill comes later until it leaves something.
+  const auto journals = [&] { return env->list(scratch.path("cache/eval")); };
+  for (double seconds = 0.7; journals().empty() && seconds < 60; seconds *= 1.3) {
+    killed[3] = std::to_string(seconds);
+    ASSERT_NE(run(killed, environment).exit, 0) << "it had time to end";
+  }
+  const Outcome resumed = halftone(words, environment);
+  EXPECT_THAT(resumed.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(resumed.out, whole.out);
+  EXPECT_THAT(journals(), testing::IsEmpty());
 }
 
 // Ctrl-C at every rename of a run: what was finished is kept, the command that goes on is said, and

@@ -58,8 +58,10 @@ void each_linear_input(std::shared_ptr<const Model> model, const HiddenStates& s
     auto at = std::find_if(inputs.begin(), inputs.end(), [&](const Input& input) {
       return input.ops.front() == seen.ops.front();
     });
-    if (at == inputs.end())
-      at = inputs.insert(at, {{seen.ops.begin(), seen.ops.end()}, {tokens, seen.width}});
+    if (at == inputs.end()) {
+      inputs.push_back({{seen.ops.begin(), seen.ops.end()}, Matrix<float>(tokens, seen.width)});
+      at = inputs.end() - 1;
+    }
     for (int64_t r = 0; r < seen.count; ++r)
       std::copy_n(seen.rows + r * seen.ld, seen.width, at->rows.row(at->filled++).data());
   });
