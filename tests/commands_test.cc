@@ -639,7 +639,7 @@ TEST_F(Check, FindsWhatIsWrongWithTheText) {
               ElementsAre("fault tokenizer"));
   EXPECT_THAT(texts, HasSubstr("has no tokenizer; take the reference's\n"));
 
-  // '!' and '"' with each other's ids.
+  // Two letters with each other's ids.
   copy("swapped");
   Json tokenizer = parse_json(read("m/tokenizer.json"), "tokenizer.json");
   Json swapped = tokenizer;
@@ -680,6 +680,16 @@ TEST_F(Check, FindsWhatIsWrongWithTheText) {
   texts.clear();
   EXPECT_THAT(findings(check(scratch.path("mute"), {}), &texts), ElementsAre("fault tokenizer"));
   EXPECT_THAT(texts, HasSubstr("nothing was run"));
+
+  // A random model that attends strongly, and a BOS that happens to help it.
+  copy("helped");
+  for (const char* block : {"0", "1"})
+    scale("helped", "model.layers." + std::string(block) + ".self_attn.o_proj.weight", 16);
+  write("helped/tokenizer_config.json", R"({"bos_token": "Z", "chat_template": "x"})");
+  texts.clear();
+  EXPECT_THAT(findings(check(scratch.path("helped"), {}), &texts), ElementsAre("warning bos"));
+  EXPECT_THAT(texts, HasSubstr("helped/tokenizer.json: adds no BOS, and with one in front "
+                               "perplexity falls from "));
 
   const Outcome refused =
       check(std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/packed/ct_int4_sym_g16",
@@ -723,28 +733,16 @@ TEST_F(Check, FindsWeightsThatAreBrokenScaledOrAnothers) {
                                "(200 %)"));
 }
 
-// A trained model, whose tokenizer has lost the BOS that it was trained with; and a run that is
-// killed between two units.
-TEST_F(Check, MissesBosWithoutAReferenceAndGoesOnWhereItWasKilled) {
+// Killed between two units.
+TEST_F(Check, GoesOnWhereItWasKilledAndEndsTheSame) {
   if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
   const std::string stories = join_path(data_dir(), "models/stories260k");
-  env->make_directories(scratch.path("no_bos"));
-  for (const std::string& file : kFiles)
-    write("no_bos/" + file, env->read_text(join_path(stories, file), 1 << 24));
-  Json tokenizer = parse_json(read("no_bos/tokenizer.json"), "tokenizer.json");
-  tokenizer["post_processor"] = Json();
-  write("no_bos/tokenizer.json", tokenizer.dump());
-  std::string texts;
-  EXPECT_THAT(findings(check(scratch.path("no_bos"), {}), &texts), ElementsAre("warning bos"));
-  EXPECT_THAT(texts, HasSubstr("tokenizer.json: adds no BOS, and with one in front perplexity "
-                               "falls from "));
-
   const std::string four = scratch.path("four");
   ASSERT_EQ(halftone({"quantize", stories, "--recipe", "rtn", "-o", four, "--quiet"}).exit, 0);
   const std::map<std::string, std::string> environment = {
       {"HALFTONE_CACHE", scratch.path("cache")}};
   std::vector<std::string> words = {"check",     four,        "--reference", stories,    "--data",
-                                    data_dir(),  "--windows", "4",           "--window", "256",
+                                    data_dir(),  "--windows", "3",           "--window", "256",
                                     "--threads", "1",         "--json"};
   const Outcome whole = halftone(words, environment);
   ASSERT_EQ(whole.exit, 0) << whole.err;
