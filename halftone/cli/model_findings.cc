@@ -1,36 +1,10 @@
 #include "halftone/cli/model_findings.h"
 
 #include <algorithm>
-#include <array>
 #include <cctype>
-#include <map>
-#include <regex>
-
-#include "halftone/base/error.h"
-#include "halftone/base/numbers.h"
-#include "halftone/files/gguf.h"
-#include "halftone/pack/mixed_model.h"
 
 namespace halftone::cli {
 namespace {
-
-// general.file_type -> the type that most weights of such a file have. Only those whose mixtures
-// are ruled by one type.
-struct FileType {
-  int64_t id;
-  std::string_view name, type;
-};
-constexpr std::array kFileTypes = {
-    FileType{0, "F32", "f32"},        FileType{1, "F16", "f16"},
-    FileType{2, "Q4_0", "q4_0"},      FileType{3, "Q4_1", "q4_1"},
-    FileType{7, "Q8_0", "q8_0"},      FileType{8, "Q5_0", "q5_0"},
-    FileType{9, "Q5_1", "q5_1"},      FileType{11, "Q3_K_S", "q3_k"},
-    FileType{12, "Q3_K_M", "q3_k"},   FileType{14, "Q4_K_S", "q4_k"},
-    FileType{15, "Q4_K_M", "q4_k"},   FileType{16, "Q5_K_S", "q5_k"},
-    FileType{17, "Q5_K_M", "q5_k"},   FileType{18, "Q6_K", "q6_k"},
-    FileType{25, "IQ4_NL", "iq4_nl"}, FileType{30, "IQ4_XS", "iq4_xs"},
-    FileType{32, "BF16", "bf16"},     FileType{36, "TQ1_0", "tq1_0"},
-    FileType{37, "TQ2_0", "tq2_0"}};
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -39,120 +13,7 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-std::string storage_of(const pack::PackedModel& model, const spec::Op& op) {
-  if (const auto* f = model.plan().find(op.name, format::Port::weight)) return f->label();
-  const auto* info =
-      model.checkpoint().tensors->find(std::get<spec::Linear>(op.params).weight.name);
-  return info == nullptr ? "?" : lower(info->stored_as);
-}
-
-void check_gguf_label(const files::GgufFile& file, const StoredBits& bits,
-                      std::vector<Finding>& out) {
-  if (!file.has("general.file_type") || bits.kinds.empty()) return;
-  const int64_t id = file.integer("general.file_type", 0, 1 << 20);
-  for (const FileType& type : kFileTypes) {
-    if (type.id != id || bits.kinds[0].first == type.type) continue;
-    out.push_back({Finding::Level::fault, "label",
-                   "general.file_type says " + std::string(type.name) + ", most weights are " +
-                       bits.kinds[0].first});
-  }
-}
-
 }  // namespace
-
-std::string_view level_name(Finding::Level level) {
-  switch (level) {
-    case Finding::Level::fault:
-      return "fault";
-    case Finding::Level::warning:
-      return "warning";
-    case Finding::Level::note:
-      break;
-  }
-  return "note";
-}
-
-StoredBits stored_bits(const pack::PackedModel& model) {
-  StoredBits out;
-  std::map<std::string, int64_t> kinds;
-  double bits = 0, codes = 0, weights = 0, means = 0, linears = 0;
-  for (const auto& ref : spec::linears(model.checkpoint().spec)) {
-    if (ref.linear().role == spec::Role::head) continue;
-    const int64_t n = ref.linear().in * ref.linear().out;
-    const double stored = 8 * static_cast<double>(pack::stored_bytes(model, *ref.op));
-    const auto* format = model.plan().find(ref.op->name, format::Port::weight);
-    kinds[storage_of(model, *ref.op)] += n;
-    bits += stored;
-    codes += format == nullptr ? stored : static_cast<double>(format->bits * n);
-    weights += static_cast<double>(n);
-    means += stored / static_cast<double>(n);
-    ++linears;
-  }
-  if (linears == 0) return out;
-  out.bits_per_weight = bits / weights;
-  out.nominal = codes / weights;
-  out.mean_of_linears = means / linears;
-  out.kinds.assign(kinds.begin(), kinds.end());
-  std::stable_sort(out.kinds.begin(), out.kinds.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  return out;
-}
-
-std::optional<int64_t> claimed_bits(std::string_view name) {
-  while (name.ends_with('/')) name.remove_suffix(1);
-  const std::string last = lower(name.substr(name.rfind('/') + 1));
-  static const std::regex kClaim(
-      "(?:^|[^a-z0-9])(?:([1-8])-?bits?|(?:int|i?q|gptq|awq|rtn|w)([1-8])(?:_[0-9a-z_]+|a[0-9]+)?)"
-      "(?![a-z0-9])");
-  std::smatch found;
-  if (!std::regex_search(last, found, kClaim)) return {};
-  return std::stoll(found[1].matched ? found[1].str() : found[2].str());
-}
-
-std::vector<Finding> label_findings(const pack::PackedModel& model, const StoredBits& bits) {
-  std::vector<Finding> out;
-  const spec::Checkpoint& checkpoint = model.checkpoint();
-  if (bits.kinds.empty()) return out;
-  std::string kinds;
-  for (const auto& [kind, n] : bits.kinds) kinds += (kinds.empty() ? "" : ", ") + kind;
-  // Scales and zeros take up to 1.5 bits in the usual formats; mixtures go above, none below.
-  auto claimed = claimed_bits(checkpoint.path);
-  if (!claimed) claimed = claimed_bits(checkpoint.name);
-  if (claimed && (bits.bits_per_weight > static_cast<double>(*claimed) + 1.5 ||
-                  bits.bits_per_weight < static_cast<double>(*claimed) - 0.1))
-    out.push_back({Finding::Level::warning, "label",
-                   "the name says " + std::to_string(*claimed) + " bits, its linears take " +
-                       significant(bits.bits_per_weight) + " bits a weight (" + kinds + ")"});
-  if (checkpoint.gguf) check_gguf_label(*checkpoint.gguf, bits, out);
-  if (const Json* config = spec::quantization_of(checkpoint.config)) {
-    int64_t dense = 0, all = 0;
-    for (const auto& ref : spec::linears(checkpoint.spec)) {
-      if (ref.linear().role == spec::Role::head) continue;
-      ++all;
-      dense += model.plan().find(ref.op->name, format::Port::weight) == nullptr;
-    }
-    const std::string method = config->value("quant_method", "");
-    if (dense == all)
-      out.push_back({Finding::Level::fault, "label",
-                     "config.json says it is quantized (" + method + "), no linear is"});
-    else if (dense > 0)
-      out.push_back(
-          {Finding::Level::note, "label",
-           std::to_string(dense) + " of " + std::to_string(all) + " linears are not quantized"});
-    for (const char* key : {"bits", "w_bit"})
-      if (config->contains(key) && (*config)[key].is_number_integer()) {
-        int64_t other = 0;
-        const int64_t said = (*config)[key];
-        for (const auto& [port, format] : model.plan().ports)
-          other += port.port == format::Port::weight && format.bits != said;
-        if (other > 0)
-          out.push_back({Finding::Level::note, "label",
-                         "config.json says " + std::to_string(said) + " bits, " +
-                             std::to_string(other) + " linears have others"});
-      }
-  }
-  return out;
-}
 
 std::vector<Finding> text_findings(const std::string& name, const ModelText& model,
                                    const ModelText* reference) {
@@ -161,15 +22,18 @@ std::vector<Finding> text_findings(const std::string& name, const ModelText& mod
   if (reference != nullptr) {
     if (adds != reference->tokenizer.adds_bos())
       out.push_back({Finding::Level::fault, "bos",
-                     adds ? "its tokenizer begins every text with BOS, the reference's does not"
-                          : "its tokenizer adds no BOS, the reference's begins every text with "
-                            "one"});
+                     model.tokenizer.source() + (adds ? ": begins every text with BOS, the "
+                                                        "reference's does not"
+                                                      : ": adds no BOS, the reference's begins "
+                                                        "every text with one"),
+                     "take the reference's tokenizer"});
     if (model.tokenizer.special().eos_ids != reference->tokenizer.special().eos_ids)
       out.push_back({Finding::Level::warning, "eos",
-                     "the ids that end a text are not those of the reference"});
+                     "the ids that end a text are not those of the reference",
+                     "take the reference's generation_config.json"});
     if (!model.chat && reference->chat)
-      out.push_back(
-          {Finding::Level::fault, "chat_template", "has no chat template, the reference has one"});
+      out.push_back({Finding::Level::fault, "chat_template",
+                     "has no chat template, the reference has one", "take the reference's"});
     else if (model.chat && reference->chat && model.chat->source() != reference->chat->source())
       out.push_back({Finding::Level::note, "chat_template",
                      "its chat template is written otherwise than the reference's"});

@@ -12,7 +12,7 @@ constexpr auto kWriteEvery = std::chrono::milliseconds(500);
 
 }  // namespace
 
-std::string fingerprint(Env& env, const std::string& model, const std::string& settings) {
+std::string files_fingerprint(Env& env, const std::string& model) {
   Hasher hash;
   const auto add_file = [&](const std::string& path) {
     const auto info = env.stat(path);
@@ -24,8 +24,11 @@ std::string fingerprint(Env& env, const std::string& model, const std::string& s
     for (const std::string& name : env.list(model)) add_file(join_path(model, name));
   else
     add_file(model);
-  hash.add(settings).add(program_commit());
   return hash.hex();
+}
+
+std::string fingerprint(Env& env, const std::string& model, const std::string& settings) {
+  return Hasher().add(files_fingerprint(env, model)).add(settings).add(program_commit()).hex();
 }
 
 RunJournal::RunJournal(const Context& context, const std::string& model,

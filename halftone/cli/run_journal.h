@@ -23,7 +23,9 @@
 
 namespace halftone::cli {
 
-// Changes whenever a file of the model may have: its name, its size, its time. Of the program, too.
+// Changes whenever a file of the model may have: a name, a size, a time. `model`: a path.
+std::string files_fingerprint(Env& env, const std::string& model);
+// The same of a run: of the settings and the program, too.
 std::string fingerprint(Env& env, const std::string& model, const std::string& settings);
 
 class RunJournal {

@@ -1,6 +1,7 @@
 #include "halftone/eval/damage.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "halftone/base/error.h"
@@ -8,39 +9,37 @@
 namespace halftone::eval {
 
 std::vector<UnitDamage> unit_damage(LogitSource& reference, double whole_kl,
-                                    std::span<const std::string> units, const MixedSource& mixed,
+                                    std::span<const DamageUnit> units, const MixedSource& mixed,
                                     std::span<const int32_t> ids, const Protocol& protocol,
-                                    const Context& context) {
+                                    const Context& context, const RunMemory& memory) {
   std::vector<UnitDamage> out(units.size());
-  Context inner = context;  // one bar for all walks
-  inner.progress = [](const Progress&) {};
-  const auto kl = [&](size_t unit, bool only) {
-    const double done = 2 * static_cast<double>(unit) + (only ? 0 : 1);
-    context.progress(
-        {"damage", units[unit], done, 2 * static_cast<double>(units.size()), "passes"});
+  double total = 0, done = 0;
+  for (const DamageUnit& unit : units) total += unit.work;
+  // {KL with it alone, KL without it}
+  const auto walk = [&](size_t u) -> std::array<double, 2> {
+    Context inner = context;  // one bar for all walks
+    inner.progress = [&](const Progress& p) {
+      context.progress(
+          {"damage", units[u].name, done + units[u].work * p.done / p.total, total, ""});
+    };
     try {
-      const auto source = mixed(unit, only);
-      LogitSource* candidate = source.get();
-      return divergence(reference, {&candidate, 1}, ids, protocol, inner)[0].kl_mean;
+      const auto only = mixed(u, true), without = mixed(u, false);
+      LogitSource* const candidates[] = {only.get(), without.get()};
+      const auto found = divergence(reference, candidates, ids, protocol, inner);
+      return {found[0].kl_mean, found[1].kl_mean};
     } catch (Error& e) {
-      throw e.note(units[unit]);
+      throw e.note(units[u].name);
     }
   };
   for (size_t u = 0; u < units.size(); ++u) {
-    out[u].only = kl(u, true);
-    out[u].without = kl(u, false);
-    out[u].saved = whole_kl > 0 ? (whole_kl - out[u].without) / whole_kl : 0;
+    const uint64_t key = memory_key("damage " + units[u].name, ids, 0);
+    const auto kept = memory.find ? memory.find(key) : std::nullopt;
+    const auto kl = kept ? kept->get<std::array<double, 2>>() : walk(u);
+    if (!kept && memory.keep) memory.keep(key, kl);
+    out[u] = {
+        .only = kl[0], .without = kl[1], .saved = whole_kl > 0 ? (whole_kl - kl[1]) / whole_kl : 0};
+    done += units[u].work;
   }
-  return out;
-}
-
-Damage damage(LogitSource& reference, LogitSource& quantized, std::span<const std::string> units,
-              const MixedSource& mixed, std::span<const int32_t> ids, const Protocol& protocol,
-              const Context& context) {
-  Damage out;
-  LogitSource* candidate = &quantized;
-  out.whole = divergence(reference, {&candidate, 1}, ids, protocol, context)[0];
-  out.units = unit_damage(reference, out.whole.kl_mean, units, mixed, ids, protocol, context);
   return out;
 }
 

@@ -17,8 +17,14 @@
 #include "halftone/base/context.h"
 #include "halftone/base/tensor.h"
 #include "halftone/eval/divergence.h"
+#include "halftone/eval/score.h"
 
 namespace halftone::eval {
+
+struct DamageUnit {
+  std::string name;
+  double work = 1;  // of its two walks, in a measure that all units share: for the remaining time
+};
 
 struct UnitDamage {
   double only = 0;     // KL, nats per token, with only this unit quantized
@@ -26,29 +32,21 @@ struct UnitDamage {
   // (whole - without) / whole: what leaving the unit as it was would take off the KL. Negative
   // where its error makes up for another's. 0 where the whole is 0.
   double saved = 0;
-};
-
-struct Damage {
-  Divergence whole;  // of the quantized model
-  std::vector<UnitDamage> units;
+  bool operator==(const UnitDamage&) const = default;
 };
 
 // The logits with unit `unit` alone quantized (`only`), or with all but it.
 using MixedSource = std::function<std::unique_ptr<LogitSource>(size_t unit, bool only)>;
 
-// Each mixed source is made, walked and destroyed before the next: one is in memory beside the two
-// that are given. Walks the reference 2 * units + 1 times, so it should be cheap to walk again
-// (runtime/hidden_states.h). Progress stage "damage", in units. Errors: those of divergence(), with
-// the unit's name as a note.
-Damage damage(LogitSource& reference, LogitSource& quantized, std::span<const std::string> units,
-              const MixedSource& mixed, std::span<const int32_t> ids, const Protocol& protocol,
-              const Context& context);
-
-// The same for further units of a damage that was measured, on the same text.
+// `whole_kl`: of the quantized model on the same text. The two mixed sources of a unit are made,
+// walked side by side with the reference and destroyed before the next, so the reference is walked
+// once a unit: it should be cheap to walk again (runtime/hidden_states.h). Units that `memory` knows
+// from a run that was killed are not walked. Progress stage "damage", in work. Errors: those of
+// divergence(), with the unit's name as a note.
 std::vector<UnitDamage> unit_damage(LogitSource& reference, double whole_kl,
-                                    std::span<const std::string> units, const MixedSource& mixed,
+                                    std::span<const DamageUnit> units, const MixedSource& mixed,
                                     std::span<const int32_t> ids, const Protocol& protocol,
-                                    const Context& context);
+                                    const Context& context, const RunMemory& memory = {});
 
 // Row by row ||quantized - reference|| / ||reference||, the median over rows: what a token's hidden
 // state is off by, whatever a few massive rows are. [rows, width] each.

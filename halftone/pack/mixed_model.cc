@@ -200,6 +200,9 @@ void check_mixable(const PackedModel& a, const PackedModel& b) {
   const auto refuse = [&](const std::string& what) {
     throw InputError(b.checkpoint().name, what, "compare a model with what it was made from");
   };
+  if (const int64_t x = a.checkpoint().spec.vocabulary, y = b.checkpoint().spec.vocabulary; x != y)
+    refuse("has a vocabulary of " + std::to_string(y) + ", " + a.checkpoint().name + " " +
+           std::to_string(x));
   if (ours.size() != theirs.size())
     refuse("has " + std::to_string(theirs.size() - 2) + " blocks, " + a.checkpoint().name + " " +
            std::to_string(ours.size() - 2));

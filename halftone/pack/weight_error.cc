@@ -23,31 +23,31 @@ Histogram histogram(std::span<const float> values) {
   return out;
 }
 
-Outliers outliers(const Matrix<float>& m) {
-  std::vector<double> norms(static_cast<size_t>(m.cols), 0.0);
+ChannelSizes channel_sizes(const Matrix<float>& m) {
+  std::vector<double> sizes(static_cast<size_t>(m.cols), 0.0);
   for (int64_t r = 0; r < m.rows; ++r) {
     const auto row = m.row(r);
-    for (size_t k = 0; k < norms.size(); ++k)
-      norms[k] += static_cast<double>(row[k]) * static_cast<double>(row[k]);
+    for (size_t k = 0; k < sizes.size(); ++k)
+      sizes[k] += static_cast<double>(row[k]) * static_cast<double>(row[k]);
   }
-  Outliers out;
-  if (norms.empty()) return out;
-  for (double& n : norms) n = std::sqrt(n);
-  std::vector<double> sorted = norms;
-  const auto middle = sorted.begin() + std::ssize(sorted) / 2;
-  std::nth_element(sorted.begin(), middle, sorted.end());
-  const double median = *middle;
-  if (median == 0) return out;
-  out.ratio = *std::max_element(norms.begin(), norms.end()) / median;
-  std::vector<int64_t> order(norms.size());
+  ChannelSizes out;
+  if (sizes.empty() || m.rows == 0) return out;
+  for (double& s : sizes) s = std::sqrt(s / static_cast<double>(m.rows));
+  std::vector<int64_t> order(sizes.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return norms[static_cast<size_t>(a)] > norms[static_cast<size_t>(b)];
-  });
+  const auto size = [&](int64_t channel) { return sizes[static_cast<size_t>(channel)]; };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return size(a) > size(b); });
+  const auto at = [&](double share) {  // of the channels that are smaller
+    const auto last = static_cast<double>(order.size() - 1);
+    return size(order[static_cast<size_t>(std::lround((1 - share) * last))]);
+  };
+  out = {.p1 = at(0.01), .q1 = at(0.25), .median = at(0.5), .q3 = at(0.75), .p99 = at(0.99)};
   for (const int64_t k : order) {
-    if (norms[static_cast<size_t>(k)] <= kOutlier * median) break;
-    if (++out.count <= 8) out.channels.push_back(k);
+    if (out.worst.size() < 8) out.worst.emplace_back(k, size(k));
+    if (out.median > 0 && size(k) > kOutlier * out.median) ++out.count;
   }
+  if (out.median > 0) out.ratio = out.worst[0].second / out.median;
   return out;
 }
 
@@ -77,7 +77,7 @@ WeightError row_of(const spec::Op& op, const PackedModel& model, const PackedMod
   const spec::Op* theirs =
       reference == nullptr ? nullptr : spec::find_op(reference->checkpoint().spec, op.name);
   if (theirs == nullptr) {
-    out.inputs = outliers(w);
+    out.inputs = channel_sizes(w);
     return out;
   }
   Matrix<float> r = effective_weight(reference->linear(*theirs));
@@ -89,7 +89,7 @@ WeightError row_of(const spec::Op& op, const PackedModel& model, const PackedMod
     apart += d * d;
   }
   out.relative = square > 0 ? std::sqrt(apart / square) : apart > 0 ? 1 : 0;
-  out.inputs = outliers(r);
+  out.inputs = channel_sizes(r);
   return out;
 }
 

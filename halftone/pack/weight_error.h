@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "halftone/base/context.h"
@@ -21,15 +22,16 @@ struct Histogram {
 };
 Histogram histogram(std::span<const float> values);
 
-// Channels that are larger than the others, by the norms of the columns of a matrix (the inputs of
-// a linear, the channels of an activation).
-struct Outliers {
-  double ratio = 0;               // largest / median; 0 where more than half are zero
-  std::vector<int64_t> channels;  // beyond kOutlier times the median, largest first, at most 8
-  int64_t count = 0;              // how many there are
+// How large the channels of a matrix are (its columns: inputs of a linear, channels of an
+// activation), each by its root mean square, and which stand out.
+struct ChannelSizes {
+  double p1 = 0, q1 = 0, median = 0, q3 = 0, p99 = 0;  // of the channels' sizes, nearest rank
+  double ratio = 0;                                    // largest / median; 0 where the median is
+  int64_t count = 0;                              // of channels beyond kOutlier times the median
+  std::vector<std::pair<int64_t, double>> worst;  // channel, size: the largest first, at most 8
 };
 inline constexpr double kOutlier = 6;
-Outliers outliers(const Matrix<float>& m);
+ChannelSizes channel_sizes(const Matrix<float>& m);
 
 struct WeightError {
   std::string op, role;
@@ -39,7 +41,7 @@ struct WeightError {
   int64_t not_finite = 0;  // weights that are NaN or infinite, left out of everything else
   std::string refused;     // why the linear cannot be read (a scale that is NaN), else empty
   Histogram weights;       // of the quantized model
-  Outliers inputs;         // of the reference where there is one
+  ChannelSizes inputs;     // of the reference's weights where there is one
 };
 
 // One row for each linear of `model`, in execution order. `reference` may be null. Reads every

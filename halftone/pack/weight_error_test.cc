@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "halftone/base/env.h"
 #include "halftone/base/threads.h"
@@ -15,6 +16,7 @@ namespace halftone::pack {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::Pair;
 
 TEST(Histogram, CountsEveryValueInUnitsOfTheRootMeanSquare) {
   const std::vector<float> values = {1, -1, 1, -1, 0.25f};  // rms 0.9014
@@ -30,15 +32,22 @@ TEST(Histogram, CountsEveryValueInUnitsOfTheRootMeanSquare) {
   EXPECT_EQ(histogram(far).counts.back(), 1);
 }
 
-TEST(Outliers, AreTheColumnsBeyondSixMedians) {
+TEST(ChannelSizes, AreRootMeanSquaresAndThoseBeyondSixMediansStandOut) {
   Matrix<float> m(4, 9);
   for (int64_t r = 0; r < 4; ++r)
     for (int64_t k = 0; k < 9; ++k)
-      m.at(r, k) = k == 2 ? 7.0f : k == 5 ? -20.0f : k == 6 ? 6.0f : 1.0f;
-  const Outliers out = outliers(m);
+      m.at(r, k) = k == 2 ? 7.0f : k == 5 ? -20.0f : k == 6 ? 6.0f : k == 8 ? 0.5f : 1.0f;
+  const ChannelSizes out = channel_sizes(m);
   EXPECT_DOUBLE_EQ(out.ratio, 20);
   EXPECT_EQ(out.count, 2);
-  EXPECT_THAT(out.channels, ElementsAre(5, 2));
+  EXPECT_DOUBLE_EQ(out.p1, 0.5);
+  EXPECT_DOUBLE_EQ(out.q1, 1);
+  EXPECT_DOUBLE_EQ(out.median, 1);
+  EXPECT_DOUBLE_EQ(out.q3, 6);
+  EXPECT_DOUBLE_EQ(out.p99, 20);
+  ASSERT_EQ(out.worst.size(), 8u);
+  EXPECT_THAT(std::span(out.worst).first(3),
+              ElementsAre(Pair(5, 20.0), Pair(2, 7.0), Pair(6, 6.0)));
 }
 
 // Weights changed in known ways, by op.

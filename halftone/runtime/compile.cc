@@ -16,11 +16,12 @@ using spec::Segment;
 
 class Compiler {
  public:
-  Compiler(const pack::PackedModel& packed, const LoadOptions& options, const Context& context,
-           MemoryUse& memory)
+  Compiler(const pack::PackedModel& packed, const LoadOptions& options,
+           const TilesInMemory& in_memory, const Context& context, MemoryUse& memory)
       : packed_(packed),
         spec_(packed.checkpoint().spec),
         options_(options),
+        in_memory_(in_memory),
         context_(context),
         memory_(memory) {
     if (!options.tile_cache.empty()) cache_.emplace(options.tile_cache, packed, options, context);
@@ -71,8 +72,7 @@ class Compiler {
     std::vector<const Op*> ops;
     const auto collect = [&](const Segment& s) {
       for (const Op& op : s.ops)
-        if (std::holds_alternative<spec::Linear>(op.params) &&
-            !(cache_ && cache_->find(op.name) != nullptr))
+        if (std::holds_alternative<spec::Linear>(op.params) && kept(op) == nullptr)
           ops.push_back(&op);
     };
     collect(spec_.prologue);
@@ -97,7 +97,7 @@ class Compiler {
   void look_at_heads() {
     for (const Op& op : spec_.epilogue.ops) {
       const auto* linear = std::get_if<spec::Linear>(&op.params);
-      if (linear == nullptr || (cache_ && cache_->find(op.name) != nullptr)) continue;
+      if (linear == nullptr || kept(op) != nullptr) continue;
       try {
         const auto& tensors = *packed_.checkpoint().tensors;
         const std::string& name = linear->weight.name;
@@ -106,6 +106,12 @@ class Compiler {
         // found and told again when the head is loaded
       }
     }
+  }
+
+  // Tiles that need not be made: in memory or in the cache; or null.
+  const TiledLinear* kept(const Op& op) const {
+    const TiledLinear* found = in_memory_ ? in_memory_(op.name) : nullptr;
+    return found != nullptr || !cache_ ? found : cache_->find(op.name);
   }
 
   kernel::TileBuild build() { return {context_.pool, &tiles_}; }
@@ -118,13 +124,11 @@ class Compiler {
   }
 
   TiledLinear tiled(const Op& op) {
-    if (cache_) {
-      if (const TiledLinear* kept = cache_->find(op.name)) {
-        TiledLinear t = *kept;
-        t.preparation.plan =
-            plan_for(t.weights->view(), std::get<spec::Linear>(op.params).role, options_);
-        return t;
-      }
+    if (const TiledLinear* found = kept(op)) {
+      TiledLinear t = *found;
+      t.preparation.plan =
+          plan_for(t.weights->view(), std::get<spec::Linear>(op.params).role, options_);
+      return t;
     }
     TiledLinear t = tile(op);
     if (cache_) cache_->add(op.name, t);
@@ -349,6 +353,7 @@ class Compiler {
     job.preparation = static_cast<size_t>(same - step.preparations.begin());
     if (same == step.preparations.end()) step.preparations.push_back(std::move(t.preparation));
     step.jobs.push_back(std::move(job));
+    step.ops.push_back(op.name);
   }
 
   AttentionStep attention(const spec::Attention& a, const Op& op) {
@@ -428,6 +433,7 @@ class Compiler {
   const pack::PackedModel& packed_;
   const spec::ModelSpec& spec_;
   const LoadOptions& options_;
+  const TilesInMemory& in_memory_;
   const Context& context_;
   MemoryUse& memory_;
   std::optional<TileCache> cache_;
@@ -447,8 +453,27 @@ class Compiler {
 }  // namespace
 
 std::unique_ptr<Program> compile(const pack::PackedModel& packed, const LoadOptions& options,
-                                 const Context& context, MemoryUse& memory) {
-  return Compiler(packed, options, context, memory).run();
+                                 const TilesInMemory& in_memory, const Context& context,
+                                 MemoryUse& memory) {
+  return Compiler(packed, options, in_memory, context, memory).run();
+}
+
+std::map<std::string, TiledLinear> tiled_linears(const Program& program) {
+  std::map<std::string, TiledLinear> out;
+  const auto add = [&](const SegmentProgram& segment) {
+    for (const Step& step : segment.steps) {
+      const auto* linear = std::get_if<LinearStep>(&step.what);
+      for (size_t i = 0; linear != nullptr && i < linear->jobs.size(); ++i) {
+        const LinearJob& job = linear->jobs[i];
+        out.emplace(linear->ops[i],
+                    TiledLinear{job.weights, linear->preparations[job.preparation], job.bias});
+      }
+    }
+  };
+  add(program.prologue);
+  for (const SegmentProgram& block : program.blocks) add(block);
+  add(program.epilogue);
+  return out;
 }
 
 }  // namespace halftone::runtime

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,14 +33,22 @@ class HiddenStates {
   // What enters block `cut` (the last cut: what leaves the last block), the texts one after the
   // other: [tokens of all texts, width].
   const Matrix<float>& at(int64_t cut) const { return at_[static_cast<size_t>(cut)]; }
-  // The row of the first token of a text.
-  int64_t first_row(size_t text) const { return first_rows_[text]; }
+  // Those of tokens [first, first + count) of a text.
+  std::span<const float> rows(int64_t cut, size_t text, int64_t first, int64_t count) const;
 
  private:
   std::vector<std::vector<int32_t>> texts_;
   std::vector<int64_t> first_rows_;
   std::vector<Matrix<float>> at_;
 };
+
+// What each linear of a model reads over the texts, [tokens of all texts, in], once for all that
+// read the same value: block by block, then the head. `states` are the model's own; from them on it
+// costs a pass, and the inputs of a block are in memory at a time. Progress stage "inputs".
+using TakeInputs =
+    std::function<void(std::span<const std::string> ops, const Matrix<float>& inputs)>;
+void each_linear_input(std::shared_ptr<const Model> model, const HiddenStates& states,
+                       const Context& context, const TakeInputs& take);
 
 // Logits of a model whose blocks before `block`, and whose embedding, are those that gave `states`.
 // It takes the texts of `states` only; which one is seen by its tokens.

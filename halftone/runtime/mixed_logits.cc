@@ -2,6 +2,7 @@
 
 #include "halftone/pack/mixed_model.h"
 #include "halftone/runtime/logit_source.h"
+#include "halftone/runtime/program.h"
 
 namespace halftone::runtime {
 
@@ -17,16 +18,21 @@ MixedLogits::MixedLogits(std::shared_ptr<const pack::PackedModel> reference,
 
 MixedLogits::Side MixedLogits::side(std::shared_ptr<const pack::PackedModel> packed,
                                     const std::vector<std::vector<int32_t>>& texts) const {
-  const auto model = Model::load(packed, options_, context_);
+  auto model = Model::load(packed, options_, context_);
   auto states = std::make_unique<HiddenStates>(model, texts, context_);
   auto logits = std::make_unique<ResumedLogits>(model, *states, states->cuts() - 1, context_);
-  return {std::move(packed), std::move(states), std::move(logits)};
+  return {std::move(packed), std::move(model), std::move(states), std::move(logits)};
 }
 
 std::unique_ptr<eval::LogitSource> MixedLogits::mixed(const pack::Unit& unit, bool only) const {
   const Side &base = only ? reference_ : quantized_, &other = only ? quantized_ : reference_;
+  const auto ours = tiled_linears(base.model->program()),
+             theirs = tiled_linears(other.model->program());
+  const auto in_memory = [&](const std::string& op) {
+    return &(unit.ops.contains(op) ? theirs : ours).at(op);
+  };
   const auto model =
-      Model::load(pack::mix(base.packed, other.packed, unit.ops), options_, context_);
+      Model::load(pack::mix(base.packed, other.packed, unit.ops), options_, in_memory, context_);
   if (unit.first_segment < 0)
     return std::make_unique<RuntimeLogits>(model, SessionOptions{}, context_);
   return std::make_unique<ResumedLogits>(model, *base.states, unit.first_segment, context_);

@@ -1,10 +1,11 @@
 // Logits of models mixed of a reference and a quantized one, for a few texts: eval/damage.h asks
 // for them, unit by unit.
 //
-// Both models run once over the texts and keep their hidden states (hidden_states.h). A mixed model
-// is loaded anew, with the weights of both read from their files, and starts at the first block that
-// holds an op of the other model: what comes before has the hidden states of the one or the other.
-// So a unit of block b of B costs a load and (B - b) / B of a pass; a role starts at block 0.
+// Both models are in memory, have run once over the texts and keep their hidden states
+// (hidden_states.h). A mixed model shares their tiles, so it takes neither time to load nor memory,
+// and starts at the first block that holds an op of the other model: what comes before has the
+// hidden states of the one or the other. A unit of block b of B costs (B - b) / B of a pass; a role
+// starts at block 0.
 #pragma once
 
 #include <memory>
@@ -30,12 +31,14 @@ class MixedLogits {
   // What enters each block, and leaves the last.
   const HiddenStates& reference_states() const { return *reference_.states; }
   const HiddenStates& quantized_states() const { return *quantized_.states; }
+  const std::shared_ptr<const Model>& reference_model() const { return reference_.model; }
   // The unit from the quantized model and all else from the reference (`only`), or all but it.
   std::unique_ptr<eval::LogitSource> mixed(const pack::Unit& unit, bool only) const;
 
  private:
   struct Side {
     std::shared_ptr<const pack::PackedModel> packed;
+    std::shared_ptr<const Model> model;
     std::unique_ptr<HiddenStates> states;
     std::unique_ptr<eval::LogitSource> logits;
   };

@@ -5,6 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <map>
+#include <utility>
+
 #include "halftone/base/error.h"
 #include "halftone/pack/mixed_model.h"
 #include "halftone/runtime/logit_source.h"
@@ -106,6 +110,66 @@ TEST_F(Mixed, EveryUnitHasTheLogitsOfAModelWithJustThatQuantized) {
       EXPECT_EQ(rows_of(*without, texts_), plain(std::make_shared<Partly>(dense_, outside)));
     }
   }
+}
+
+// By the definition of a LLaMA block, from its hidden states and its weights.
+TEST_F(Mixed, InputsOfLinearsAreWhatTheBlockComputes) {
+  open("llama_gqa_untied");
+  const auto model = Model::load(dense_, {}, bench_.context);
+  const HiddenStates states(model, texts_, bench_.context);
+  std::map<std::string, Matrix<float>> inputs;
+  std::map<std::string, std::vector<std::string>> readers;
+  each_linear_input(model, states, bench_.context,
+                    [&](std::span<const std::string> ops, const Matrix<float>& rows) {
+                      inputs[ops[0]] = rows;
+                      readers[ops[0]] = {ops.begin(), ops.end()};
+                    });
+  const spec::ModelSpec& spec = model->spec();
+  EXPECT_EQ(inputs.size(), 4 * spec.blocks.size() + 1);
+  const auto weight = [&](const std::string& op) {
+    return pack::effective_weight(dense_->linear(*spec::find_op(spec, op)));
+  };
+  const auto norm = [&](const std::string& op, std::span<const float> x) {
+    const auto& n = std::get<spec::Norm>(spec::find_op(spec, op)->params);
+    const HostTensor w = to_f32(dense_->tensor(*n.weight));
+    double square = 0;
+    for (const float v : x) square += static_cast<double>(v) * static_cast<double>(v);
+    const double by = 1 / std::sqrt(square / static_cast<double>(x.size()) + n.eps);
+    std::vector<double> out;
+    for (size_t k = 0; k < x.size(); ++k)
+      out.push_back(static_cast<double>(x[k]) * by * static_cast<double>(w.as<float>()[k]));
+    return out;
+  };
+  const auto product = [](const Matrix<float>& w, int64_t row, std::span<const float> x) {
+    double sum = 0;
+    for (size_t k = 0; k < x.size(); ++k)
+      sum += static_cast<double>(w.row(row)[k]) * static_cast<double>(x[k]);
+    return sum;
+  };
+  const int64_t tokens = states.at(0).rows;
+  for (int64_t b = 0; b < std::ssize(spec.blocks); ++b) {
+    const std::string block = spec.blocks[static_cast<size_t>(b)].name + ".";
+    const std::string q = block + "self_attn.q_proj", up = block + "mlp.up_proj",
+                      gate = block + "mlp.gate_proj", down = block + "mlp.down_proj";
+    EXPECT_EQ(readers[q], (std::vector<std::string>{q, block + "self_attn.k_proj",
+                                                    block + "self_attn.v_proj"}));
+    ASSERT_EQ(readers[gate], (std::vector<std::string>{gate, up}));
+    const Matrix<float> w_gate = weight(gate), w_up = weight(up);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const auto expected = norm(block + "input_layernorm", states.at(b).row(t));
+      for (size_t k = 0; k < expected.size(); ++k)
+        ASSERT_NEAR(static_cast<double>(inputs[q].row(t)[k]), expected[k], 1e-5);
+      const auto x = std::as_const(inputs[gate]).row(t);
+      for (int64_t n = 0; n < w_up.rows; ++n) {
+        const double g = product(w_gate, n, x);
+        ASSERT_NEAR(static_cast<double>(inputs[down].at(t, n)),
+                    g / (1 + std::exp(-g)) * product(w_up, n, x), 1e-5);
+      }
+    }
+  }
+  const auto last = norm("model.norm", states.at(states.cuts() - 1).row(tokens - 1));
+  for (size_t k = 0; k < last.size(); ++k)
+    EXPECT_NEAR(static_cast<double>(inputs["lm_head"].row(tokens - 1)[k]), last[k], 1e-5);
 }
 
 // Real folders, whose linears are taken as they are stored: all of one model in the frame of

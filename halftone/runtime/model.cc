@@ -76,6 +76,12 @@ Model::~Model() = default;
 
 std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel> packed,
                                          const LoadOptions& options, const Context& context) {
+  return load(std::move(packed), options, {}, context);
+}
+
+std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel> packed,
+                                         const LoadOptions& options, const TilesInMemory& in_memory,
+                                         const Context& context) {
   const int64_t block = options.activation_block;
   if (block != 0 && block != LoadOptions::kWholeRow &&
       (block < 32 || block > 256 || block % 32 != 0))
@@ -92,7 +98,7 @@ std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel
   model->packed_ = std::move(packed);
   model->options_ = options;
   model->kernels_ = &kernel::best_kernels();
-  model->program_ = compile(*model->packed_, options, context, model->memory_);
+  model->program_ = compile(*model->packed_, options, in_memory, context, model->memory_);
   return model;
 }
 

@@ -20,6 +20,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -74,12 +75,20 @@ struct MemoryUse {
   uint64_t mapped = 0;   // embeddings read row by row from the mapped file
 };
 
-struct Program;  // program.h
+struct Program;      // program.h
+struct TiledLinear;  // program.h
+// Linears that other models of the same load options have in memory, by the op's name; null where
+// there is none.
+using TilesInMemory = std::function<const TiledLinear*(const std::string& op)>;
 
 class Model {
  public:
   static std::shared_ptr<const Model> load(std::shared_ptr<const pack::PackedModel> packed,
                                            const LoadOptions& options, const Context& context);
+  // The same, but linears that are in memory are shared instead of being read and tiled again.
+  static std::shared_ptr<const Model> load(std::shared_ptr<const pack::PackedModel> packed,
+                                           const LoadOptions& options,
+                                           const TilesInMemory& in_memory, const Context& context);
   ~Model();
 
   const spec::ModelSpec& spec() const { return packed_->checkpoint().spec; }

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -82,6 +83,7 @@ struct LinearJob {
 };
 struct LinearStep {
   Operand in;
+  std::vector<std::string> ops;  // names, one a job
   std::vector<Preparation> preparations;
   std::vector<LinearJob> jobs;
   // Elementwise ops that follow, done by each worker on the columns that it has computed (SwiGLU
@@ -128,9 +130,10 @@ struct Program {
       bidirectional;  // shapes of the others, each once: they keep nothing between calls
 };
 
-// Compiles and loads. Adds to `memory`.
+// Compiles and loads. Adds to `memory`. `in_memory` may be empty.
 std::unique_ptr<Program> compile(const pack::PackedModel& packed, const LoadOptions& options,
-                                 const Context& context, MemoryUse& memory);
+                                 const TilesInMemory& in_memory, const Context& context,
+                                 MemoryUse& memory);
 
 // The weights of one linear, tiled; and how its input must be prepared.
 struct TiledLinear {
@@ -138,6 +141,8 @@ struct TiledLinear {
   Preparation preparation;
   std::vector<float> bias;
 };
+// All of a program's, by the op's name.
+std::map<std::string, TiledLinear> tiled_linears(const Program& program);
 TiledLinear tile_linear(const pack::PackedModel& packed, const spec::Op& op,
                         const LoadOptions& options, kernel::TileBuild build);
 // How activations meet these weights.

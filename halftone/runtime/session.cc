@@ -167,6 +167,7 @@ struct Session::Engine {
   void execute(const LinearStep& step, const Batch&, int64_t rows) {
     const float* x = rows_of(step.in);
     const int64_t ldx = stride(step.in);
+    if (input_observer) input_observer({step.ops, x, rows, step.in.width, ldx});
     if (prepared.size() < step.preparations.size()) prepared.resize(step.preparations.size());
     for (size_t i = 0; i < step.preparations.size(); ++i) {
       const Preparation& p = step.preparations[i];
@@ -331,7 +332,7 @@ struct Session::Engine {
     reserve_rows(std::max(rows, rows_wanted));
     input_row = 0;
     run(program.prologue, batch, rows);
-    blocks_from(0, batch, rows);
+    blocks_from(0, std::ssize(program.blocks), batch, rows);
   }
 
   // What enters block `first`, or the epilogue behind the last one.
@@ -340,22 +341,23 @@ struct Session::Engine {
                                               : program.epilogue.in;
   }
 
-  void blocks_from(int64_t first, const Batch& batch, int64_t rows) {
-    for (int64_t b = first; b <= std::ssize(program.blocks); ++b) {
+  void blocks_from(int64_t first, int64_t end, const Batch& batch, int64_t rows) {
+    for (int64_t b = first; b <= end; ++b) {
       if (observer) observer(b, rows_of(entering(b)), stride(entering(b)));
-      if (b < std::ssize(program.blocks)) run(program.blocks[static_cast<size_t>(b)], batch, rows);
+      if (b < end) run(program.blocks[static_cast<size_t>(b)], batch, rows);
     }
   }
 
   // The same with the blocks before `first` replaced by what they gave.
-  void resume(int64_t first, std::span<const float> hidden, const Batch& batch, int64_t rows) {
+  void resume(int64_t first, int64_t end, std::span<const float> hidden, const Batch& batch,
+              int64_t rows) {
     reserve_rows(std::max(rows, rows_wanted));
     input_row = 0;
     const Operand& in = entering(first);
     const int64_t width = std::ssize(hidden) / rows;
     for (int64_t r = 0; r < rows; ++r)
       std::copy_n(hidden.data() + r * width, width, rows_of(in) + r * stride(in));
-    blocks_from(first, batch, rows);
+    blocks_from(first, end, batch, rows);
   }
 
   std::shared_ptr<const Model> model;
@@ -366,6 +368,7 @@ struct Session::Engine {
   AttentionRunner attention;
   Context stop;  // for throw_if_stopped
   Observer observer;
+  InputObserver input_observer;
   std::vector<KvCache> caches, pads;  // of a decoder's sequences; of an encoder's
   std::vector<RopeTable> ropes;
   std::vector<HostTensor> slots;
@@ -474,20 +477,26 @@ void Session::advance(std::span<const int32_t> ids) {
 
 void Session::observe(Observer observer) { engine_->observer = std::move(observer); }
 
-void Session::advance(std::span<const Append> parts) { step(parts, -1, {}); }
+void Session::observe_inputs(InputObserver observer) {
+  engine_->input_observer = std::move(observer);
+}
+
+void Session::advance(std::span<const Append> parts) { step(parts, -1, {}, 0); }
 
 void Session::advance_from(int64_t block, std::span<const int32_t> ids,
-                           std::span<const float> hidden) {
-  check(block >= 0 && block <= std::ssize(model_->program().blocks), "a model has that block");
+                           std::span<const float> hidden, std::optional<int64_t> end) {
+  const auto blocks = std::ssize(model_->program().blocks);
+  check(block >= 0 && block <= end.value_or(blocks) && end.value_or(blocks) <= blocks,
+        "a model has those blocks");
   check(std::ssize(hidden) == std::ssize(ids) * model_->spec().width,
         "a token has one hidden state");
   const Append part{.sequence = 0, .ids = ids};
-  step(std::span(&part, 1), block, hidden);
+  step(std::span(&part, 1), block, hidden, end.value_or(blocks));
 }
 
 // From the embedding where first_block is negative.
 void Session::step(std::span<const Append> parts, int64_t first_block,
-                   std::span<const float> hidden) {
+                   std::span<const float> hidden, int64_t end_block) {
   Engine& e = *engine_;
   for (size_t i = 0; i < parts.size(); ++i) {
     check(parts[i].sequence >= 0 && parts[i].sequence < sequences_ && !parts[i].ids.empty(),
@@ -511,7 +520,7 @@ void Session::step(std::span<const Append> parts, int64_t first_block,
   if (first_block < 0)
     e.blocks(batch, rows);
   else
-    e.resume(first_block, hidden, batch, rows);
+    e.resume(first_block, end_block, hidden, batch, rows);
   for (const Engine::Part& part : e.parts)
     positions_[static_cast<size_t>(part.sequence)] += part.tokens;
 }

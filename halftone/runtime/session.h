@@ -34,6 +34,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "halftone/base/context.h"
@@ -97,11 +98,22 @@ class Session {
   // Valid during the call. An empty function ends it.
   using Observer = std::function<void(int64_t block, const float* rows, int64_t ld)>;
   void observe(Observer observer);
+  // The same for what linears read, [rows, width] before any gather or scale of theirs: called once
+  // for all that read one value, by name.
+  struct LinearInput {
+    std::span<const std::string> ops;
+    const float* rows = nullptr;
+    int64_t count = 0, width = 0, ld = 0;
+  };
+  using InputObserver = std::function<void(const LinearInput&)>;
+  void observe_inputs(InputObserver observer);
   // As advance(ids), but the blocks before `block` are done and gave `hidden` [ids.size(), width]:
   // an observer's rows of a model with the same blocks up to there. block = the number of blocks
   // leaves nothing but logits to compute. Mixing this with advance in one sequence is a bug: its
-  // first blocks have no keys and values then.
-  void advance_from(int64_t block, std::span<const int32_t> ids, std::span<const float> hidden);
+  // first blocks have no keys and values then. With `end` the blocks from there on are left out,
+  // and logits mean nothing.
+  void advance_from(int64_t block, std::span<const int32_t> ids, std::span<const float> hidden,
+                    std::optional<int64_t> end = {});
 
   // Forgets what a sequence holds from `position` on; memory is kept. Returns the position where it
   // is then: that one, or less (above).
@@ -129,7 +141,8 @@ class Session {
 
  private:
   struct Engine;
-  void step(std::span<const Append> parts, int64_t first_block, std::span<const float> hidden);
+  void step(std::span<const Append> parts, int64_t first_block, std::span<const float> hidden,
+            int64_t end_block);
   void check_next(std::span<const int32_t> ids, int64_t first) const;
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Engine> engine_;

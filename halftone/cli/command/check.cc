@@ -5,34 +5,36 @@
 // files have to do.
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numeric>
+#include <optional>
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/cli/check_text.h"
+#include "halftone/cli/model_damage.h"
 #include "halftone/cli/model_findings.h"
 #include "halftone/cli/model_text.h"
+#include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
-#include "halftone/eval/damage.h"
+#include "halftone/eval/divergence.h"
 #include "halftone/eval/perplexity.h"
 #include "halftone/eval/task.h"
+#include "halftone/pack/mixed_model.h"
 #include "halftone/pack/weight_error.h"
 #include "halftone/recipe/preflight.h"
+#include "halftone/runtime/logit_source.h"
 #include "halftone/runtime/mixed_logits.h"
 #include "halftone/spec/model_names.h"
 
 namespace halftone::cli {
 namespace {
 
-constexpr double kFolded = 0.01;       // difference of norms beyond rounding to 16 bits
-constexpr double kWorthSaying = 0.02;  // of the KL: less is not worth a line of advice
-constexpr int64_t kTakenApart = 2;     // blocks, the worst ones, whose linears are measured
-constexpr size_t kAdvice = 5, kShown = 8;
+constexpr double kFolded = 0.01;         // difference of norms beyond rounding to 16 bits
+constexpr double kBetterWithBos = 0.95;  // of the perplexity without
 
 struct Options {
   std::string model, reference, text, data;
   int64_t windows = 2, window = 512;
-  bool fast = false;
+  bool fast = false, fresh = false;
 };
 
 struct Texts {
@@ -103,13 +105,6 @@ double mean_nll(eval::LogitSource& source, const Texts& texts, std::optional<int
   return sum / count;
 }
 
-Json json_of(const pack::Histogram& h) {
-  return {{"rms", h.rms}, {"from", -h.kReach}, {"to", h.kReach}, {"counts", h.counts}};
-}
-Json json_of(const pack::Outliers& o) {
-  return {{"largest_over_median", o.ratio}, {"count", o.count}, {"channels", o.channels}};
-}
-
 // What the files tell: labels, weights, text.
 struct Files {
   std::vector<Finding> findings;
@@ -119,10 +114,13 @@ struct Files {
 };
 
 Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* reference,
-                    const StoredBits& bits, const Context& context) {
+                    const pack::StoredBits& bits, const Context& context) {
   Files out;
-  out.findings = label_findings(model, bits);
-  for (const pack::WeightError& row : pack::weight_errors(model, reference, context)) {
+  out.findings = pack::label_findings(model, bits);
+  int64_t unrelated = 0;
+  const pack::WeightError* first = nullptr;
+  const auto rows = pack::weight_errors(model, reference, context);
+  for (const pack::WeightError& row : rows) {
     out.weights.push_back({{"op", row.op},
                            {"role", row.role},
                            {"relative_error", reference ? Json(row.relative) : Json()},
@@ -137,276 +135,129 @@ Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* ref
           {Finding::Level::fault, "weights",
            row.op + ": " + std::to_string(row.not_finite) + " weights are not finite"});
     } else if (row.relative > 1) {
-      if (out.related)
-        out.findings.push_back({Finding::Level::warning, "weights",
-                                row.op +
-                                    ": its weights are further from the reference's than "
-                                    "zeros would be (" +
-                                    significant(100 * row.relative) +
-                                    " %): another model's, rotated or scaled"});
-      out.related = false;
+      if (unrelated++ == 0) first = &row;
     }
   }
+  out.related = unrelated == 0;
+  if (first != nullptr)
+    out.findings.push_back(
+        {Finding::Level::warning, "weights",
+         first->op + (unrelated > 1 ? " and " + std::to_string(unrelated - 1) + " more" : "") +
+             ": weights further from the reference's than zeros would be (" +
+             significant(100 * first->relative) + " %): another model's, rotated or scaled",
+         "give the very model that was rounded as --reference"});
   return out;
-}
-
-Json json_of(const pack::Unit& unit, const eval::UnitDamage& d) {
-  return {{"unit", unit.name},
-          {"kind", pack::unit_kind_name(unit.kind)},
-          {"kl_only", d.only},
-          {"kl_without", d.without},
-          {"saved", d.saved},
-          {"bytes", unit.bytes},
-          {"bytes_8bit", unit.bytes_8bit}};
-}
-
-// Units that hold nothing of each other, the most KL for a byte first.
-Json advice(const std::vector<pack::Unit>& units, const std::vector<eval::UnitDamage>& damage) {
-  std::vector<size_t> order;
-  for (size_t u = 0; u < units.size(); ++u)
-    if (damage[u].saved >= kWorthSaying && units[u].bytes_8bit > units[u].bytes) order.push_back(u);
-  const auto extra = [&](size_t u) {
-    return static_cast<double>(units[u].bytes_8bit - units[u].bytes);
-  };
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return damage[a].saved / extra(a) > damage[b].saved / extra(b);
-  });
-  Json out = Json::array();
-  std::set<std::string> told;
-  for (const size_t u : order) {
-    const auto& ops = units[u].ops;
-    if (std::any_of(ops.begin(), ops.end(), [&](const auto& op) { return told.contains(op); }))
-      continue;
-    told.insert(ops.begin(), ops.end());
-    out.push_back({{"keep", units[u].name},
-                   {"bits", 8},
-                   {"predicted_kl_change", -damage[u].saved},
-                   {"extra_bytes", extra(u)}});
-    if (out.size() == kAdvice) break;
-  }
-  return out;
-}
-
-// Adds "layers" (error of the hidden states behind each block) and what stands out in them.
-void add_layers(Json& result, const runtime::MixedLogits& mixed, const spec::ModelSpec& spec) {
-  const auto &a = mixed.reference_states(), &b = mixed.quantized_states();
-  std::vector<double> errors;
-  Json rows = Json::array();
-  for (int64_t block = 0; block < std::ssize(spec.blocks); ++block) {
-    const Matrix<float>& hidden = a.at(block + 1);
-    errors.push_back(eval::median_row_error(hidden, b.at(block + 1)));
-    rows.push_back({{"block", spec.blocks[static_cast<size_t>(block)].name},
-                    {"hidden_error", errors.back()},
-                    {"activations", json_of(pack::histogram(hidden.data))},
-                    {"channels", json_of(pack::outliers(hidden))}});
-  }
-  result["layers"] = std::move(rows);
-  const auto first = eval::first_divergence(errors);
-  result["diverges_above"] = eval::kDiverges;
-  result["first_divergence"] = first ? Json(spec.blocks[static_cast<size_t>(*first)].name) : Json();
 }
 
 // Everything that takes both models.
 void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model,
              const std::shared_ptr<const pack::PackedModel>& reference, const Texts& texts,
-             const Options& options, Files& files, const Context& context) {
+             Files& files, RunJournal* journal, const Context& context) {
   runtime::MixedLogits mixed(reference, model, texts.windows, {}, context);
-  add_layers(result, mixed, model->checkpoint().spec);
-  std::vector<pack::Unit> units;
-  if (!options.fast) units = pack::units(*reference, *model);
-  const double folded = pack::norm_difference(*reference, *model);
-  const bool blocks_only = folded > kFolded || !files.related;
-  if (blocks_only && !options.fast) {
-    files.findings.push_back(
-        {Finding::Level::note, "folded",
-         (folded > kFolded ? "its norms are not those of the reference: factors were folded into "
-                             "them"
-                           : "its weights are not the reference's, rounded") +
-             std::string(", so only whole blocks are exchanged")});
-    std::erase_if(units, [](const auto& u) { return u.kind != pack::Unit::Kind::block; });
-  }
-  const auto run = [&](const std::vector<pack::Unit>& some, double whole) {
-    std::vector<std::string> names;
-    for (const pack::Unit& u : some) names.push_back(u.name);
-    return eval::unit_damage(
-        mixed.reference(), whole, names,
-        [&](size_t u, bool only) { return mixed.mixed(some[u], only); }, texts.ids, texts.protocol,
-        context);
-  };
-  eval::Damage found = eval::damage(mixed.reference(), mixed.quantized(), {}, {}, texts.ids,
-                                    texts.protocol, context);
-  const eval::Divergence& whole = found.whole;
+  add_layers(result, mixed.reference_states(), &mixed.quantized_states(), model->checkpoint().spec);
+  add_inputs(result, mixed.reference_model(), mixed.reference_states(), context);
+  eval::LogitSource* const candidate = &mixed.quantized();
+  const eval::Divergence whole =
+      eval::divergence(mixed.reference(), {&candidate, 1}, texts.ids, texts.protocol, context)[0];
   result["card"].update({{"kl_mean", whole.kl_mean},
                          {"kl_ci95", whole.kl_ci95},
                          {"top1_agreement", whole.top1_agreement},
                          {"perplexity", whole.perplexity},
                          {"reference_perplexity", whole.reference_perplexity}});
-  found.units = run(units, whole.kl_mean);
-  if (!blocks_only && !units.empty()) {
-    std::vector<size_t> worst;
-    for (size_t u = 0; u < units.size(); ++u)
-      if (units[u].kind == pack::Unit::Kind::block) worst.push_back(u);
-    std::stable_sort(worst.begin(), worst.end(), [&](size_t a, size_t b) {
-      return found.units[a].saved > found.units[b].saved;
-    });
-    if (std::ssize(worst) > kTakenApart) worst.resize(static_cast<size_t>(kTakenApart));
-    std::vector<pack::Unit> linears;
-    for (const size_t u : worst)
-      for (pack::Unit& l : pack::linears_of(units[u], *reference, *model))
-        linears.push_back(std::move(l));
-    const auto more = run(linears, whole.kl_mean);
-    units.insert(units.end(), linears.begin(), linears.end());
-    found.units.insert(found.units.end(), more.begin(), more.end());
+  const bool folded = pack::norm_difference(*reference, *model) > kFolded;
+  if (folded || !files.related)
+    files.findings.push_back(
+        {Finding::Level::note, "folded",
+         (folded ? "its norms are not those of the reference: factors were folded into them"
+                 : "its weights are not the reference's, rounded") +
+             std::string(", so only whole blocks are exchanged")});
+  if (journal == nullptr) return;
+  try {
+    add_units(result,
+              {.model = *model,
+               .reference = *reference,
+               .mixed = mixed,
+               .ids = texts.ids,
+               .protocol = texts.protocol,
+               .whole_kl = whole.kl_mean,
+               .blocks_only = folded || !files.related,
+               .memory = journal->memory()},
+              context);
+  } catch (const Error& e) {
+    if (e.code() != Code::interrupted) throw;
+    throw Error(Code::interrupted, e.subject(), e.fact(),
+                "the same command goes on where this one stopped");
   }
-  Json rows = Json::array();
-  for (size_t u = 0; u < units.size(); ++u) rows.push_back(json_of(units[u], found.units[u]));
-  result["units"] = std::move(rows);
-  result["advice"] = advice(units, found.units);
 }
 
 // The tokenizer adds no BOS: does the model read the text better with one?
-void try_bos(Json& result, const std::shared_ptr<const pack::PackedModel>& model,
-             const ModelText& text, const Texts& texts, Files& files, const Context& context) {
-  runtime::RuntimeLogits source(runtime::Model::load(model, {}, context), {}, context);
+void try_bos(Json& result, eval::LogitSource& source, const ModelText& text, const Texts& texts,
+             Files& files) {
   const double plain = std::exp(mean_nll(source, texts, {}));
   result["card"]["perplexity"] = plain;
   if (text.tokenizer.adds_bos() || !text.tokenizer.special().bos) return;
   const double with = std::exp(mean_nll(source, texts, text.tokenizer.special().bos));
   result["card"]["perplexity_with_bos"] = with;
-  if (with < 0.95 * plain)
+  if (with < kBetterWithBos * plain)
     files.findings.push_back({Finding::Level::warning, "bos",
-                              "its tokenizer adds no BOS, and with one in front perplexity falls "
-                              "from " +
-                                  significant(plain, 4) + " to " + significant(with, 4)});
+                              text.tokenizer.source() +
+                                  ": adds no BOS, and with one in front perplexity falls from " +
+                                  significant(plain, 4) + " to " + significant(with, 4),
+                              "let its tokenizer add one"});
 }
 
-void print_units(Terminal& t, const Json& units, std::string_view kind, std::string_view title,
-                 size_t most) {
-  std::vector<Json> rows;
-  for (const Json& row : units)
-    if (row["kind"] == kind) rows.push_back(row);
-  if (rows.empty()) return;
-  std::stable_sort(rows.begin(), rows.end(), [](const Json& a, const Json& b) {
-    return a["saved"].get<double>() > b["saved"].get<double>();
-  });
-  TextTable table{
-      {std::string(title), "KL, it alone", "KL, all but it", "saved %", "MB", "MB at 8 bits"}, {}};
-  for (size_t i = 0; i < std::min(most, rows.size()); ++i) {
-    const Json& row = rows[i];
-    table.rows.push_back({row["unit"].get<std::string>(), significant(row["kl_only"].get<double>()),
-                          significant(row["kl_without"].get<double>()),
-                          fixed(100 * row["saved"].get<double>(), 1),
-                          significant(row["bytes"].get<double>() / 1e6),
-                          significant(row["bytes_8bit"].get<double>() / 1e6)});
+// What a model does without a reference.
+void look_alone(Json& result, const std::shared_ptr<const pack::PackedModel>& packed,
+                const ModelText& text, const Texts& texts, Files& files, const Context& context) {
+  const auto model = runtime::Model::load(packed, {}, context);
+  const runtime::HiddenStates states(model, texts.windows, context);
+  add_layers(result, states, nullptr, model->spec());
+  add_inputs(result, model, states, context);
+  runtime::RuntimeLogits source(model, {}, context);
+  try_bos(result, source, text, texts, files);
+}
+
+// Nothing where a model has no tokenizer.
+std::optional<ModelText> text_of(const spec::Checkpoint& checkpoint, const Context& context) {
+  try {
+    return open_text(checkpoint, context);
+  } catch (const Error& e) {
+    if (e.code() != Code::missing) throw;
+    return {};
   }
-  t.out(table.text());
-  if (rows.size() > most)
-    t.out("  and " + std::to_string(rows.size() - most) + " more (--json has all)");
 }
 
-void print_card(Terminal& t, const Json& result) {
-  const Json& card = result["card"];
-  t.out(result["model"].get<std::string>() + ": " + result["family"].get<std::string>() + ", " +
-        bytes_text(card["bytes"].get<double>()) + ", " +
-        significant(card["bits_per_weight"].get<double>(), 4) + " bits a weight; its linears " +
-        significant(card["linear_bits"].get<double>(), 4) + ", codes alone " +
-        significant(card["linear_code_bits"].get<double>(), 4));
-  if (card.contains("kl_mean")) {
-    t.out("against " + result["reference"].get<std::string>() + ": KL " +
-          significant(card["kl_mean"].get<double>()) + " nats a token" +
-          (result["windows"] == 1 ? ""
-                                  : " (" + significant(card["kl_ci95"][0].get<double>(), 2) + ".." +
-                                        significant(card["kl_ci95"][1].get<double>(), 2) + ")") +
-          ", same first choice " + significant(100 * card["top1_agreement"].get<double>()) +
-          " %, perplexity " + significant(card["perplexity"].get<double>(), 4) + " (" +
-          significant(card["reference_perplexity"].get<double>(), 4) + "), " +
-          significant(card["compression"].get<double>()) + " times smaller");
-  } else if (card.contains("perplexity")) {
-    t.out("perplexity " + significant(card["perplexity"].get<double>(), 4));
+void look_at_text(Files& files, const Options& options, const std::optional<ModelText>& text,
+                  const std::optional<ModelText>& theirs) {
+  if (!text) {
+    files.findings.push_back({Finding::Level::fault, "tokenizer", "has no tokenizer",
+                              theirs ? "take the reference's"
+                                     : "put tokenizer.json beside the weights: nothing was run"});
+    return;
   }
-  if (result.contains("windows"))
-    t.out("on " + result["windows"].dump() + " windows of " + result["window"].dump() +
-          " tokens of " + result["data"].get<std::string>() + ", mode exact");
-}
-
-void print_layers(Terminal& t, const Json& result) {
-  t.out("");
-  const Json& first = result["first_divergence"];
-  t.out("hidden states are off by more than " +
-        significant(100 * result["diverges_above"].get<double>(), 2) + " % " +
-        (first.is_null() ? "nowhere" : "from " + first.get<std::string>() + " on") +
-        "; behind the last block by " +
-        significant(100 * result["layers"].back()["hidden_error"].get<double>(), 3) + " %");
-  const auto widest = std::max_element(
-      result["layers"].begin(), result["layers"].end(), [](const Json& a, const Json& b) {
-        return a["channels"]["largest_over_median"] < b["channels"]["largest_over_median"];
-      });
-  const Json& channels = (*widest)["channels"];
-  t.out("largest channel of hidden states: " +
-        significant(channels["largest_over_median"].get<double>()) + " times the median, behind " +
-        (*widest)["block"].get<std::string>() + " (" + channels["count"].dump() + " beyond " +
-        fixed(pack::kOutlier, 0) + " times: " + channels["channels"].dump() + ")");
-}
-
-// The linears whose weights are furthest from the reference's.
-void print_weights(Terminal& t, const Json& weights) {
-  std::vector<Json> rows(weights.begin(), weights.end());
-  std::stable_sort(rows.begin(), rows.end(), [](const Json& a, const Json& b) {
-    return a["relative_error"].get<double>() > b["relative_error"].get<double>();
-  });
-  TextTable table{{"weights furthest off", "error %", "largest input / median"}, {}};
-  for (size_t i = 0; i < std::min<size_t>(5, rows.size()); ++i)
-    table.rows.push_back({rows[i]["op"].get<std::string>(),
-                          significant(100 * rows[i]["relative_error"].get<double>()),
-                          significant(rows[i]["inputs"]["largest_over_median"].get<double>())});
-  t.out("");
-  t.out(table.text());
-}
-
-void print_result(Terminal& t, const Json& result) {
-  print_card(t, result);
-  for (const Json& f : result["findings"])
-    t.out(f["level"].get<std::string>() + ": " + f["text"].get<std::string>());
-  if (result["findings"].empty()) t.out("nothing wrong with its files");
-  if (!result.contains("layers")) return;
-  print_layers(t, result);
-  print_weights(t, result["weights"]);
-  print_units(t, result["units"], "role", "role", kShown);
-  print_units(t, result["units"], "table", "table", kShown);
-  print_units(t, result["units"], "block", "block", kShown);
-  print_units(t, result["units"], "linear", "linears of the worst blocks", kShown);
-  if (result["advice"].empty()) return;
-  for (const Json& a : result["advice"])
-    t.out("keep " + a["keep"].get<std::string>() + " at " + a["bits"].dump() + " bits: KL " +
-          fixed(100 * a["predicted_kl_change"].get<double>(), 0) + " %, +" +
-          bytes_text(a["extra_bytes"].get<double>()));
-  t.out("predictions: what the KL loses with that part in full precision, each by itself");
+  for (Finding& f : text_findings(options.model, *text, theirs ? &*theirs : nullptr))
+    files.findings.push_back(std::move(f));
 }
 
 int check_model(Session& session, Options options) {
   const Context& context = session.start();
   if (!options.data.empty()) session.places.data_dir = options.data;
   const auto model = pack::open_model(options.model, context);
+  const spec::Checkpoint& checkpoint = model->checkpoint();
   if (options.reference.empty()) options.reference = remembered_reference(*model, context);
   std::shared_ptr<const pack::PackedModel> reference;
-  if (!options.reference.empty()) reference = pack::open_model(options.reference, context);
-  const StoredBits bits = stored_bits(*model);
-  Files files = look_at_files(*model, reference.get(), bits, context);
-
-  std::optional<ModelText> text, theirs;
-  if (reference) theirs = open_text(reference->checkpoint(), context);
-  try {
-    text = open_text(model->checkpoint(), context);
-    const auto said = text_findings(options.model, *text, theirs ? &*theirs : nullptr);
-    files.findings.insert(files.findings.end(), said.begin(), said.end());
-  } catch (const Error& e) {
-    if (e.code() != Code::missing) throw;
-    files.findings.push_back({Finding::Level::fault, "tokenizer", "has no tokenizer"});
+  if (!options.reference.empty()) {
+    reference = pack::open_model(options.reference, context);
+    pack::check_mixable(*reference, *model);
   }
-
+  const pack::StoredBits bits = pack::stored_bits(*model);
+  Files files = look_at_files(*model, reference.get(), bits, context);
+  const auto text = text_of(checkpoint, context);
+  const auto theirs = reference ? text_of(reference->checkpoint(), context) : std::nullopt;
+  look_at_text(files, options, text, theirs);
   Json result = {{"model", options.model},
-                 {"path", model->checkpoint().path},
-                 {"family", model->checkpoint().spec.family},
+                 {"path", checkpoint.path},
+                 {"family", checkpoint.spec.family},
                  {"reference", reference ? Json(options.reference) : Json()},
                  {"card",
                   {{"bytes", model->weight_bytes()},
@@ -417,33 +268,45 @@ int check_model(Session& session, Options options) {
   if (reference)
     result["card"]["compression"] =
         static_cast<double>(reference->weight_bytes()) / static_cast<double>(model->weight_bytes());
-  const bool speaks = model->checkpoint().spec.output == spec::ModelSpec::Output::language_model;
+  std::optional<RunJournal> journal;
+  const bool speaks = checkpoint.spec.output == spec::ModelSpec::Output::language_model;
   if (files.readable && speaks && (text || theirs)) {
     // The reference's tokens where there is one: both models are to read the same.
     const Texts texts =
-        cut_text(session, options, theirs ? *theirs : *text, model->checkpoint().spec.context);
+        cut_text(session, options, theirs ? *theirs : *text, checkpoint.spec.context);
     if (text && theirs) {
       const std::string some = theirs->tokenizer.decode(texts.windows[0]);
       if (text->tokenizer.encode(some, false) != theirs->tokenizer.encode(some, false))
         files.findings.push_back({Finding::Level::fault, "tokenizer",
-                                  "its tokenizer cuts text into other tokens than the reference's "
-                                  "(which are used here)"});
+                                  text->tokenizer.source() +
+                                      ": cuts text into other tokens than the reference's (which "
+                                      "are used here)",
+                                  "take the reference's tokenizer"});
     }
     result["data"] = texts.label;
     result["protocol"] = texts.protocol.name;
     result["windows"] = texts.windows.size();
     result["window"] = texts.windows[0].size();
-    if (reference)
-      measure(result, model, reference, texts, options, files, context);
-    else
-      try_bos(result, model, *text, texts, files, context);
+    if (reference) {
+      if (!options.fast)
+        journal.emplace(context, checkpoint.path,
+                        "check " + files_fingerprint(*context.env, reference->checkpoint().path) +
+                            " " + texts.protocol.name + " " + std::to_string(texts.windows.size()),
+                        options.fresh);
+      measure(result, model, reference, texts, files, journal ? &*journal : nullptr, context);
+    } else {
+      look_alone(result, model, *text, texts, files, context);
+    }
   }
   Json findings = Json::array();
-  for (const Finding& f : files.findings)
-    findings.push_back({{"level", level_name(f.level)}, {"kind", f.kind}, {"text", f.text}});
+  for (const Finding& f : files.findings) {
+    findings.push_back({{"level", pack::level_name(f.level)}, {"kind", f.kind}, {"text", f.text}});
+    if (!f.remedy.empty()) findings.back()["remedy"] = f.remedy;
+  }
   result["findings"] = std::move(findings);
   result["weights"] = std::move(files.weights);
-  session.print(result, [&] { print_result(session.terminal, result); });
+  session.print(result, [&] { print_check(session.terminal, result); });
+  if (journal) journal->remove();
   return files.readable ? 0 : static_cast<int>(exit_for(Code::nonfinite));
 }
 
@@ -459,7 +322,8 @@ Command check() {
           "  halftone check out/gptq4 --reference smollm2-fp --windows 8\n"
           "  halftone check out/gptq4 --reference smollm2-fp --fast     (no models mixed: "
           "seconds)\n"
-          "  halftone check out/gptq4 --reference smollm2-fp --json > damage.json",
+          "  halftone check out/gptq4 --reference smollm2-fp --json > damage.json\n"
+          "A run that was killed goes on when the same command is given again.",
       .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
         auto options = std::make_shared<Options>();
         app.add_option("MODEL", options->model, "any model that the engine reads")->required();
@@ -472,6 +336,8 @@ Command check() {
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_flag("--fast", options->fast,
                      "loss card, files and hidden states only: no unit is exchanged");
+        app.add_flag("--fresh", options->fresh,
+                     "do not go on with an earlier run that was interrupted");
         app.add_option(
             "--text", options->text,
             "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
