@@ -27,8 +27,9 @@ void expect_refused(const Outcome& outcome, int exit, const std::string& part) {
 }
 
 TEST(Cli, EveryCommandHasHelpWithExamples) {
-  for (const char* command : {"quantize", "run", "generate", "chat", "eval", "compare", "bench",
-                              "inspect", "recipes", "doctor", "pull", "score", "check"}) {
+  for (const char* command :
+       {"quantize", "run", "generate", "chat", "eval", "compare", "bench", "inspect", "recipes",
+        "doctor", "pull", "score", "check", "verify", "perturb"}) {
     const Outcome help = halftone({command, "--help"});
     EXPECT_EQ(help.exit, 0) << command;
     EXPECT_THAT(help.out, HasSubstr("Examples:\n  halftone " + std::string(command))) << command;

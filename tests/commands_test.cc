@@ -114,7 +114,9 @@ TEST_F(Commands, EvalTakesSeveralTasksAndAStride) {
 
 TEST_F(Commands, CompareHasThePromisedShape) {
   const std::string small = scratch.path("int4");
-  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int4_g16", "-o", small, "--quiet"}).exit,
+  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int4_g16", "-o", small, "--quiet",
+                      "--no-measure"})
+                .exit,
             0);
   write("text.txt", env->read_text(scratch.path("data/wikitext2/test.txt"), 1 << 20));
   const Json result = json_of({"compare", model, small, "--text", scratch.path("text.txt"),
@@ -142,7 +144,9 @@ TEST_F(Commands, CompareHasThePromisedShape) {
 // A model answers as it does itself; a broken one parts from it, and where is said.
 TEST_F(Commands, CompareLetsTheModelsAnswerPrompts) {
   const std::string small = scratch.path("int1");
-  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int2_g16", "-o", small, "--quiet"}).exit,
+  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int2_g16", "-o", small, "--quiet",
+                      "--no-measure"})
+                .exit,
             0);
   write("text.txt", env->read_text(scratch.path("data/wikitext2/test.txt"), 1 << 20));
   write("p", "Once\n\nupon a time\nLily\n");
@@ -309,7 +313,9 @@ TEST_F(Commands, BenchHasThePromisedShape) {
 // The mode is named wherever figures of it are: its numbers are not those of mode int8.
 TEST_F(Commands, ModeTablesIsNamedInWhatItSays) {
   const std::string two = scratch.path("int2");
-  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int2_g64", "-o", two, "--quiet"}).exit,
+  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int2_g64", "-o", two, "--quiet",
+                      "--no-measure"})
+                .exit,
             0);
   EXPECT_EQ(json_of({"bench", two, "--prefill", "16", "--decode", "8", "--threads", "1", "--mode",
                      "tables"})["mode"],
@@ -585,7 +591,10 @@ class Check : public Commands {
 // The damage of 8-bit rounding on a tiny model, and a name that contradicts the tensors.
 TEST_F(Check, LaysTheDamageAtUnitsAndFindsWrongLabels) {
   const std::string eight = scratch.path("m-4bit");
-  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int8", "-o", eight, "--quiet"}).exit, 0);
+  ASSERT_EQ(
+      halftone({"quantize", model, "--recipe", "rtn_int8", "-o", eight, "--quiet", "--no-measure"})
+          .exit,
+      0);
   const Outcome one = check(eight, {"--reference", model, "--threads", "1"});
   const Json result = parse_json(one.out, one.err);
   EXPECT_EQ(
@@ -701,7 +710,10 @@ TEST_F(Check, FindsWhatIsWrongWithTheText) {
 
 TEST_F(Check, FindsWeightsThatAreBrokenScaledOrAnothers) {
   const std::string bad = scratch.path("bad");
-  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int8", "-o", bad, "--quiet"}).exit, 0);
+  ASSERT_EQ(
+      halftone({"quantize", model, "--recipe", "rtn_int8", "-o", bad, "--quiet", "--no-measure"})
+          .exit,
+      0);
   env->remove(join_path(bad, "halftone.json"));  // which would see it first
   change("bad", "model.layers.1.mlp.up_proj.weight_scale",
          [](char* data, size_t) { std::memset(data + 4, 0xff, 2); });
@@ -738,7 +750,10 @@ TEST_F(Check, GoesOnWhereItWasKilledAndEndsTheSame) {
   if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
   const std::string stories = join_path(data_dir(), "models/stories260k");
   const std::string four = scratch.path("four");
-  ASSERT_EQ(halftone({"quantize", stories, "--recipe", "rtn", "-o", four, "--quiet"}).exit, 0);
+  ASSERT_EQ(
+      halftone({"quantize", stories, "--recipe", "rtn", "-o", four, "--quiet", "--no-measure"})
+          .exit,
+      0);
   const std::map<std::string, std::string> environment = {
       {"HALFTONE_CACHE", scratch.path("cache")}};
   std::vector<std::string> words = {"check",     four,        "--reference", stories,    "--data",
@@ -760,6 +775,104 @@ TEST_F(Check, GoesOnWhereItWasKilledAndEndsTheSame) {
   EXPECT_THAT(journals(), testing::IsEmpty());
 }
 
+// The loss card after a quantization, the file that keeps it, and who measures again: the same
+// figures at another thread count, a changed byte of either is found, and what was stopped between
+// the model and its card goes on.
+TEST_F(Commands, QuantizeMeasuresAndVerifyMeasuresTheSame) {
+  const std::string out = scratch.path("int4"), file = join_path(out, "measured.json"),
+                    weights = join_path(out, "model.safetensors");
+  const std::vector<std::string> words = {
+      "quantize", model,      "--recipe",           "rtn_int4_g16", "-o",
+      out,        "--data",   scratch.path("data"), "--quiet",      "--measure-windows",
+      "2",        "--explain"};
+  const auto made = halftone(words);
+  ASSERT_EQ(made.exit, 0) << made.err;
+  EXPECT_THAT(made.out, HasSubstr("\n" + model + " -> " + out));
+  EXPECT_THAT(made.out, HasSubstr(" another first choice\n"));
+  EXPECT_THAT(made.out, HasSubstr("\n  saved    measured.json"));
+  EXPECT_THAT(made.out, HasSubstr("\nNo text was read: the recipe needs no calibration.\n"));
+  const std::string kept = env->read_text(file, 1 << 20);
+  const Json measured = parse_json(kept, file);
+  EXPECT_GT(measured["divergence"]["kl_mean"].get<double>(), 0);
+  EXPECT_GT(measured["speed"]["model"]["decode_tok_s"].get<double>(), 0);
+  EXPECT_GT(measured["memory"]["peak_rss_bytes"].get<int64_t>(), 1 << 20);
+  EXPECT_EQ(measured["protocol"]["data"], "wikitext2 test");
+  EXPECT_EQ(measured["overlap"], Json());
+
+  const std::vector<std::string> verify = {
+      "verify", out, "--data", scratch.path("data"), "--no-speed", "--quiet", "--threads", "1"};
+  const Outcome same = halftone(verify);
+  EXPECT_EQ(same.exit, 0) << same.err << same.out;
+  EXPECT_THAT(same.out, HasSubstr("tensors are what halftone.json says was written"));
+  const auto refuses = [&](const std::string& part) {
+    const Outcome outcome = halftone(verify);
+    EXPECT_EQ(outcome.exit, 3) << outcome.out;
+    EXPECT_THAT(outcome.err, HasSubstr(part));
+  };
+  // A figure that was not measured, in a file that is whole.
+  std::string changed = kept;
+  const size_t digit = changed.find_first_of("123456789", changed.find("\"kl_mean\""));
+  changed[digit] = changed[digit] == '9' ? '8' : static_cast<char>(changed[digit] + 1);
+  write("int4/measured.json", changed);
+  refuses("measured.json: is not as it was written: its own hash differs");
+  write("int4/measured.json", kept);
+  const std::string bytes = env->read_text(weights, 1 << 24);
+  std::string other = bytes;
+  other.back() = static_cast<char>(other.back() ^ 1);
+  write("int4/model.safetensors", other);
+  refuses("is not what halftone.json says was written");
+  write("int4/model.safetensors", bytes);
+  // Another reference than the one it was measured against.
+  std::vector<std::string> against_itself = verify;
+  against_itself.insert(against_itself.end(), {"--reference", out});
+  const Outcome wrong = halftone(against_itself);
+  EXPECT_EQ(wrong.exit, 3);
+  EXPECT_THAT(wrong.err, HasSubstr("reference_bytes was "));
+
+  env->remove(file);  // as a kill before the card leaves it
+  refuses("measured.json: is not there: nobody has measured this model");
+  const Outcome again = halftone(words);
+  ASSERT_EQ(again.exit, 0) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("it was complete already"));
+  EXPECT_EQ(parse_json(env->read_text(file, 1 << 20), file)["divergence"], measured["divergence"]);
+  // What was measured is an output like any other: the same command refuses to replace it.
+  EXPECT_EQ(halftone(words).exit, 2);
+}
+
+// Noise of no size is no noise; what it costs is told with its kind.
+TEST_F(Commands, PerturbAndBenchSayWhatAModelCosts) {
+  const std::string out = scratch.path("int4");
+  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int4_g16", "-o", out, "--quiet",
+                      "--no-measure"})
+                .exit,
+            0);
+  const Json noise = json_of({"perturb", out, "--data", scratch.path("data"), "--fractions",
+                              "0,0.5", "--seeds", "2", "--window", "32"});
+  ASSERT_EQ(noise["rows"].size(), 4u);
+  for (const Json& row : noise["rows"]) {
+    const bool none = row["fraction"] == 0;
+    EXPECT_EQ(row["kl"]["mean"] == 0, none) << row;
+    EXPECT_EQ(row["drop"]["mean"] == 0, none) << row;
+    EXPECT_EQ(row["kl"]["variance"] == 0, none) << row;
+    EXPECT_EQ(row["kl_by_seed"].size(), 2u);
+  }
+  EXPECT_EQ(halftone({"perturb", model, "--data", scratch.path("data")}).exit, 2);
+
+  const Json bench = json_of({"bench", out, "--prefill", "16", "--decode", "8", "--repeat", "1",
+                              "--threads", "1", "--speedup"});
+  for (const char* type : {"f32", "bf16"})
+    for (const char* what : {"prefill", "decode"})
+      EXPECT_NEAR(bench["speedup"][type][what].get<double>(),
+                  bench[what]["tok_s"].get<double>() /
+                      bench["speedup"][type][std::string(what) + "_tok_s"].get<double>(),
+                  1e-9);
+  EXPECT_GT(bench["energy"]["decode_j_per_token"].get<double>(), 0);
+  EXPECT_THAT(bench["energy"]["source"].get<std::string>(),
+              testing::AnyOf(StartsWith("model"), StartsWith("RAPL")));
+  EXPECT_EQ(bench["ratio_to_f32"]["effective"].get<double>(),
+            32 / bench["bits_per_weight"].get<double>());
+}
+
 // Ctrl-C at every rename of a run: what was finished is kept, the command that goes on is said, and
 // its result is that of a run in peace.
 TEST_F(Commands, QuantizeStoppedByCtrlCIsResumable) {
@@ -767,7 +880,7 @@ TEST_F(Commands, QuantizeStoppedByCtrlCIsResumable) {
     GTEST_SKIP() << "strace cannot trace here";
   const std::vector<std::string> words = {
       halftone_path(),     "quantize", model,       "--recipe", "rtn_int4_g16", "-o",
-      scratch.path("out"), "--quiet",  "--threads", "1"};
+      scratch.path("out"), "--quiet",  "--threads", "1",        "--no-measure"};
   ASSERT_EQ(run(words).exit, 0);
   const std::string whole = folder_hash(scratch.path("out"));
   const char* options = std::getenv("ASAN_OPTIONS");  // a traced process cannot look for leaks

@@ -339,7 +339,7 @@ TEST_F(Hostile, ADiskThatIsFullAfterSomeBytes) {
   copy_model("m");
   const std::vector<std::string> words = {"quantize", scratch.path("m"),   "--recipe", "rtn_int8",
                                           "-o",       scratch.path("out"), "--quiet",  "--threads",
-                                          "1"};
+                                          "1",        "--no-measure"};
   ASSERT_EQ(halftone(words).exit, 0);
   const std::string whole = folder_hash(scratch.path("out"));
   env->remove_tree(scratch.path("out"));
@@ -370,8 +370,8 @@ TEST_F(Hostile, AFullDiskAtAnyWrite) {
     GTEST_SKIP() << "strace cannot trace here";
   copy_model("m");
   const std::vector<std::string> words = {
-      halftone_path(),     "quantize", scratch.path("m"), "--recipe", "rtn_int8", "-o",
-      scratch.path("out"), "--quiet",  "--threads",       "1"};
+      halftone_path(),     "quantize", scratch.path("m"), "--recipe", "rtn_int8",    "-o",
+      scratch.path("out"), "--quiet",  "--threads",       "1",        "--no-measure"};
   ASSERT_EQ(run(words).exit, 0);
   const std::string whole = folder_hash(scratch.path("out"));
   env->remove_tree(scratch.path("out"));
@@ -466,11 +466,16 @@ TEST_F(Hostile, AResultThatIsNotDelivered) {
                    words[0]);
   EXPECT_EQ(shell("", {"inspect", model}, "2> /dev/full").exit, 0);
   // Closed streams: no file of ours may take their numbers and receive what is meant for them.
-  EXPECT_EQ(shell("", {"quantize", model, "--recipe", "rtn_int8", "-o", scratch.path("a")},
-                  "<&- >&- 2>&-")
-                .exit,
-            0);
-  EXPECT_EQ(halftone({"quantize", model, "--recipe", "rtn_int8", "-o", scratch.path("b")}).exit, 0);
+  EXPECT_EQ(
+      shell("",
+            {"quantize", model, "--recipe", "rtn_int8", "-o", scratch.path("a"), "--no-measure"},
+            "<&- >&- 2>&-")
+          .exit,
+      0);
+  EXPECT_EQ(
+      halftone({"quantize", model, "--recipe", "rtn_int8", "-o", scratch.path("b"), "--no-measure"})
+          .exit,
+      0);
   EXPECT_EQ(folder_hash(scratch.path("a")), folder_hash(scratch.path("b")));
 }
 

@@ -27,8 +27,8 @@ class Stories : public testing::Test {
   }
   std::vector<std::string> quantize(const std::string& recipe, const std::string& out,
                                     std::vector<std::string> more = {}) const {
-    std::vector<std::string> words = {"quantize", model,     "--recipe", recipe,    "-o",
-                                      out,        "--quiet", "--data",   data_dir()};
+    std::vector<std::string> words = {"quantize", model,    "--recipe", recipe,        "-o", out,
+                                      "--quiet",  "--data", data_dir(), "--no-measure"};
     if (std::find(more.begin(), more.end(), "--samples") == more.end())
       words.insert(words.end(), {"--samples", "8", "--length", "128"});
     words.insert(words.end(), more.begin(), more.end());
@@ -135,6 +135,37 @@ TEST_F(StoriesWithWorker, RealAndSimulatedQuantizationAgree) {
   EXPECT_NEAR(real, simulated, 0.001);
   EXPECT_NEAR(evaluate(scratch.path("gptq"), {"--mode", "int8"})["mean_nll"].get<double>(), real,
               0.005);
+}
+
+TEST_F(StoriesWithWorker, CalibrationOnTheTestTextIsFound) {
+  // The beginnings of both parts: this tokenizer makes a token of every other letter.
+  const auto env = posix_env();
+  env->make_directories(scratch.path("data/wikitext2"));
+  for (const char* name : {"wikitext2/test.txt", "wikitext2/train_first_1MB.txt"}) {
+    const std::string all = env->read_text(join_path(data_dir(), name), 1 << 24);
+    write_atomically(*env, scratch.path("data/" + std::string(name)),
+                     all.substr(0, all.rfind('\n', 60000) + 1));
+  }
+  const std::string data = scratch.path("data");
+  const auto overlap = [&](const std::string& calibration) {
+    const std::string out = scratch.path("out");
+    env->remove_tree(out);
+    const Outcome made = halftone({"quantize", model, "--recipe", "gptq_int4_g32", "-o", out,
+                                   "--samples", "8", "--length", "128", "--data", data,
+                                   "--calibration", calibration, "--explain", "--quiet"});
+    EXPECT_EQ(made.exit, 0) << made.err;
+    const bool told = made.out.find("CALIBRATION AND TEST TEXT OVERLAP") != std::string::npos;
+    const Json measured =
+        parse_json(env->read_text(join_path(out, "measured.json"), 1 << 20), "measured");
+    return std::pair(measured["overlap"]["share"].get<double>(), told);
+  };
+  // Windows of the very file; only what is put between its lines differs.
+  const auto [same, told_same] = overlap(scratch.path("data/wikitext2/test.txt"));
+  EXPECT_GT(same, 0.5);
+  EXPECT_TRUE(told_same);
+  const auto [other, told_other] = overlap("wikitext2");
+  EXPECT_LT(other, 0.02);
+  EXPECT_FALSE(told_other);
 }
 
 TEST_F(StoriesWithWorker, TheTorchEngineRefusesANumericModeItHasNot) {

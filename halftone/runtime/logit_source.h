@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "halftone/eval/logit_source.h"
@@ -20,6 +21,8 @@ class RuntimeLogits final : public eval::LogitSource {
   int64_t context() const override { return session_.max_tokens(); }
   void begin(std::span<const int32_t> ids, int64_t first) override;
   int64_t next(std::span<float> rows) override;
+  // As Session::disturb, for `begin` and `next`; before the first text.
+  void disturb(Session::Disturber disturber) { session_.disturb(std::move(disturber)); }
   // In several sequences, as many as fit a quarter of the memory that is available (16 at most);
   // they are kept for the next call.
   void each_text(std::span<const eval::WantedText> texts, const eval::TakeRows& take) override;

@@ -164,10 +164,20 @@ struct Session::Engine {
     return 0;
   }
 
-  void execute(const LinearStep& step, const Batch&, int64_t rows) {
+  void execute(const LinearStep& step, const Batch& batch, int64_t rows) {
     const float* x = rows_of(step.in);
-    const int64_t ldx = stride(step.in);
+    int64_t ldx = stride(step.in);
     if (input_observer) input_observer({step.ops, x, rows, step.in.width, ldx});
+    if (disturber && batch.positions != nullptr) {
+      const int64_t width = step.in.width;
+      disturbed.resize(static_cast<size_t>(rows * width));
+      for (int64_t r = 0; r < rows; ++r)
+        std::copy_n(x + r * ldx, width, disturbed.data() + r * width);
+      disturber(inputs_disturbed++, {batch.positions, static_cast<size_t>(rows)}, disturbed.data(),
+                width);
+      x = disturbed.data();
+      ldx = width;
+    }
     if (prepared.size() < step.preparations.size()) prepared.resize(step.preparations.size());
     for (size_t i = 0; i < step.preparations.size(); ++i) {
       const Preparation& p = step.preparations[i];
@@ -331,6 +341,7 @@ struct Session::Engine {
   void blocks(const Batch& batch, int64_t rows) {
     reserve_rows(std::max(rows, rows_wanted));
     input_row = 0;
+    inputs_disturbed = 0;
     run(program.prologue, batch, rows);
     blocks_from(0, std::ssize(program.blocks), batch, rows);
   }
@@ -369,11 +380,13 @@ struct Session::Engine {
   Context stop;  // for throw_if_stopped
   Observer observer;
   InputObserver input_observer;
+  Disturber disturber;
+  int64_t inputs_disturbed = 0;       // in this step
   std::vector<KvCache> caches, pads;  // of a decoder's sequences; of an encoder's
   std::vector<RopeTable> ropes;
   std::vector<HostTensor> slots;
   std::vector<kernel::Activations> prepared;
-  std::vector<float> transformed;
+  std::vector<float> disturbed, transformed;
   std::vector<AttentionCall> calls;
   std::vector<Part> parts;  // of the batch under way
   std::vector<int32_t> ids;
@@ -476,6 +489,8 @@ void Session::advance(std::span<const int32_t> ids) {
 }
 
 void Session::observe(Observer observer) { engine_->observer = std::move(observer); }
+
+void Session::disturb(Disturber disturber) { engine_->disturber = std::move(disturber); }
 
 void Session::observe_inputs(InputObserver observer) {
   engine_->input_observer = std::move(observer);

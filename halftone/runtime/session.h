@@ -107,6 +107,13 @@ class Session {
   };
   using InputObserver = std::function<void(const LinearInput&)>;
   void observe_inputs(InputObserver observer);
+  // Changes a copy of what the linears of the blocks read, before they read it, in every step from
+  // now on: `input` counts the inputs in the order of their use (linears that read one value count
+  // once), rows are [positions.size(), width] at these positions of their sequences. The head's
+  // input is left. For measuring how robust a model is. An empty function ends it.
+  using Disturber = std::function<void(int64_t input, std::span<const int64_t> positions,
+                                       float* rows, int64_t width)>;
+  void disturb(Disturber disturber);
   // As advance(ids), but the blocks before `block` are done and gave `hidden` [ids.size(), width]:
   // an observer's rows of a model with the same blocks up to there. block = the number of blocks
   // leaves nothing but logits to compute. Mixing this with advance in one sequence is a bug: its

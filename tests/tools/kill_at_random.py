@@ -39,7 +39,7 @@ args.scratch.mkdir(parents=True, exist_ok=True)
 
 
 def command(out, *more):
-    return [args.halftone, "quantize", *sys.argv[split + 1:], "-o", str(out), "--quiet", "--json", *more]
+    return [args.halftone, "quantize", *sys.argv[split + 1:], "-o", str(out), "--quiet", "--json", "--no-measure", *more]
 
 
 whole, killed = args.scratch / "whole", args.scratch / "killed"

@@ -2,11 +2,13 @@
 #include <limits>
 
 #include "halftone/base/error.h"
+#include "halftone/cli/measure.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/session.h"
 #include "halftone/kernel/isa.h"
 #include "halftone/recipe/driver.h"
 #include "halftone/recipe/library.h"
+#include "halftone/report/loss_card.h"
 #include "halftone/runtime/generate.h"
 
 namespace halftone::cli {
@@ -17,7 +19,9 @@ struct Options {
   std::optional<int64_t> samples, length;
   std::optional<uint64_t> seed;
   double spill_gb = 1.0, memory_gb = 0;
+  int64_t measure_windows = 4;
   bool plan = false, resume = false, force = false, strict = false;
+  bool no_measure = false, explain = false;
 };
 
 // Calibration text sampled from the model itself: BOS (or the end token), then temperature 1, as
@@ -99,6 +103,71 @@ std::string resume_command(const std::vector<std::string>& argv) {
   return has ? out : out + " --resume";
 }
 
+void print_card(Terminal& t, const Json& measured, const Options& options, const Context& context) {
+  t.out("");
+  t.out(report::loss_card(measured, read_receipt(options.output, context),
+                          std::min(t.width(), report::kCardWidth)));
+}
+
+void print_explanation(Terminal& t, const Json& measured, const Options& options,
+                       const Context& context) {
+  for (const std::string& line :
+       report::explanation(measured, read_receipt(options.output, context)))
+    t.out(report::wrapped(printable(line), std::min(t.width(), report::kCardWidth), 2));
+}
+
+// WikiText-2's test part; where that is not at hand what calibration read, else what the model writes
+// itself. A model without a tokenizer has none.
+MeasuredText text_to_measure(const Session& session, const Options& options,
+                             const std::vector<std::vector<int32_t>>& calibration, int64_t window) {
+  try {
+    if (auto named = wikitext_for(options.model, session)) return std::move(*named);
+    MeasuredText out{"the calibration text", {}, false};
+    std::vector<std::vector<int32_t>> texts = calibration;
+    if (texts.empty()) {
+      const Context& context = session.context;
+      const spec::Checkpoint checkpoint = spec::open_checkpoint(options.model, context);
+      if (checkpoint.spec.output != spec::ModelSpec::Output::language_model) return {};
+      out.label = "text that " + options.model + " wrote";
+      texts = sample_from(options.model, open_text(checkpoint, context), options.measure_windows,
+                          std::min(window, checkpoint.spec.context), 0, context);
+    }
+    for (const auto& text : texts) out.ids.insert(out.ids.end(), text.begin(), text.end());
+    return out;
+  } catch (const Error& e) {
+    if (e.code() != Code::missing) throw;
+    return {};
+  }
+}
+
+// What stands in measured.json already, if that is of this very output; else it is measured. The
+// output is whole before and after.
+Json measured(const Session& session, const Options& options, const std::string& fingerprint,
+              std::vector<std::vector<int32_t>> calibration) {
+  const Context& context = session.context;
+  try {
+    try {
+      if (auto known = read_measured(options.output, context);
+          known && known->value("fingerprint", Json()) == fingerprint)
+        return std::move(*known);
+    } catch (const FileError&) {  // damaged: what it said is measured again
+    }
+    MeasureRequest request{.model = options.output,
+                           .reference = options.model,
+                           .text = {},
+                           .windows = options.measure_windows,
+                           .calibration = std::move(calibration)};
+    request.text = text_to_measure(session, options, request.calibration, request.window);
+    Json found = measure(request, session);
+    write_measured(options.output, found, context);
+    return found;
+  } catch (const Error& e) {
+    if (e.code() != Code::interrupted) throw;
+    throw Error(Code::interrupted, options.output, "is whole; measuring it was stopped",
+                "the same command measures it, --no-measure leaves it at that");
+  }
+}
+
 int quantize_model(Session& session, const Options& options) {
   recipe::Recipe recipe = recipe::load_recipe(options.recipe, *session.env);
   const recipe::Parts parts = recipe::builtin_parts();
@@ -130,7 +199,13 @@ int quantize_model(Session& session, const Options& options) {
   recipe::QuantizeRequest request{.checkpoint = spec::open_checkpoint(options.model, context),
                                   .recipe = recipe,
                                   .output = options.output};
-  request.resume = options.resume;
+  // An output that nobody has measured was stopped while it was being measured, or made without: the
+  // same command checks that it is whole, and measures it.
+  const auto output_has = [&](const char* name) {
+    return session.env->stat(join_path(options.output, name)).has_value();
+  };
+  request.resume = options.resume || (!options.no_measure && !options.force && !options.plan &&
+                                      output_has("halftone.json") && !output_has("measured.json"));
   request.force = options.force;
   request.strict = options.strict;
   request.spill_budget = static_cast<uint64_t>(options.spill_gb * 1e9);
@@ -140,6 +215,7 @@ int quantize_model(Session& session, const Options& options) {
   recipe::Capabilities can;
   can.parts = &parts;
   can.numeric_path = std::string(kernel::isa_name(kernel::choose_isa(std::getenv("HALFTONE_ISA"))));
+  std::vector<std::vector<int32_t>> calibration;  // kept for measuring
   std::optional<ModelText> text;
   const auto text_side = [&]() -> ModelText& {
     if (!text) text = open_text(request.checkpoint, context);
@@ -159,7 +235,9 @@ int quantize_model(Session& session, const Options& options) {
     side.sample = [&](int64_t samples, int64_t length, uint64_t seed) {
       return sample_from(options.model, t, samples, length, seed, context);
     };
-    return recipe::make_calibration(wanted, side, session.places, context);
+    recipe::CalibrationSet set = recipe::make_calibration(wanted, side, session.places, context);
+    if (!options.no_measure) calibration = set.samples;
+    return set;
   };
   if (request.checkpoint.gguf)
     can.tokenizer_files = [&] { return text_files(request.checkpoint, text_side()); };
@@ -187,7 +265,16 @@ int quantize_model(Session& session, const Options& options) {
     return 0;
   }
   const recipe::QuantizeResult result = recipe::quantize(request, can, context);
-  session.print(recipe::to_json(result), [&] { print_result(session.terminal, options, result); });
+  Json json = recipe::to_json(result);
+  session.terminal.finish_stage();
+  if (!session.json) print_result(session.terminal, options, result);
+  if (!options.no_measure)
+    json["measured"] = measured(session, options, result.fingerprint, std::move(calibration));
+  session.print(json, [&] {
+    if (!options.no_measure) print_card(session.terminal, json["measured"], options, context);
+    if (options.explain)
+      print_explanation(session.terminal, json.value("measured", Json()), options, context);
+  });
   return 0;
 }
 
@@ -205,7 +292,8 @@ Command quantize() {
           "  halftone quantize models/my --recipe gptq_int4_g128 --calibration c4 --samples 128 "
           "--length 2048 -o out/my4\n"
           "  halftone quantize smollm2 --recipe gptq_int3_g64 -o out/x --plan     (size, memory "
-          "and time before any work)",
+          "and time before any work)\n"
+          "  halftone quantize smollm2 --recipe rtn_int4_g64 -o out/rtn4 --explain",
       .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
         auto options = std::make_shared<Options>();
         app.add_option("MODEL", options->model,
@@ -245,6 +333,15 @@ Command quantize() {
         app.add_flag("--force", options->force, "replace an existing output folder");
         app.add_flag("--strict", options->strict,
                      "a layer that falls back to nearest ends the run");
+        auto* windows =
+            app.add_option("--measure-windows", options->measure_windows,
+                           "windows of 512 tokens that the result is measured on (default 4)")
+                ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+        app.add_flag("--no-measure", options->no_measure,
+                     "do not measure what was lost (otherwise: the loss card, and measured.json)")
+            ->excludes(windows);
+        app.add_flag("--explain", options->explain,
+                     "say in plain words what was done, what fell back, and what the figures mean");
         session.add_device(app);
         session.add_threads(app);
         session.add_json(app);

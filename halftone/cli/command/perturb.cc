@@ -1,0 +1,169 @@
+// halftone perturb: how robust a quantized model is. Noise of a part of a quantization step on its
+// weights, and on what its linears read; what that does to its answers, over several draws.
+#include <algorithm>
+#include <cmath>
+
+#include "halftone/base/error.h"
+#include "halftone/cli/model_text.h"
+#include "halftone/cli/session.h"
+#include "halftone/eval/robustness.h"
+#include "halftone/eval/task.h"
+#include "halftone/pack/dense_copy.h"
+#include "halftone/runtime/hidden_states.h"
+#include "halftone/runtime/logit_source.h"
+#include "halftone/runtime/noise.h"
+
+namespace halftone::cli {
+namespace {
+
+struct Options {
+  std::string model, text, data;
+  std::vector<double> fractions = {0.1, 0.25, 0.5};
+  int64_t seeds = 5, windows = 2, window = 512;
+};
+
+eval::ScoredText read_text(const Session& session, const Options& options, const ModelText& text) {
+  const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
+  if (options.text.empty())
+    return eval::scored_text("wikitext2", files::Split::test, session.places, encode,
+                             session.context);
+  const files::TextSet own = files::read_text_file(*session.env, options.text,
+                                                   session.places.parquet, session.context.limits);
+  return {own.label, encode(own.joined())};
+}
+
+Json json_of(const eval::Spread& spread) {
+  return {{"mean", spread.mean}, {"variance", spread.variance ? Json(*spread.variance) : Json()}};
+}
+
+void print_rows(Terminal& t, const Json& result) {
+  TextTable table{
+      {"noise on", "of a step", "KL mean", "variance", "drop nats", "variance", "perplexity"}, {}};
+  const double perplexity = result["perplexity"].get<double>();
+  const auto figure = [](const Json& value) {
+    return value.is_null() ? std::string("-") : significant(value.get<double>());
+  };
+  for (const Json& row : result["rows"])
+    table.rows.push_back(
+        {row["noise"].get<std::string>(), significant(row["fraction"].get<double>(), 2),
+         figure(row["kl"]["mean"]), figure(row["kl"]["variance"]), figure(row["drop"]["mean"]),
+         figure(row["drop"]["variance"]),
+         significant(perplexity * std::exp(row["drop"]["mean"].get<double>()), 5)});
+  t.out(table.text());
+  t.out("without noise: perplexity " + significant(perplexity, 5) + "; " + result["seeds"].dump() +
+        " draws each, " + result["windows"].dump() +
+        (result["windows"] == 1 ? " window of " : " windows of ") + result["window"].dump() +
+        " tokens of " + result["data"].get<std::string>() + ", mode exact");
+  t.out(
+      "noise is uniform in +- that part of a step: of each weight's group; of inputs, what 8 bits "
+      "for 64 of them would have. Variances are over draws.");
+}
+
+int perturb_model(Session& session, const Options& options) {
+  const Context& context = session.start();
+  if (!options.data.empty()) session.places.data_dir = options.data;
+  const auto packed = pack::open_model(options.model, context);
+  if (packed->plan().ports.empty())
+    throw InputError(options.model, "has no quantized linears, so there is no step",
+                     "give a folder that halftone quantize or another quantizer wrote");
+  if (packed->checkpoint().spec.output != spec::ModelSpec::Output::language_model)
+    throw InputError(options.model, "is no language model: it has no next token to get wrong");
+  const ModelText text = open_text(packed->checkpoint(), context);
+  const eval::ScoredText scored = read_text(session, options, text);
+  const int64_t window =
+      std::min({options.window, std::ssize(scored.ids), packed->checkpoint().spec.context});
+  if (window < 2)
+    throw InputError(scored.label, "has too few tokens to score", "give more text with --text");
+  const eval::Protocol protocol =
+      eval::gptq_windows(std::ssize(scored.ids), window, options.windows);
+  std::vector<std::vector<int32_t>> texts;
+  for (const eval::Window& w : protocol.windows)
+    texts.emplace_back(scored.ids.begin() + w.begin, scored.ids.begin() + w.end);
+
+  const auto clean = runtime::Model::load(pack::dense_copy(packed, DType::f32), {}, context);
+  const runtime::HiddenStates states(clean, texts, context);
+  runtime::ResumedLogits reference(clean, states, std::ssize(clean->spec().blocks), context);
+  const runtime::SessionOptions room{.max_tokens = window};
+  const auto on_weights = [&](double fraction,
+                              uint64_t seed) -> std::unique_ptr<eval::LogitSource> {
+    return std::make_unique<runtime::RuntimeLogits>(
+        runtime::Model::load(
+            pack::dense_copy(packed, DType::f32, runtime::weight_noise(fraction, seed)), {},
+            context),
+        room, context);
+  };
+  const auto on_inputs = [&](double fraction, uint64_t seed) -> std::unique_ptr<eval::LogitSource> {
+    auto source = std::make_unique<runtime::RuntimeLogits>(clean, room, context);
+    source->disturb(runtime::input_noise(fraction, seed, context));
+    return source;
+  };
+  double done = 0, perplexity = 0;
+  const auto total = static_cast<double>(2 * options.seeds * std::ssize(options.fractions));
+  Json rows = Json::array();
+  const auto run = [&](const char* noise, const auto& disturbed) {
+    for (const double fraction : options.fractions) {
+      const eval::Robustness found = eval::robustness(
+          reference, [&](uint64_t seed) { return disturbed(fraction, seed); }, options.seeds,
+          scored.ids, protocol, context,
+          [&] {
+            context.progress({"perturb", noise, ++done, total, ""});
+            context.throw_if_stopped();
+          });
+      perplexity = found.reference_perplexity;
+      rows.push_back({{"noise", noise},
+                      {"fraction", fraction},
+                      {"kl", json_of(found.kl_spread)},
+                      {"drop", json_of(found.drop_spread)},
+                      {"kl_by_seed", found.kl},
+                      {"drop_by_seed", found.drop}});
+    }
+  };
+  run("weights", on_weights);
+  run("inputs", on_inputs);
+  const Json result = {{"model", options.model},
+                       {"data", scored.label},
+                       {"protocol", protocol.name},
+                       {"windows", protocol.windows.size()},
+                       {"window", window},
+                       {"seeds", options.seeds},
+                       {"mode", "exact"},
+                       {"perplexity", perplexity},
+                       {"rows", rows}};
+  session.print(result, [&] { print_rows(session.terminal, result); });
+  return 0;
+}
+
+}  // namespace
+
+Command perturb() {
+  return {.summary = "how robust a quantized model is to noise on its weights and activations",
+          .examples =
+              "  halftone perturb out/gptq4\n"
+              "  halftone perturb out/gptq4 --fractions 0.5,1 --seeds 20 --windows 4 --json",
+          .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
+            auto options = std::make_shared<Options>();
+            app.add_option("MODEL", options->model, "a quantized model in any layout but GGUF")
+                ->required();
+            app.add_option(
+                   "--fractions", options->fractions,
+                   "noise, in parts of a step (default 0.1,0.25,0.5; rounding itself is 0.5)")
+                ->delimiter(',')
+                ->check(CLI::Range(0.0, 1e3));
+            app.add_option("--seeds", options->seeds, "draws of each noise (default 5)")
+                ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            app.add_option("--windows", options->windows, "windows of text to score (default 2)")
+                ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+            app.add_option("--window", options->window, "tokens a window (default 512)")
+                ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
+            app.add_option(
+                "--text", options->text,
+                "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
+            app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+            session.add_threads(app);
+            session.add_json(app);
+            session.add_quiet(app);
+            return [options, &session] { return perturb_model(session, *options); };
+          }};
+}
+
+}  // namespace halftone::cli

@@ -1,0 +1,56 @@
+#include "halftone/eval/robustness.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "halftone/base/threads.h"
+#include "halftone/eval/test_source.h"
+
+namespace halftone::eval {
+namespace {
+
+using testing_eval::ToySource;
+
+TEST(Spread, IsMeanAndVarianceOfTheDraws) {
+  const std::vector<double> values = {1, 2, 4, 9};  // mean 4, squares 9 + 4 + 0 + 25
+  EXPECT_DOUBLE_EQ(spread(values).mean, 4);
+  EXPECT_DOUBLE_EQ(spread(values).variance.value(), 38.0 / 3);
+  EXPECT_FALSE(spread(std::span(values).first(1)).variance.has_value());
+}
+
+TEST(Robustness, OfNoNoiseIsExactlyZeroAndOfSomeIsThatOfEachDraw) {
+  ThreadPool pool(2);
+  Context context;
+  context.pool = &pool;
+  std::vector<int32_t> ids(64);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 7 % 11);
+  const Protocol protocol = gptq_windows(64, 32);
+  ToySource model(11, 0, 5);
+  const auto run = [&](double noise) {
+    return robustness(
+        model,
+        [&](uint64_t seed) {
+          return std::make_unique<ToySource>(11, noise * static_cast<double>(seed + 1), 7);
+        },
+        3, ids, protocol, context);
+  };
+  const Robustness none = run(0);
+  EXPECT_EQ(none.kl, std::vector<double>(3, 0));
+  EXPECT_EQ(none.drop, std::vector<double>(3, 0));
+  EXPECT_EQ(none.kl_spread.variance, 0);
+  const Robustness some = run(0.1);
+  for (int64_t seed = 0; seed < 3; ++seed) {
+    ToySource disturbed(11, 0.1 * static_cast<double>(seed + 1), 7);
+    const std::array<LogitSource*, 1> candidates = {&disturbed};
+    const Divergence d = divergence(model, candidates, ids, protocol, context)[0];
+    EXPECT_EQ(some.kl[static_cast<size_t>(seed)], d.kl_mean);
+    EXPECT_EQ(some.drop[static_cast<size_t>(seed)],
+              std::log(d.perplexity / d.reference_perplexity));
+  }
+  EXPECT_GT(some.kl[2], some.kl[0]);
+  EXPECT_EQ(some.kl_spread.mean, spread(some.kl).mean);
+}
+
+}  // namespace
+}  // namespace halftone::eval
