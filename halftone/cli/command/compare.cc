@@ -8,11 +8,13 @@
 #include "halftone/base/error.h"
 #include "halftone/cli/answers.h"
 #include "halftone/cli/child.h"
+#include "halftone/cli/compare_layers.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
 #include "halftone/cli/prompt_file.h"
 #include "halftone/cli/session.h"
+#include "halftone/cli/side_by_side.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/fidelity.h"
 #include "halftone/eval/task.h"
@@ -27,9 +29,9 @@ namespace {
 struct Options {
   std::string reference, data, report, text;
   std::vector<std::string> candidates;
-  std::string prompts;
+  std::string prompts, sweep;
   int64_t windows = 8, window = 0, stride = 0, tokens = 64;
-  bool no_speed = false, no_template = false;
+  bool no_speed = false, no_template = false, damage = false;
   std::vector<const CLI::Option*> of_prompts;  // options that mean nothing without --prompts
   LogitOptions logits;
 };
@@ -227,11 +229,13 @@ class Answers {
       context_.throw_if_stopped();
       std::vector<eval::Answer> answers =
           greedy_answers(models[i].model, *text_, ids_, templated_, options_.tokens, context_);
-      if (i == 0)
+      if (i == 0) {
         reference = std::move(answers);
-      else
-        rows[i]["fidelity"] =
-            json_of(eval::fidelity(reference, answers, context_), prompts_, *text_);
+        continue;
+      }
+      rows[i]["fidelity"] = json_of(eval::fidelity(reference, answers, context_), prompts_, *text_);
+      rows[i]["answers"] = side_by_side(models[0], models[i], *text_, prompts_.prompts, ids_,
+                                        reference, answers, context_);
     }
   }
 
@@ -254,6 +258,9 @@ int compare_models(Session& session, const Options& options) {
     throw InputError("--prompts", "the torch engine writes no text",
                      "leave it out, or use --engine runtime");
   }
+  if (options.damage && options.logits.engine == "torch")
+    throw InputError("--damage", "mixes models for the runtime",
+                     "leave it out, or use --engine runtime");
   options.logits.settle(session);
   Context& context = session.start();
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
@@ -277,6 +284,11 @@ int compare_models(Session& session, const Options& options) {
   if (!options.prompts.empty()) {
     answers.emplace(options, context);
     paths.push_back(options.prompts);
+  }
+  std::optional<Json> sweep;
+  if (!options.sweep.empty()) {
+    sweep = read_sweep(options.sweep, context);
+    paths.push_back(options.sweep);
   }
   std::optional<OutputFile> page;
   if (!options.report.empty()) page.emplace(*session.env, options.report, "--report", paths);
@@ -325,6 +337,8 @@ int compare_models(Session& session, const Options& options) {
   for (size_t i = 0; i < found.size(); ++i)
     rows.push_back(row_of(options.candidates[i], *models[i + 1].packed, found[i]));
   if (answers) answers->run(models, rows);
+  add_layers(models, rows, context);
+  if (options.damage) add_damage(models, rows, scored.ids, context);
   models.clear();
   if (!options.no_speed) {
     for (size_t i = 0; i < names.size(); ++i) {
@@ -349,6 +363,7 @@ int compare_models(Session& session, const Options& options) {
                  {"threads", context.threads},
                  {"isa", kernel::isa_name(kernel::choose_isa(std::getenv("HALFTONE_ISA")))}};
   if (answers) result["prompts"] = answers->facts();
+  if (sweep) result["sweep"] = std::move(*sweep);
   if (page) {
     page->write(report::comparison_page(result, report::measurement_facts(session.argv)));
     page->finish();
@@ -367,6 +382,8 @@ Command compare() {
           "  halftone compare smollm2-fp out/rtn4 out/gptq4\n"
           "  halftone compare smollm2-fp out/gptq4 --prompts prompts.txt     (the same answers?)\n"
           "  halftone compare smollm2-fp out/gptq4 --windows 20 --report report.html\n"
+          "  halftone compare smollm2-fp out/gptq4 --prompts prompts.txt --damage --report "
+          "report.html\n"
           "  halftone compare models/base out/a out/b --text my.txt --json\n"
           "  halftone compare out/gptq4 out/gptq4 --kv int4     (what that cache loses: the "
           "reference keeps the default one)",
@@ -387,6 +404,11 @@ Command compare() {
             "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
         app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
         app.add_option("--report", options->report, "write a self-contained HTML page");
+        app.add_flag("--damage", options->damage,
+                     "also measure what each block costs, by models that are mixed of both (takes "
+                     "minutes; halftone check tells more)");
+        app.add_option("--sweep", options->sweep,
+                       "folder of halftone sweep: its heat maps go into the page and the JSON");
         app.add_option("--prompts", options->prompts,
                        "also let all models answer this file (a prompt a line, or JSONL with "
                        "\"prompt\"), and score answers against the reference's");
