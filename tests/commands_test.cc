@@ -139,6 +139,27 @@ TEST_F(Commands, CompareHasThePromisedShape) {
   EXPECT_EQ(result["models"][0]["kl_mean"], 0);
   EXPECT_GT(result["models"][1]["kl_mean"].get<double>(), 0);
   EXPECT_LT(result["models"][1]["bytes"], result["models"][0]["bytes"]);
+  // A row a linear, and how far its channels reach.
+  EXPECT_FALSE(result["models"][0].contains("units"));
+  const Json& units = result["models"][1]["units"];
+  ASSERT_FALSE(units.empty());
+  for (const Json& row : units) {
+    if (row["role"] == "head") continue;  // f16 here, not rounded to 4 bits
+    EXPECT_GT(row["relative_error"].get<double>(), 0.01) << row;
+    EXPECT_LT(row["relative_error"].get<double>(), 0.2) << row;
+    EXPECT_GT(row["bits"].get<double>(), 4) << row;
+  }
+  for (const Json& row : result["models"])
+    EXPECT_THAT(row["channel_ranges"], testing::SizeIs(units.size()));
+}
+
+TEST_F(Commands, CompareShowsAStudyOnlyIfItIsOne) {
+  write("text.txt", "Once upon a time");
+  write("summary.json", "{\"grid\": {\"temperatures\": [1]}}");
+  const Outcome refused = halftone(
+      {"compare", model, model, "--text", scratch.path("text.txt"), "--sweep", scratch.path("")});
+  EXPECT_EQ(refused.exit, 3);
+  EXPECT_THAT(refused.err, HasSubstr("summary.json: is no summary of halftone sweep"));
 }
 
 // A model answers as it does itself; a broken one parts from it, and where is said.
@@ -172,6 +193,15 @@ TEST_F(Commands, CompareLetsTheModelsAnswerPrompts) {
   EXPECT_EQ(same["common_prefix"]["value"], 12);
   EXPECT_EQ(same["scores"]["chrf"]["value"], 100);
   EXPECT_TRUE(same["first_parting"].is_null());
+  const Json &own = result["models"][1]["answers"], &theirs = result["models"][2]["answers"];
+  ASSERT_THAT(own, testing::SizeIs(3));
+  EXPECT_EQ(own[1]["prompt"], "upon a time");
+  EXPECT_TRUE(own[1]["parts_at"].is_null());
+  EXPECT_THAT(own[1]["tokens"], testing::SizeIs(12));
+  EXPECT_EQ(own[1]["tokens"][3]["kl"], 0);
+  EXPECT_GT(theirs[1]["tokens"][3]["kl"], 0);
+  EXPECT_EQ(theirs[1]["parts_at"], other["partings"][1]["common_prefix"]);
+  EXPECT_EQ(theirs[1]["tokens"][3]["text"], own[1]["candidate_tokens"][3]["text"]);
   EXPECT_EQ(other["exact"]["value"], 0);
   EXPECT_LT(other["scores"]["chrf"]["value"].get<double>(), 90);
   EXPECT_EQ(other["scores"]["bleu"]["signature"], "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp");

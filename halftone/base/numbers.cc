@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 namespace halftone {
 
@@ -24,6 +25,10 @@ std::string fixed(double x, int digits) {
   char buffer[64];
   std::snprintf(buffer, sizeof(buffer), "%.*f", digits, x);
   return buffer;
+}
+
+double rounded(double x, int digits) {
+  return std::strtod(significant(x, digits).c_str(), nullptr);
 }
 
 }  // namespace halftone

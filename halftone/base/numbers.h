@@ -7,6 +7,7 @@ namespace halftone {
 
 // `digits` significant digits; an exponent only below 1e-4 and from 1e7 on. "0.0123", "1.23e-05".
 std::string significant(double x, int digits = 3);
-std::string fixed(double x, int digits);  // that many behind the point
+std::string fixed(double x, int digits);   // that many behind the point
+double rounded(double x, int digits = 3);  // what significant() says, as a number
 
 }  // namespace halftone

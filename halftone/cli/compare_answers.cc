@@ -2,6 +2,7 @@
 
 #include "halftone/base/error.h"
 #include "halftone/cli/answers.h"
+#include "halftone/cli/side_by_side.h"
 #include "halftone/eval/fidelity.h"
 
 namespace halftone::cli {
@@ -103,10 +104,13 @@ void Answers::run(const std::vector<LogitModel>& models, Json& rows) const {
     context_.throw_if_stopped();
     std::vector<eval::Answer> answers =
         greedy_answers(models[i].model, *text_, ids_, templated_, options_.tokens, context_);
-    if (i == 0)
+    if (i == 0) {
       reference = std::move(answers);
-    else
-      rows[i]["fidelity"] = json_of(eval::fidelity(reference, answers, context_), prompts_, *text_);
+      continue;
+    }
+    rows[i]["fidelity"] = json_of(eval::fidelity(reference, answers, context_), prompts_, *text_);
+    rows[i]["answers"] = side_by_side(models[0], models[i], *text_, prompts_.prompts, ids_,
+                                      reference, answers, context_);
   }
 }
 

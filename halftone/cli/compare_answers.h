@@ -30,7 +30,7 @@ class Answers {
   // Before the first answer, so that a prompt that does not fit is found early.
   void encode(const pack::PackedModel& reference, int64_t shortest_context);
   Json facts() const;
-  // Candidates' rows get "fidelity".
+  // Candidates' rows get "fidelity" and "answers".
   void run(const std::vector<LogitModel>& models, Json& rows) const;
 
  private:

@@ -7,7 +7,8 @@
 #include "halftone/base/numbers.h"
 #include "halftone/base/version.h"
 #include "halftone/kernel/isa.h"
-#include "halftone/report/chart.h"
+#include "halftone/report/assets.h"
+#include "halftone/report/comparison_sections.h"
 
 namespace halftone::report {
 namespace {
@@ -25,25 +26,37 @@ std::string one_in(double share) {
   return "1 token in " + std::to_string(std::max<int64_t>(1, std::lround(1 / share)));
 }
 
-// One window has no interval.
-std::string interval(const Json& ci, int64_t windows, double factor, int digits) {
-  if (windows == 1) return "one window: no interval";
-  const auto text = [&](size_t end) {
-    const double value = factor * ci[end].get<double>();
-    return digits < 0 ? significant(value) : fixed(value, digits);
-  };
-  return "95 % [" + text(0) + ", " + text(1) + "]";
+bool within_noise(const Json& result, const Json& row) {
+  return result.contains("noise_floor") && has(result["noise_floor"], "kl_mean") &&
+         number(row, "kl_mean") <= number(result["noise_floor"], "kl_mean");
 }
 
-std::string verdict(const Json& row, const Json& reference) {
+std::string verdict(const Json& result, size_t m) {
+  const Json &row = result["models"][m], &reference = result["models"][0];
+  if (!has(row, "top1_agreement")) return "not measured.";
   const double same = number(row, "top1_agreement");
-  std::string out = "<strong>" + std::string(closeness(row["top1_ci95"][0].get<double>())) +
-                    "</strong>: " + one_in(1 - same) + " gets another first choice";
+  // The lower end of the interval decides, where there is one.
+  const Json::json_pointer low("/top1_ci95/0");
+  const double at_least =
+      row.contains(low) && row.at(low).is_number() ? row.at(low).get<double>() : same;
+  std::string out =
+      "<strong>" +
+      (within_noise(result, row) ? "identical within noise" : std::string(closeness(at_least))) +
+      "</strong>: " + one_in(1 - same) + " gets another first choice";
   if (number(row, "bytes") > 0)
     out += "; " + fixed(number(reference, "bytes") / number(row, "bytes"), 2) + " times smaller";
   if (number(row, "decode_tok_s") > 0 && number(reference, "decode_tok_s") > 0)
     out += ", writes " + fixed(number(row, "decode_tok_s") / number(reference, "decode_tok_s"), 2) +
            " times as fast";
+  int64_t worse = 0, tasks = 0;
+  if (row.contains("tasks"))
+    for (const Json& task : row["tasks"]) {
+      ++tasks;
+      worse += has(task, "p_holm") && number(task, "p_holm") < 0.05 && number(task, "change") < 0;
+    }
+  if (tasks > 0)
+    out += "; " + std::to_string(worse) + " of " + std::to_string(tasks) + " tasks " +
+           (worse == 1 ? "is worse" : "are worse");
   return out + ".";
 }
 
@@ -53,132 +66,164 @@ std::string figure(const std::string& label, const std::string& value, const std
 }
 
 // The candidate to put first: the closest one.
-const Json& best_of(const Json& models) {
+size_t best_of(const Json& models) {
+  const auto kl = [&](size_t i) {
+    return has(models[i], "kl_mean") ? number(models[i], "kl_mean") : INFINITY;
+  };
   size_t best = 1;
   for (size_t i = 2; i < models.size(); ++i)
-    if (number(models[i], "kl_mean") < number(models[best], "kl_mean")) best = i;
-  return models[best];
+    if (kl(i) < kl(best)) best = i;
+  return best;
 }
 
-constexpr std::string_view kStyle = R"(
-:root{--ink:#1a1c1f;--paper:#fff;--quiet:#5b6168;--line:#d8dce0;--accent:#0072b2}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--paper:#121417;--quiet:#a0a7ae;--line:#333a41;--accent:#56b4e9}}
-*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:1100px;margin:0 auto;padding:24px 16px 64px}h1{font-size:22px;margin:0 0 4px}h2{font-size:18px;margin:40px 0 8px}
-p{margin:6px 0}.quiet{color:var(--quiet);font-size:14px}.figures{display:grid;grid-template-columns:repeat(4,1fr);gap:12px;margin:20px 0}
-.figure{border:1px solid var(--line);border-radius:8px;padding:12px}.label{font-size:14px;color:var(--quiet)}.value{font-size:28px;font-weight:600}
-.before{font-size:14px;color:var(--quiet)}.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
-th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}th{font-size:14px;color:var(--quiet);font-weight:600}
-th:first-child,td:first-child{text-align:left}.best{font-weight:700}svg{width:100%;height:auto;display:block}svg text{fill:var(--ink);font:13px system-ui,sans-serif}
-svg .axis{stroke:var(--line)}svg .soft{fill:var(--quiet)}dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;font-size:14px}
-dt{color:var(--quiet)}dd{margin:0;overflow-wrap:anywhere}@media(max-width:700px){.figures{grid-template-columns:1fr 1fr}}
-@media print{body{background:#fff;color:#000}svg,table{break-inside:avoid}})";
+struct Column {
+  std::string head;
+  const char* key;
+  bool lower_is_better;
+  std::function<std::string(const Figures&, size_t)> cell;
+};
 
-std::string table_of(const Json& models) {
-  struct Column {
-    std::string head;
-    std::function<std::string(const Json&)> cell;
-    const char* key;
-    bool lower_is_better;
-  };
+// A column of figures with `digits` behind the point.
+Column plain(const std::string& head, const char* key, bool lower_is_better, int digits,
+             double factor = 1) {
+  return {head, key, lower_is_better, [=](const Figures& figures, size_t m) {
+            return figures.fixed(model_path(m, key), digits, factor);
+          }};
+}
+
+std::string table_of(const Json& result) {
+  const Json& models = result["models"];
   const std::vector<Column> columns = {
-      {"size MB &#8595;", [](const Json& r) { return fixed(number(r, "bytes") / 1e6, 1); }, "bytes",
-       true},
-      {"bits/weight &#8595;", [](const Json& r) { return fixed(number(r, "bits_per_weight"), 2); },
-       "bits_per_weight", true},
-      {"KL nats/token &#8595;",
-       [](const Json& r) {
-         const Json& ci = r["kl_ci95"];
-         return significant(number(r, "kl_mean")) +
-                (ci[0] == ci[1] ? ""
-                                : " <span class=\"quiet\">[" + significant(ci[0].get<double>()) +
-                                      ", " + significant(ci[1].get<double>()) + "]</span>");
-       },
-       "kl_mean", true},
-      {"p99 &#8595;", [](const Json& r) { return significant(number(r, "kl_p99")); }, "kl_p99",
-       true},
-      {"same first choice % &#8593;",
-       [](const Json& r) { return fixed(100 * number(r, "top1_agreement"), 2); }, "top1_agreement",
-       false},
-      {"perplexity &#8595;", [](const Json& r) { return fixed(number(r, "perplexity"), 3); },
-       "perplexity", true},
-      {"prefill tok/s &#8593;",
-       [](const Json& r) {
-         return has(r, "prefill_tok_s") ? fixed(number(r, "prefill_tok_s"), 0) : "&#8211;";
-       },
-       "prefill_tok_s", false},
-      {"decode tok/s &#8593;",
-       [](const Json& r) {
-         return has(r, "decode_tok_s") ? fixed(number(r, "decode_tok_s"), 1) : "&#8211;";
-       },
-       "decode_tok_s", false},
-      {"peak MB &#8595;",
-       [](const Json& r) {
-         return has(r, "peak_rss_bytes") ? fixed(number(r, "peak_rss_bytes") / 1e6, 0) : "&#8211;";
-       },
-       "peak_rss_bytes", true}};
-  std::string out = "<div class=\"scroll\"><table><thead><tr><th>model</th>";
-  for (const Column& column : columns) out += "<th>" + column.head + "</th>";
-  out += "</tr></thead><tbody>";
+      plain("size MB &#8595;", "bytes", true, 1, 1e-6),
+      plain("bits/weight &#8595;", "bits_per_weight", true, 2),
+      {"KL nats/token &#8595;", "kl_mean", true,
+       [](const Figures& figures, size_t m) {
+         return figures.significant(model_path(m, "kl_mean")) +
+                figures.interval(model_path(m, "kl_ci95"));
+       }},
+      {"p99 &#8595;", "kl_p99", true,
+       [](const Figures& figures, size_t m) {
+         return figures.significant(model_path(m, "kl_p99"));
+       }},
+      plain("same first choice % &#8593;", "top1_agreement", false, 2, 100),
+      plain("perplexity &#8595;", "perplexity", true, 3),
+      plain("prefill tok/s &#8593;", "prefill_tok_s", false, 0),
+      plain("decode tok/s &#8593;", "decode_tok_s", false, 1),
+      plain("peak MB &#8595;", "peak_rss_bytes", true, 0, 1e-6)};
+  std::vector<std::string> head = {"model"};
+  for (const Column& column : columns) head.push_back(column.head);
+  const Figures figures(result);
+  std::vector<std::vector<std::string>> rows;
   for (size_t i = 0; i < models.size(); ++i) {
-    out += "<tr><td>" + escape_html(models[i]["name"].get<std::string>()) +
-           (i == 0 ? " <span class=\"quiet\">reference</span>" : "") + "</td>";
+    rows.push_back(
+        {model_name(result, i) + (i == 0 ? " <span class=\"quiet\">reference</span>" : "")});
     for (const Column& column : columns) {
-      bool best = i > 0 && models.size() > 2;  // among candidates
+      bool best = i > 0 && models.size() > 2 && has(models[i], column.key);  // among candidates
       for (size_t k = 1; best && k < models.size(); ++k) {
         const double mine = number(models[i], column.key), other = number(models[k], column.key);
         best = column.lower_is_better ? mine <= other : mine >= other;
       }
-      out += best ? "<td class=\"best\">" + column.cell(models[i]) + " *</td>"
-                  : "<td>" + column.cell(models[i]) + "</td>";
+      const std::string cell = column.cell(figures, i);
+      rows.back().push_back(best ? "<span class=\"best\">" + cell + " *</span>" : cell);
     }
-    out += "</tr>";
   }
-  return out + "</tbody></table></div>";
+  return html_table("all figures", head, rows);
 }
 
-// Answers to prompts, where compare let the models write.
-std::string answers_of(const Json& result) {
-  const Json& prompts = result["prompts"];
-  std::string head, body;
-  for (size_t i = 1; i < result["models"].size(); ++i) {
-    const Json& row = result["models"][i];
-    const Json& answers = row["fidelity"];
-    body += "<tr><td>" + escape_html(row["name"].get<std::string>()) + "</td>";
-    const auto cell = [&](const std::string& title, const Json& value, double factor) {
-      if (i == 1) head += "<th>" + title + "</th>";
-      const Json& ci = value["ci95"];
-      body += "<td>" + significant(factor * value["value"].get<double>());
-      if (!ci.is_null())
-        body += " <span class=\"quiet\">[" + significant(factor * ci[0].get<double>()) + ", " +
-                significant(factor * ci[1].get<double>()) + "]</span>";
-      body += "</td>";
+// The smallest candidate that nothing smaller beats, in words.
+std::string frontier_in_words(const Json& result, size_t best) {
+  const Json &row = result["models"][best], &reference = result["models"][0];
+  if (!(number(row, "bytes") > 0)) return {};
+  return "<p>" + model_name(result, best) + " is " +
+         fixed(number(reference, "bytes") / number(row, "bytes"), 2) + " times smaller at KL " +
+         significant(number(row, "kl_mean")) +
+         (result["models"].size() > 2 ? "; no other candidate is as close.</p>" : ".</p>");
+}
+
+std::string figures_of(const Json& result, size_t best, const std::string& quality) {
+  const Figures figures(result);
+  const Json& row = result["models"][best];
+  const std::string none = result["windows"] == 1 ? "one window: no interval" : "";
+  const auto interval = [&](const char* key, int digits, double factor) {
+    const Json::json_pointer low(std::string("/") + key + "/0"),
+        high(std::string("/") + key + "/1");
+    if (!none.empty() || !row.contains(low) || !row.at(low).is_number()) return none;
+    const std::string path = model_path(best, key);
+    const auto end = [&](const char* which) {
+      return digits < 0 ? figures.significant(path + which, factor)
+                        : figures.fixed(path + which, digits, factor);
     };
-    cell("same answer % &#8593;", answers["exact"], 100);
-    cell("tokens until they part &#8593;", answers["common_prefix"], 1);
-    for (const auto& [name, score] : answers["scores"].items())
-      cell(escape_html(score["title"].get<std::string>()) + " &#8593;", score, 1);
-    body += "</tr>";
-  }
-  return "<h2>Do they answer the same?</h2><div class=\"scroll\"><table><thead><tr><th>model</th>" +
-         head + "</tr></thead><tbody>" + body + "</tbody></table></div><p class=\"quiet\">Greedy " +
-         "answers of at most " + prompts["tokens"].dump() + " tokens to " +
-         prompts["count"].dump() + " prompts of " +
-         escape_html(prompts["file"].get<std::string>()) +
-         ", scored against the reference's answers. Intervals: 95 %, bootstrap over prompts.</p>";
+    return "95 % [" + end("/0") + ", " + end("/1") + "]";
+  };
+  std::string out = "<div class=\"figures\">";
+  out += figure("size", figures.fixed(model_path(best, "bytes"), 1, 1e-6) + " MB",
+                "before " + figures.fixed("/models/0/bytes", 1, 1e-6) + " MB");
+  out += has(row, "decode_tok_s")
+             ? figure("speed, decode (mode int8)",
+                      figures.fixed(model_path(best, "decode_tok_s"), 1) + " tok/s",
+                      "before " + figures.fixed("/models/0/decode_tok_s", 1))
+             : figure("bits per weight", figures.fixed(model_path(best, "bits_per_weight"), 2),
+                      "before " + figures.fixed("/models/0/bits_per_weight", 2));
+  out += figure("KL (" + quality + ")", figures.significant(model_path(best, "kl_mean")),
+                "nats per token, " + interval("kl_ci95", -1, 1));
+  out += figure("same first choice (" + quality + ")",
+                figures.fixed(model_path(best, "top1_agreement"), 1, 100) + " %",
+                interval("top1_ci95", 1, 100));
+  return out + "</div>";
 }
 
-std::string frontier(const Json& models) {
-  std::vector<ChartPoint> points;
-  for (size_t i = 1; i < models.size(); ++i)
-    points.push_back({models[i]["name"].get<std::string>(), number(models[i], "bytes") / 1e6,
-                      number(models[i], "kl_mean"), models[i]["kl_ci95"][0].get<double>(),
-                      models[i]["kl_ci95"][1].get<double>()});
-  return scatter(points, {"size, MB (log)", "KL to the reference, nats per token (log)",
-                          number(models[0], "bytes") / 1e6, "full precision"});
+std::string speed_section(const Json& result) {
+  if (!has(result["models"][0], "decode_tok_s")) return {};
+  return section("speed", "Speed",
+                 chart_place("speed") +
+                     "<p class=\"quiet\">Mode int8, each model in a process of its own; the "
+                     "figures are in the table above.</p>");
+}
+
+std::string method_section(const Json& result, const Json& facts, const std::string& quality) {
+  std::string out = "<dl>";
+  const auto fact = [&](const std::string& key, const std::string& value) {
+    out += "<dt>" + escape_html(key) + "</dt><dd>" + escape_html(value) + "</dd>";
+  };
+  fact("text", result["data"].get<std::string>() + ", " + result["protocol"].get<std::string>() +
+                   ", " + result["windows"].dump() + " windows, " + result["positions"].dump() +
+                   " positions");
+  fact("quality", result.value("simulated", false)
+                      ? "simulated in float by libtorch (--engine torch)"
+                      : "numeric " + quality + ", real kernels (nothing simulated)");
+  if (result.contains("noise_floor") && has(result["noise_floor"], "kl_mean"))
+    fact("noise floor", "KL " + significant(number(result["noise_floor"], "kl_mean")) + ": " +
+                            result["noise_floor"].value("what", ""));
+  if (has(result["models"][0], "decode_tok_s"))
+    fact("speed", "numeric mode int8, " + result["threads"].dump() + " threads, " +
+                      result["isa"].get<std::string>());
+  for (const auto& [key, value] : facts.items())
+    fact(key, value.is_string() ? value.get<std::string>() : value.dump());
+  return section("method", "Method", out + "</dl><p id=\"download\"></p>");
+}
+
+// The sections that are there, linked in a line that stays in sight.
+std::string navigation(const std::vector<std::pair<std::string, std::string>>& links) {
+  std::string out = "<nav aria-label=\"sections\"><ul>";
+  for (const auto& [id, title] : links) out += "<li><a href=\"#" + id + "\">" + title + "</a></li>";
+  return out + "</ul></nav>";
 }
 
 }  // namespace
+
+std::string model_path(size_t model, const std::string& key) {
+  return "/models/" + std::to_string(model) + "/" + key;
+}
+
+std::string model_name(const Json& result, size_t model) {
+  return "<bdi>" + escape_html(result["models"][model]["name"].get<std::string>()) + "</bdi>";
+}
+
+bool any_model_has(const Json& result, const char* key) {
+  const Json& models = result["models"];
+  return std::any_of(models.begin(), models.end(),
+                     [&](const Json& model) { return model.contains(key) && !model[key].empty(); });
+}
 
 std::string_view closeness(double low) {
   if (low >= 0.99) return "nearly identical";
@@ -186,32 +231,6 @@ std::string_view closeness(double low) {
   if (low >= 0.90) return "noticeable";
   if (low >= 0.80) return "strong change";
   return "broken";
-}
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
 }
 
 Json measurement_facts(const std::vector<std::string>& argv) {
@@ -227,64 +246,54 @@ Json measurement_facts(const std::vector<std::string>& argv) {
 
 std::string comparison_page(const Json& result, const Json& facts) {
   const Json& models = result["models"];
-  const Json& reference = models[0];
-  const Json& best = best_of(models);
-  const std::string name = escape_html(reference["name"].get<std::string>());
-  const bool simulated = result.value("simulated", false);
-  const bool timed = has(models[0], "decode_tok_s");
-  const auto windows = result["windows"].get<int64_t>();
-  const std::string quality =
-      simulated ? "simulated by torch" : "mode " + result["mode"].get<std::string>();
-  std::string page =
-      "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-      "content=\"width=device-width,initial-scale=1\">"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-      "'unsafe-inline'\"><title>" +
-      name + ": what was lost</title><style>" + std::string(kStyle) + "</style></head><body><main>";
-  page += "<h1>" + name + " &#8594; " + escape_html(best["name"].get<std::string>()) + "</h1><p>" +
-          verdict(best, reference) + "</p><div class=\"figures\">";
-  page += figure("size", fixed(number(best, "bytes") / 1e6, 1) + " MB",
-                 "before " + fixed(number(reference, "bytes") / 1e6, 1) + " MB");
-  page +=
-      has(best, "decode_tok_s")
-          ? figure("speed, decode (mode int8)", fixed(number(best, "decode_tok_s"), 1) + " tok/s",
-                   "before " + fixed(number(reference, "decode_tok_s"), 1))
-          : figure("bits per weight", fixed(number(best, "bits_per_weight"), 2),
-                   "before " + fixed(number(reference, "bits_per_weight"), 2));
-  page += figure("KL (" + quality + ")", significant(number(best, "kl_mean")),
-                 "nats per token, " + interval(best["kl_ci95"], windows, 1, -1));
-  page += figure("same first choice (" + quality + ")",
-                 fixed(100 * number(best, "top1_agreement"), 1) + " %",
-                 interval(best["top1_ci95"], windows, 100, 1));
-  page += "</div>";
+  const size_t best = best_of(models);
+  const std::string reference = models[0]["name"].get<std::string>();
+  const std::string quality = result.value("simulated", false)
+                                  ? "simulated by torch"
+                                  : "mode " + result["mode"].get<std::string>();
+  std::string top = "<h1>" + model_name(result, 0) + " &#8594; " + model_name(result, best) +
+                    "</h1><p class=\"verdict\">" + verdict(result, best) + "</p>" +
+                    figures_of(result, best, quality);
   if (models.size() > 2) {
-    page += "<h2>Each candidate in a sentence</h2>";
+    top += "<ul class=\"candidates\">";
     for (size_t i = 1; i < models.size(); ++i)
-      page += "<p>" + escape_html(models[i]["name"].get<std::string>()) + ": " +
-              verdict(models[i], reference) + "</p>";
+      top += "<li>" + model_name(result, i) + (i == best ? " <b>*</b>" : "") + ": " +
+             verdict(result, i) + "</li>";
+    top += "</ul><p class=\"quiet\">* the closest candidate, the one above</p>";
   }
-  page += "<h2>Size against loss</h2>" + frontier(models);
-  page += "<h2>All figures</h2>" + table_of(models) +
-          "<p class=\"quiet\">* best candidate. KL, first choice and perplexity: " + quality +
-          (timed ? "; speed and memory: mode int8" : "") +
-          ". Intervals: 95 %, bootstrap over windows.</p>";
-  if (result.contains("prompts")) page += answers_of(result);
-  page += "<h2>Method</h2><dl>";
-  const auto fact = [&](const std::string& key, const std::string& value) {
-    page += "<dt>" + escape_html(key) + "</dt><dd>" + escape_html(value) + "</dd>";
+  std::vector<std::pair<std::string, std::string>> links;
+  std::string body;
+  const auto add = [&](const char* id, const char* link, const std::string& html) {
+    if (html.empty()) return;
+    links.emplace_back(id, link);
+    body += html;
   };
-  fact("text", result["data"].get<std::string>() + ", " + result["protocol"].get<std::string>() +
-                   ", " + result["windows"].dump() + " windows, " + result["positions"].dump() +
-                   " positions");
-  fact("quality", simulated ? "simulated in float by libtorch (--engine torch)"
-                            : "numeric " + quality + ", real kernels (nothing simulated)");
-  if (timed)
-    fact("speed", "numeric mode int8, " + result["threads"].dump() + " threads, " +
-                      result["isa"].get<std::string>());
-  for (const auto& [key, value] : facts.items())
-    fact(key, value.is_string() ? value.get<std::string>() : value.dump());
-  page += "</dl></main></body></html>\n";
-  return page;
+  add("frontier", "Size and loss",
+      section(
+          "frontier", "Size against loss",
+          frontier_in_words(result, best) + chart_place("frontier") + table_of(result) +
+              "<p class=\"quiet\">* best candidate. KL, first choice and perplexity: " + quality +
+              (has(models[0], "decode_tok_s") ? "; speed and memory: mode int8" : "") +
+              ". Intervals: 95 %, bootstrap over windows.</p>"));
+  add("tasks", "Tasks", tasks_section(result));
+  add("damage", "Damage", layers_section(result));
+  add("answers", "Text", answers_section(result));
+  add("sweep", "Generation", sweep_section(result));
+  add("ranges", "Channels", ranges_section(result));
+  add("speed", "Speed", speed_section(result));
+  add("method", "Method", method_section(result, facts, quality));
+  Json data = result;
+  data["facts"] = facts;
+  return "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+         "content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" "
+         "content=\"light dark\"><meta http-equiv=\"Content-Security-Policy\" content=\"" +
+         std::string(page_policy()) + "\"><title>" + escape_html(reference) +
+         ": what was lost</title><style>" + std::string(page_style()) +
+         "</style></head><body><a class=\"skip\" href=\"#main\">Skip to the verdict</a>" +
+         navigation(links) + "<main id=\"main\" tabindex=\"-1\"><section id=\"verdict\">" + top +
+         "</section>" + body + "</main><p id=\"live\" class=\"unseen\" aria-live=\"polite\"></p>" +
+         "<script type=\"application/json\" id=\"data\">" + script_json(data) +
+         "</script><script>" + std::string(page_script()) + "</script></body></html>\n";
 }
 
 }  // namespace halftone::report

@@ -1,12 +1,14 @@
-// One self-contained HTML page out of what `halftone compare` measured. No script, no network: a
-// table and a chart as SVG, readable in a mail preview, on a phone, in print, and by grep. Same
-// input, same bytes.
+// One self-contained HTML page out of what `halftone compare` measured. Everything it claims is a
+// table written here, readable without scripts, in a mail preview and by grep; the embedded script
+// (web/) draws charts over the tables. No network: the page's policy forbids it. Same input, same
+// bytes.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "halftone/base/json.h"
+#include "halftone/report/html.h"
 
 namespace halftone::report {
 
@@ -14,14 +16,14 @@ namespace halftone::report {
 Json measurement_facts(const std::vector<std::string>& argv);
 
 // `result` is compare's JSON ("models", "reference", "protocol", "windows", "data", "mode",
-// "simulated", "threads", "isa"; "prompts" where models answered some).
+// "simulated", "threads", "isa"; and where they were measured "noise_floor", "prompts", "sweep" and of
+// each model "tasks", "units", "channel_ranges", "fidelity", "answers"). What is not there has no
+// section. The page holds `result` with `facts` as JSON.
 std::string comparison_page(const Json& result, const Json& facts);
 
 // The ladder of words for a share of same first choices (lower end of its interval): "nearly
 // identical", "close", "noticeable", "strong change", "broken"; so that two people say the same
 // word for the same figure.
 std::string_view closeness(double same_top_low);
-
-std::string escape_html(std::string_view text);
 
 }  // namespace halftone::report

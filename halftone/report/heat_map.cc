@@ -6,7 +6,7 @@
 #include <cstdio>
 
 #include "halftone/base/numbers.h"
-#include "halftone/report/comparison.h"
+#include "halftone/report/html.h"
 
 namespace halftone::report {
 namespace {

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <regex>
+
 #include "halftone/report/comparison.h"
 
 namespace halftone::report {
@@ -33,6 +35,13 @@ Json comparison(const std::string& name) {
       {"isa", "avx2"}};
 }
 
+// The page's text without the marks of where its figures come from.
+std::string unmarked(const std::string& page) {
+  return std::regex_replace(
+      page.substr(0, page.find("<script")),
+      std::regex("<span data-path=\"[^\"]*\"( data-scale=\"[^\"]*\")?>([^<]*)</span>"), "$2");
+}
+
 TEST(Report, SaysTheVerdictOfTheClosestCandidateInWords) {
   const std::string page = comparison_page(comparison("rtn"), {{"command", "halftone compare"}});
   EXPECT_THAT(
@@ -40,7 +49,6 @@ TEST(Report, SaysTheVerdictOfTheClosestCandidateInWords) {
       testing::HasSubstr(
           "<strong>close</strong>: 1 token in 27 gets another first choice; 5.56 times smaller"));
   EXPECT_THAT(page, testing::HasSubstr("<strong>strong change</strong>"));
-  EXPECT_THAT(page, testing::HasSubstr("<svg"));
   EXPECT_EQ(page, comparison_page(comparison("rtn"), {{"command", "halftone compare"}}));
 }
 
@@ -50,7 +58,7 @@ TEST(Report, SaysNothingOfSpeedThatWasNotMeasuredNorOfWindowsThatThereWere) {
     row["kl_ci95"] = {0, 0};
     for (const char* key : {"decode_tok_s", "prefill_tok_s", "peak_rss_bytes"}) row[key] = nullptr;
   }
-  const std::string page = comparison_page(result, {{"command", "halftone compare"}});
+  const std::string page = unmarked(comparison_page(result, {{"command", "halftone compare"}}));
   EXPECT_THAT(page, testing::HasSubstr("95 % [0, 0]"));
   EXPECT_THAT(page, testing::Not(testing::HasSubstr("one window")));
   EXPECT_THAT(page, testing::Not(testing::HasSubstr("mode int8")));
@@ -61,8 +69,55 @@ TEST(Report, SaysNothingOfSpeedThatWasNotMeasuredNorOfWindowsThatThereWere) {
 TEST(Report, TextFromModelsIsNeverMarkup) {
   const std::string page =
       comparison_page(comparison("<script>alert(1)</script>"), {{"command", "a\"<b>"}});
-  EXPECT_THAT(page, testing::Not(testing::HasSubstr("<script")));
-  EXPECT_THAT(page, testing::Not(testing::HasSubstr("<b>")));
+  EXPECT_THAT(page, testing::Not(testing::HasSubstr("<script>alert")));
+  EXPECT_THAT(page, testing::Not(testing::HasSubstr("<b>\"")));
+  EXPECT_THAT(page, testing::HasSubstr("\\u003cscript>alert(1)\\u003c/script>"));  // as JSON
+  EXPECT_EQ(escape_html("a\u202eb\u200b\x07\xff\n<"),
+            "a[U+202E]b[U+200B][U+0007]\xef\xbf\xbd &lt;");
+  EXPECT_EQ(
+      escape_html("\xe2\x80 \xc0\xaf \xed\xa0\x80"),  // cut, too long, half of a pair
+      "\xef\xbf\xbd\xef\xbf\xbd \xef\xbf\xbd\xef\xbf\xbd \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+}
+
+TEST(Report, FiguresSayWhichNumberTheyShow) {
+  const Json data = {{"a", {{{"bytes", 1234567}, {"ci95", {0.25, 0.5}}}}}, {"none", nullptr}};
+  const Figures figures(data);
+  EXPECT_EQ(figures.fixed("/a/0/bytes", 1, 1e-6),
+            "<span data-path=\"/a/0/bytes\" data-scale=\"1e-06\">1.2</span>");
+  EXPECT_EQ(figures.significant("/none"), "&#8211;");
+  EXPECT_EQ(figures.significant("/a/1/bytes"), "&#8211;");
+  EXPECT_EQ(unmarked(figures.interval("/a/0/ci95", 1, 100)),
+            " <span class=\"quiet\">[25.0, 50.0]</span>");
+  EXPECT_EQ(figures.interval("/none"), "");
+}
+
+TEST(Report, HasASectionWhereThereIsSomethingForIt) {
+  Json result = comparison("rtn");
+  const std::string without = comparison_page(result, {});
+  for (const char* id : {"tasks", "damage", "answers", "sweep", "ranges"})
+    EXPECT_THAT(without, testing::Not(testing::HasSubstr("id=\"" + std::string(id) + "\"")));
+  result["models"][1]["units"] = {{{"unit", "l.0.q"},
+                                   {"block", 0},
+                                   {"role", "query"},
+                                   {"bits", 4.5},
+                                   {"bytes", 100},
+                                   {"relative_error", 0.0625}}};
+  result["models"][1]["tasks"] = {{{"task", "piqa"},
+                                   {"metric", "acc"},
+                                   {"n", 8},
+                                   {"reference", 0.5},
+                                   {"value", 0.25},
+                                   {"change", -0.25},
+                                   {"change_ci95", {-0.5, -0.125}},
+                                   {"lost", 2},
+                                   {"won", 0},
+                                   {"p_holm", 0.01},
+                                   {"verdict", "worse"}}};
+  const std::string page = unmarked(comparison_page(result, {}));
+  EXPECT_THAT(page, testing::HasSubstr("Furthest from the reference: l.0.q 6.25 %."));
+  EXPECT_THAT(page, testing::HasSubstr(
+                        "<td>-25.0 <span class=\"quiet\">[-50.0, -12.5]</span></td><td>2/0</td>"));
+  EXPECT_THAT(page, testing::HasSubstr("; 1 of 1 tasks is worse."));
 }
 
 TEST(Report, AnswersToPromptsAreShownWhereThereAreSome) {
@@ -75,11 +130,12 @@ TEST(Report, AnswersToPromptsAreShownWhereThereAreSome) {
         {"common_prefix", {{"value", 17.5}, {"ci95", nullptr}}},
         {"scores",
          {{"bleu", {{"title", "BLEU"}, {"value", 61.5}, {"ci95", {50, 70}}, {"signature", ""}}}}}};
-  const std::string page = comparison_page(result, {});
+  const std::string page = unmarked(comparison_page(result, {}));
   EXPECT_THAT(page, testing::HasSubstr("<td>25.0 <span class=\"quiet\">[12.5, 50.0]</span></td>"));
   EXPECT_THAT(page, testing::HasSubstr("<td>17.5</td><td>61.5 <span"));
   EXPECT_THAT(page, testing::HasSubstr("to 8 prompts of &lt;b&gt;.txt"));
 }
+
 TEST(Report, LadderOfWords) {
   EXPECT_EQ(closeness(0.995), "nearly identical");
   EXPECT_EQ(closeness(0.96), "close");

@@ -9,12 +9,14 @@
 #include "halftone/base/memory.h"
 #include "halftone/cli/child.h"
 #include "halftone/cli/compare_answers.h"
+#include "halftone/cli/compare_layers.h"
 #include "halftone/cli/compare_tasks.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
+#include "halftone/cli/side_by_side.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
@@ -28,8 +30,9 @@ namespace {
 struct Options {
   std::string reference, data, report, text;
   std::vector<std::string> candidates;
+  std::string sweep;
   int64_t windows = 8, window = 0, stride = 0;
-  bool no_speed = false, no_noise_floor = false, fresh = false;
+  bool no_speed = false, no_noise_floor = false, damage = false, fresh = false;
   AnswerOptions answers;
   TaskOptions tasks;
   LogitOptions logits;
@@ -213,6 +216,9 @@ std::vector<eval::Divergence> diverge(const std::vector<LogitModel>& models, Noi
 int compare_models(Session& session, Options& options) {
   options.answers.check(options.logits);
   options.tasks.settle(options.windows);
+  if (options.damage && options.logits.engine == "torch")
+    throw InputError("--damage", "mixes models for the runtime",
+                     "leave it out, or use --engine runtime");
   options.logits.settle(session);
   Context& context = session.start();
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
@@ -242,6 +248,11 @@ int compare_models(Session& session, Options& options) {
   if (!options.tasks.tasks.empty()) {
     tasks.emplace(options.tasks, session);
     inputs.insert(inputs.end(), tasks->inputs().begin(), tasks->inputs().end());
+  }
+  std::optional<Json> sweep;
+  if (!options.sweep.empty()) {
+    sweep = read_sweep(options.sweep, context);
+    inputs.push_back(options.sweep);
   }
   std::optional<OutputFile> page;
   if (!options.report.empty()) page.emplace(*session.env, options.report, "--report", inputs);
@@ -300,6 +311,8 @@ int compare_models(Session& session, Options& options) {
   for (size_t i = 1; i < models.size(); ++i)
     rows.push_back(row_of(names[i], *models[i].packed, found[i - 1]));
   if (answers) answers->run(models, rows);
+  add_layers(models, rows, context);
+  if (options.damage) add_damage(models, rows, scored.ids, context);
   Json result = {{"models", rows},
                  {"reference", options.reference},
                  {"protocol", protocol.name},
@@ -333,6 +346,7 @@ int compare_models(Session& session, Options& options) {
       row["load_ms"] = bench["load_ms"];
     }
   }
+  if (sweep) result["sweep"] = std::move(*sweep);
   if (page) {
     page->write(report::comparison_page(result, report::measurement_facts(session.argv)));
     page->finish();
@@ -355,6 +369,8 @@ Command compare() {
           "  halftone compare smollm2-fp out/rtn8 out/gptq4 --full     (hours; a killed run goes "
           "on "
           "when the same command is given again)\n"
+          "  halftone compare smollm2-fp out/gptq4 --prompts prompts.txt --damage --report "
+          "report.html\n"
           "  halftone compare models/base out/a out/b --text my.txt --json\n"
           "  halftone compare out/gptq4 out/gptq4 --kv int4     (what that cache loses: the "
           "reference keeps the default one)",
@@ -376,6 +392,11 @@ Command compare() {
             "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
         app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
         app.add_option("--report", options->report, "write a self-contained HTML page");
+        app.add_flag("--damage", options->damage,
+                     "also measure what each block costs, by models that are mixed of both (takes "
+                     "minutes; halftone check tells more)");
+        app.add_option("--sweep", options->sweep,
+                       "folder of halftone sweep: its heat maps go into the page and the JSON");
         options->answers.declare(app);
         options->tasks.declare(app);
         options->tasks.not_full.push_back(windows);

@@ -1,0 +1,28 @@
+// What compare tells of the inside of models: how far each linear is from the reference's, how far
+// its channels reach, and what each block costs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "halftone/cli/model_options.h"
+#include "halftone/eval/fidelity.h"
+
+namespace halftone::cli {
+
+// Adds to the rows of candidates "units" (a row a linear: unit, block, role, bits, bytes, relative_error), to all rows
+// "channel_ranges" (block, role, p1, q1, median, q3, p99, worst). Only of models that are the
+// reference's, rounded: others (another depth, another width) get neither, with a warning. Reads every
+// weight twice.
+void add_layers(const std::vector<LogitModel>& models, Json& rows, const Context& context);
+
+// Adds to "units" a row a block with "kl_share", what leaving that block whole takes off the KL on
+// 2 windows of at most 512 tokens of `ids`. Takes a load and a part of a pass for each block, twice
+// (runtime/mixed_logits.h). Rows without "units" stay without.
+void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,
+                const Context& context);
+
+// summary.json of a folder that `halftone sweep` wrote. FileError where it is not one.
+Json read_sweep(const std::string& folder, const Context& context);
+
+}  // namespace halftone::cli

@@ -1,0 +1,55 @@
+// Text and numbers as HTML. What comes from models, files and people is hostile: it never becomes
+// markup, and characters that cannot be seen, or that turn the text around them, are shown by
+// their code.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "halftone/base/json.h"
+
+namespace halftone::report {
+
+// For text and for attributes in quotes. Control, bidirectional and zero-width characters become
+// "[U+202E]"; bytes that are no UTF-8 become U+FFFD; line breaks and tabs a space.
+std::string escape_html(std::string_view text);
+
+// JSON that may stand in a <script> element: no '<' in it.
+std::string script_json(const Json& value);
+
+// Figures of a page, each marked with its place in the page's JSON (data-path, a JSON pointer; data-scale,
+// what the number there was multiplied by), so that a test can hold what is shown to what was
+// measured. A dash where there is no number.
+class Figures {
+ public:
+  explicit Figures(const Json& data) : data_(data) {}
+  std::string significant(const std::string& path, double factor = 1, int digits = 3) const;
+  std::string fixed(const std::string& path, int digits, double factor = 1) const;
+  // " [low, high]" in small print; nothing where there is no interval or no width. `digits` < 0:
+  // three significant ones.
+  std::string interval(const std::string& path, int digits = -1, double factor = 1) const;
+
+ private:
+  std::string marked(const std::string& path, double factor, const std::string& text) const;
+  const Json* at(const std::string& path) const;  // null where there is no number
+  const Json& data_;
+};
+
+// A table in a box of its own that scrolls sideways. Cells are markup; the first of a row is its
+// head. `what` names it for those who do not see it.
+std::string html_table(const std::string& what, const std::vector<std::string>& head,
+                       const std::vector<std::vector<std::string>>& rows);
+
+// Where the script draws a chart over the tables; nothing without it. `attributes` go into the
+// element: what is drawn is in the page's JSON.
+std::string chart_place(const std::string& chart, const std::string& attributes = {});
+
+// A section under its heading. `id` is its anchor.
+std::string section(const std::string& id, const std::string& title, const std::string& body);
+// The same, folded: one line says what is in it.
+std::string folded_section(const std::string& id, const std::string& title,
+                           const std::string& summary, const std::string& body);
+std::string folded(const std::string& summary, const std::string& body, bool open = false);
+
+}  // namespace halftone::report
