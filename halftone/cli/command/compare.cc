@@ -16,7 +16,6 @@
 #include "halftone/cli/output_file.h"
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
-#include "halftone/cli/side_by_side.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
