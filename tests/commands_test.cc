@@ -726,7 +726,7 @@ TEST_F(Check, FindsWhatIsWrongWithTheText) {
     scale("helped", "model.layers." + std::string(block) + ".self_attn.o_proj.weight", 16);
   write("helped/tokenizer_config.json", R"({"bos_token": "Z", "chat_template": "x"})");
   texts.clear();
-  EXPECT_THAT(findings(check(scratch.path("helped"), {}), &texts), ElementsAre("warning bos"));
+  EXPECT_THAT(findings(check(scratch.path("helped"), {}), &texts), ElementsAre("note bos"));
   EXPECT_THAT(texts, HasSubstr("helped/tokenizer.json: adds no BOS, and with one in front "
                                "perplexity falls from "));
 
@@ -787,7 +787,7 @@ TEST_F(Check, GoesOnWhereItWasKilledAndEndsTheSame) {
   const std::map<std::string, std::string> environment = {
       {"HALFTONE_CACHE", scratch.path("cache")}};
   std::vector<std::string> words = {"check",     four,        "--reference", stories,    "--data",
-                                    data_dir(),  "--windows", "3",           "--window", "256",
+                                    data_dir(),  "--windows", "2",           "--window", "256",
                                     "--threads", "1",         "--json"};
   const Outcome whole = halftone(words, environment);
   ASSERT_EQ(whole.exit, 0) << whole.err;

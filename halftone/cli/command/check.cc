@@ -199,11 +199,11 @@ void try_bos(Json& result, eval::LogitSource& source, const ModelText& text, con
   const double with = std::exp(mean_nll(source, texts, text.tokenizer.special().bos));
   result["card"]["perplexity_with_bos"] = with;
   if (with < kBetterWithBos * plain)
-    files.findings.push_back({Finding::Level::warning, "bos",
+    files.findings.push_back({Finding::Level::note, "bos",
                               text.tokenizer.source() +
                                   ": adds no BOS, and with one in front perplexity falls from " +
                                   significant(plain, 4) + " to " + significant(with, 4),
-                              "let its tokenizer add one"});
+                              "let its tokenizer add one if the model was trained so"});
 }
 
 // What a model does without a reference.
