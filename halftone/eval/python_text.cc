@@ -88,6 +88,12 @@ std::u32string characters(std::string_view text) {
   return out;
 }
 
+std::string utf8(std::u32string_view text) {
+  std::string out;
+  for (const char32_t c : text) append_utf8(out, c);
+  return out;
+}
+
 std::vector<std::string_view> split(std::string_view text) {
   std::vector<std::string_view> out;
   size_t begin = 0;

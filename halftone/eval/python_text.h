@@ -13,6 +13,7 @@ std::string_view rstrip(std::string_view text);    // str.rstrip(), Unicode spac
 std::string_view strip(std::string_view text);     // str.strip()
 int64_t code_points(std::string_view text);        // len(str); text is UTF-8
 std::u32string characters(std::string_view text);  // list(str)
+std::string utf8(std::u32string_view text);        // and back
 std::vector<std::string_view> split(std::string_view text);  // str.split(): no empty pieces
 std::string replace_all(std::string text, std::string_view from, std::string_view to);
 // len(re.split(r"\s+", text)): the empty pieces before a leading and after a trailing space count.

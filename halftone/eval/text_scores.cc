@@ -6,6 +6,7 @@
 
 #include "halftone/base/error.h"
 #include "halftone/base/threads.h"
+#include "halftone/eval/character_class.h"
 #include "halftone/eval/python_text.h"
 
 namespace halftone::eval {
@@ -24,11 +25,11 @@ bool stands_alone(char c) {
 }
 
 // Pairs of neighbours for which `both` holds, from the left and without overlap, as re.sub finds
-// them; `put` writes a pair. By bytes: the classes are ASCII, so that what stands for "any other
-// character" may be the nearest byte of it.
-template <class Both, class Put>
-std::string replace_pairs(std::string_view text, const Both& both, const Put& put) {
-  std::string out;
+// them; `put` writes a pair. Text may be bytes where the classes are ASCII: what stands for "any other
+// character" is then the nearest byte of it.
+template <class Text, class Both, class Put>
+Text replace_pairs(const Text& text, const Both& both, const Put& put) {
+  Text out;
   out.reserve(text.size() + text.size() / 4);
   for (size_t i = 0; i < text.size(); ++i) {
     if (i + 1 < text.size() && both(text[i], text[i + 1])) {
@@ -73,6 +74,35 @@ std::string tokenize_13a(std::string_view line) {
       [](std::string& out, char a, char b) {
         out.append({a, ' ', b, ' '});
       });
+}
+
+// Punctuation stands alone unless a digit is on the other side of it; symbols always do.
+std::string tokenize_international(std::string_view line) {
+  const auto is = [](char32_t c, CharacterClass what) { return character_class(c) == what; };
+  std::u32string text = replace_pairs(
+      characters(line),
+      [&](char32_t a, char32_t b) {
+        return !is(a, CharacterClass::number) && is(b, CharacterClass::punctuation);
+      },
+      [](std::u32string& out, char32_t a, char32_t b) {
+        out.append({a, U' ', b, U' '});
+      });
+  text = replace_pairs(
+      text,
+      [&](char32_t a, char32_t b) {
+        return is(a, CharacterClass::punctuation) && !is(b, CharacterClass::number);
+      },
+      [](std::u32string& out, char32_t a, char32_t b) {
+        out.append({U' ', a, U' ', b});
+      });
+  std::u32string apart;
+  for (const char32_t c : text) {
+    if (is(c, CharacterClass::symbol))
+      apart.append({U' ', c, U' '});
+    else
+      apart += c;
+  }
+  return utf8(apart);
 }
 
 // Words as numbers, so that n-grams of words and of characters are one thing: views into a sequence
@@ -336,7 +366,7 @@ std::vector<double> sums_of(int64_t width, std::span<const double> rows,
 
 }  // namespace
 
-std::vector<std::string> words_names() { return {"13a", "char", "none"}; }
+std::vector<std::string> words_names() { return {"13a", "char", "none", "intl"}; }
 
 Words words_from(std::string_view name) {
   const auto names = words_names();
@@ -354,6 +384,7 @@ std::vector<std::string> split_words(std::string_view line, Words words) {
   line = rstrip(line);
   if (words == Words::v13a) return owned(split(tokenize_13a(line)));
   if (words == Words::none) return owned(split(line));
+  if (words == Words::international) return owned(split(tokenize_international(line)));
   std::vector<std::string> out;
   for (const std::string_view word : split(line))
     for (size_t i = 0; i < word.size(); ++i) {

@@ -36,9 +36,10 @@ struct TextItem {
 };
 
 // How BLEU cuts a line into words. v13a: as mteval-v13a, the default of sacrebleu and WMT;
-// character: every character; none: at spaces, for text that is tokenized already.
-enum class Words : uint8_t { v13a, character, none };
-std::vector<std::string> words_names();   // "13a", "char", "none"
+// character: every character; none: at spaces, for text that is tokenized already; international: as
+// mteval-v14, by the punctuation and symbols of all scripts.
+enum class Words : uint8_t { v13a, character, none, international };
+std::vector<std::string> words_names();   // "13a", "char", "none", "intl"
 Words words_from(std::string_view name);  // InputError when it is none of them
 std::vector<std::string> split_words(std::string_view line, Words words);
 

@@ -19,7 +19,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 from statsmodels.stats.contingency_tables import mcnemar
 
-WORDS = ["13a", "char", "none"]
+WORDS = ["13a", "char", "none", "intl"]
 PAIRS = [  # references, other language
     ("newstest2015.de", "newstest2015.en"),
     ("newstest2015.en", "newstest2015.de"),
