@@ -20,22 +20,26 @@ class Sweep : public testing::Test {
     if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
     write("prompts.txt", "Once upon a time\n\nThe cat\n");
   }
+  std::vector<std::string> words(const std::string& out, std::vector<std::string> more,
+                                 const std::string& prompts) const {
+    std::vector<std::string> all = {"sweep",
+                                    join_path(data_dir(), "models/stories260k"),
+                                    "--prompts",
+                                    scratch.path(prompts),
+                                    "-o",
+                                    scratch.path(out),
+                                    "--lengths",
+                                    "20,600",
+                                    "--temperatures",
+                                    "0.5,1",
+                                    "--top-k",
+                                    "1,20"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
   Outcome sweep(const std::string& out, std::vector<std::string> more = {},
                 const std::string& prompts = "prompts.txt") const {
-    std::vector<std::string> words = {"sweep",
-                                      join_path(data_dir(), "models/stories260k"),
-                                      "--prompts",
-                                      scratch.path(prompts),
-                                      "-o",
-                                      scratch.path(out),
-                                      "--lengths",
-                                      "20,600",
-                                      "--temperatures",
-                                      "0.5,1",
-                                      "--top-k",
-                                      "1,20"};
-    words.insert(words.end(), more.begin(), more.end());
-    return halftone(words);
+    return halftone(words(out, std::move(more), prompts));
   }
   std::string read(const std::string& name) const {
     return env->read_text(scratch.path(name), 1 << 28);
@@ -111,6 +115,49 @@ TEST_F(Sweep, RefusalsNameFileLineAndRemedy) {
   const Outcome range = sweep("bad", {"--shard", "3/2"});
   EXPECT_EQ(range.exit, 2);
   EXPECT_THAT(range.err, HasSubstr("--shard 3/2: is no shard; write 1/4 to 4/4"));
+}
+
+TEST_F(Sweep, AnEmptyPromptNeedsATokenizerThatBegins) {
+  const std::string model = join_path(data_dir(), "models/stories260k");
+  write("empty.jsonl", "{\"prompt\": \"Once\"}\n{\"prompt\": \"\"}\n");
+  const Outcome begins = sweep("begins", {"--speed-samples", "0"}, "empty.jsonl");  // with BOS
+  EXPECT_EQ(begins.exit, 0) << begins.err;
+  EXPECT_EQ(parse_json(read("begins/summary.json"), "summary")["points"], 16);
+
+  env->make_directories(scratch.path("m"));
+  for (const std::string name : {"config.json", "model.safetensors"})
+    write("m/" + name, env->read_text(join_path(model, name), 1 << 26));
+  Json tokenizer = parse_json(env->read_text(join_path(model, "tokenizer.json"), 1 << 26), "file");
+  tokenizer["post_processor"] = nullptr;
+  write("m/tokenizer.json", tokenizer.dump());
+  const Outcome none = halftone({"sweep", scratch.path("m"), "--prompts",
+                                 scratch.path("empty.jsonl"), "-o", scratch.path("none")});
+  EXPECT_EQ(none.exit, 3) << none.err;
+  EXPECT_THAT(none.err, HasSubstr("empty.jsonl: line 2: has no tokens: it is empty, and the "
+                                  "tokenizer of " +
+                                  scratch.path("m") +
+                                  " adds no BOS; write at least one word, or take the line out"));
+}
+
+// Stopped by Ctrl-C after its first samples; machines differ.
+TEST_F(Sweep, AStoppedRunSaysHowToGoOnAndEndsTheSame) {
+  const std::vector<std::string> more = {"--samples", "2",         "--speed-samples",
+                                         "0",         "--threads", "1"};
+  ASSERT_EQ(sweep("whole", more).exit, 0);
+  std::vector<std::string> stopped = {"timeout", "--preserve-status", "-s", "INT",
+                                      "",        halftone_path()};
+  const auto all = words("part", more, "prompts.txt");
+  stopped.insert(stopped.end(), all.begin(), all.end());
+  Outcome outcome;
+  for (double seconds = 0.15; outcome.exit != 7 && seconds < 60; seconds *= 1.3) {
+    stopped[4] = std::to_string(seconds);
+    outcome = run(stopped);
+    ASSERT_NE(outcome.exit, 0) << "it had time to end";
+  }
+  EXPECT_THAT(outcome.err, HasSubstr("the same command goes on where this one stopped"));
+  const Outcome resumed = sweep("part", more);
+  EXPECT_EQ(resumed.exit, 0) << resumed.err;
+  EXPECT_EQ(timeless("part/stories260k.jsonl"), timeless("whole/stories260k.jsonl"));
 }
 
 }  // namespace

@@ -94,6 +94,10 @@ void LogitOptions::settle(Session& session) const {
   }
 }
 
+std::string logit_settings(const eval::LogitSource& source, const Session& session) {
+  return source.label() + " " + session.device;  // the label names what was asked for
+}
+
 int64_t window_length(int64_t asked, int64_t model_context, const Context& context) {
   if (asked > model_context)
     context.warn("--window " + std::to_string(asked) + ": the model's context is " +

@@ -43,6 +43,8 @@ struct LogitOptions {
   // together. Before session.start().
   void settle(Session& session) const;
 };
+// All but the model's files that decides a logit.
+std::string logit_settings(const eval::LogitSource& source, const Session& session);
 
 // Tokens of a window: --window (0: 2048), at most the model's context; warns where what was asked
 // for does not fit.

@@ -10,7 +10,8 @@ namespace {
 
 constexpr auto kWriteEvery = std::chrono::milliseconds(500);
 
-// Changes whenever a file of the model may have: its name, its size, its time.
+}  // namespace
+
 std::string fingerprint(Env& env, const std::string& model, const std::string& settings) {
   Hasher hash;
   const auto add_file = [&](const std::string& path) {
@@ -26,8 +27,6 @@ std::string fingerprint(Env& env, const std::string& model, const std::string& s
   hash.add(settings).add(program_commit());
   return hash.hex();
 }
-
-}  // namespace
 
 RunJournal::RunJournal(const Context& context, const std::string& model,
                        const std::string& settings, bool fresh)

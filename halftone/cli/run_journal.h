@@ -3,7 +3,8 @@
 //
 // One file for each (model, engine, options): CACHE/eval/HASH.journal, lines with checksums
 // (recipe/journal.h), of which a torn last one is cut off. Written every half second, so that short
-// runs leave nothing on the disk; removed when the run is whole. Where the cache folder cannot be
+// runs leave nothing on the disk; removed when the run is whole, unless its results are worth
+// keeping for another command. Where the cache folder cannot be
 // written, or another run of the same model is under way, nothing is kept, and the user is told.
 #pragma once
 
@@ -21,6 +22,9 @@
 #include "halftone/recipe/journal.h"
 
 namespace halftone::cli {
+
+// Changes whenever a file of the model may have: its name, its size, its time. Of the program, too.
+std::string fingerprint(Env& env, const std::string& model, const std::string& settings);
 
 class RunJournal {
  public:

@@ -49,7 +49,7 @@ std::vector<Item> read(const Context& context, std::span<const std::string> path
 
 }  // namespace
 
-Task arc(const std::string& name, const std::string& set) {
+Task arc(const std::string& name, const std::string& set, const std::string& compared) {
   const std::string before = "arc/" + set;
   return choice_task({.name = name,
                       .summary = "acc, acc_norm on " + set + ", test",
@@ -57,7 +57,8 @@ Task arc(const std::string& name, const std::string& set) {
                                           {files::Split::validation, {before + "-Dev.jsonl"}},
                                           {files::Split::train, {before + "-Train.jsonl"}}},
                                .evaluated = files::Split::test,
-                               .read = read}});
+                               .read = read},
+                      .compared = compared});
 }
 
 }  // namespace halftone::eval

@@ -10,6 +10,6 @@ namespace halftone::eval {
 // `set`: "ARC-Easy". Files arc/SET-Test.jsonl, -Dev, -Train: the original layout {"question":
 // {"stem", "choices": [{"text", "label"}]}, "answerKey"}, or the hub's {"question", "choices":
 // {"text", "label"}, "answerKey"}.
-Task arc(const std::string& name, const std::string& set);
+Task arc(const std::string& name, const std::string& set, const std::string& compared);
 
 }  // namespace halftone::eval

@@ -98,13 +98,13 @@ std::vector<std::string> contexts_of(const TaskInput& input, const std::string& 
   return out;
 }
 
-size_t first_largest(std::span<const double> values) {
-  return static_cast<size_t>(std::max_element(values.begin(), values.end()) - values.begin());
+int64_t first_largest(std::span<const double> values) {
+  return std::max_element(values.begin(), values.end()) - values.begin();
 }
 
 }  // namespace
 
-void check_gold(const Item& item) {
+void check_item(const Item& item) {
   if (item.choices.empty())
     throw FileError(Code::value, item.where, "has no choices", {}, "mend or remove the line");
   if (item.gold < 0 || item.gold >= std::ssize(item.choices))
@@ -112,6 +112,14 @@ void check_gold(const Item& item) {
                     "the right answer is choice " + std::to_string(item.gold) + ", and there are " +
                         std::to_string(item.choices.size()) + " (counted from 0)",
                     {}, "mend or remove the line");
+  for (size_t c = 0; c < item.choices.size(); ++c)
+    if (strip(item.choices[c]).empty())
+      throw FileError(Code::value, item.where,
+                      "choice " + std::to_string(c) + " has no text (counted from 0)", {},
+                      "mend or remove the line");
+  if (item.ending && strip(*item.ending).empty())
+    throw FileError(Code::value, item.where, "nothing follows the gap, so nothing is scored", {},
+                    "mend or remove the line");
 }
 
 std::vector<std::vector<Request>> choice_requests(const TaskInput& input, const ChoiceRun& run) {
@@ -133,6 +141,22 @@ std::vector<std::vector<Request>> choice_requests(const TaskInput& input, const 
   return out;
 }
 
+StageWork choice_work(const TaskInput& input, const ChoiceRun& run) {
+  StageWork out{run.name, 0};
+  std::string before;
+  for (auto& requests : choice_requests(input, run))
+    for (Request& request : requests) {
+      const auto same = std::mismatch(before.begin(), before.end(), request.context.begin(),
+                                      request.context.end())
+                            .second -
+                        request.context.begin();
+      out.bytes += static_cast<double>(std::ssize(request.context) - same +
+                                       std::ssize(request.continuation));
+      before = std::move(request.context);
+    }
+  return out;
+}
+
 ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run) {
   const auto by_item = choice_requests(input, run);
   std::vector<Request> requests;
@@ -147,6 +171,7 @@ ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run) {
     const auto scores = std::span(all).subspan(first, by_item[i].size());
     first += by_item[i].size();
     std::string skipped;
+    ItemOutcome outcome{.task = run.name, .id = static_cast<int64_t>(i), .label = item.gold};
     std::vector<double> likely, normed;
     for (size_t c = 0; c < scores.size(); ++c) {
       out.truncated += scores[c].truncated;
@@ -159,10 +184,12 @@ ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run) {
     if (!skipped.empty()) {
       if (out.skipped++ == 0) input.context.warn(item.where + ": not scored: " + skipped);
     } else {
-      const auto gold = static_cast<size_t>(item.gold);
-      out.acc.push_back(first_largest(likely) == gold);
-      out.acc_norm.push_back(first_largest(normed) == gold);
+      outcome.choice = first_largest(likely);
+      outcome.choice_norm = first_largest(normed);
+      out.acc.push_back(outcome.choice == item.gold);
+      out.acc_norm.push_back(outcome.choice_norm == item.gold);
     }
+    if (input.take_outcome) input.take_outcome(outcome);
     if (!input.log_sample) continue;
     std::vector<std::pair<std::string, double>> metrics;
     if (skipped.empty()) metrics = {{"acc", out.acc.back()}};
@@ -294,7 +321,7 @@ std::vector<Item> read_items(const Context& context, const std::string& data_dir
     throw FileError(Code::missing, data.splits.at(split)[0], "is not in the data folder", {},
                     "set HALFTONE_DATA or --data to the folder that holds it");
   std::vector<Item> items = data.read(context, *paths);
-  for (const Item& item : items) check_gold(item);
+  for (const Item& item : items) check_item(item);
   return items;
 }
 
@@ -322,8 +349,7 @@ Shots shots_of(const TaskInput& input, const ChoiceTask& task, const std::vector
   return shots;
 }
 
-TaskResult run_task(const TaskInput& input, const ChoiceTask& task) {
-  const auto start = std::chrono::steady_clock::now();
+ChoiceRun run_of(const TaskInput& input, const ChoiceTask& task) {
   ChoiceRun run{
       .name = task.name,
       .items = read_items(input.context, input.places.data_dir, task.data, task.data.evaluated)};
@@ -331,6 +357,12 @@ TaskResult run_task(const TaskInput& input, const ChoiceTask& task) {
   run.shots = shots_of(input, task, run.items);
   if (input.limit > 0 && std::ssize(run.items) > input.limit)
     run.items.erase(run.items.begin() + input.limit, run.items.end());
+  return run;
+}
+
+TaskResult run_task(const TaskInput& input, const ChoiceTask& task) {
+  const auto start = std::chrono::steady_clock::now();
+  const ChoiceRun run = run_of(input, task);
   const ChoiceScores scores = run_choices(input, run);
   const std::string label = task.name + " " + std::string(files::split_name(task.data.evaluated));
   TaskResult out;
@@ -356,6 +388,10 @@ Task choice_task(ChoiceTask task) {
     return files;
   };
   out.of_items = true;
+  out.compared = task.compared;
+  out.work = [task](const TaskInput& input) {
+    return std::vector{choice_work(input, run_of(input, task))};
+  };
   out.check = [data = task.data](const Context& context, const std::string& data_dir,
                                  const std::string&) {
     read_items(context, data_dir, data, data.evaluated);

@@ -30,8 +30,8 @@ struct Item {
   std::optional<std::string> ending = {};
 };
 
-// FileError naming the item unless 0 <= gold < choices.
-void check_gold(const Item& item);
+// FileError naming the item unless 0 <= gold < choices and all that is scored has words.
+void check_item(const Item& item);
 
 struct ChoiceData {
   // Files of one split below the data folder, in the order in which `read` gets their paths.
@@ -64,6 +64,8 @@ ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run);
 
 // What lm-eval sends for each item: a list of requests, in order. Public for tests.
 std::vector<std::vector<Request>> choice_requests(const TaskInput& input, const ChoiceRun& run);
+// What a context has in common with the one before is computed once, and counted once.
+StageWork choice_work(const TaskInput& input, const ChoiceRun& run);
 
 // Mean of 0/1 values with lm-eval's standard error and a bootstrap interval over items.
 struct Accuracy {
@@ -100,6 +102,7 @@ struct ChoiceTask {
   std::string name, summary;
   ChoiceData data;
   bool normed = true;
+  std::string compared = "acc";  // Task::compared
 };
 Task choice_task(ChoiceTask task);
 

@@ -491,6 +491,17 @@ TEST_F(BadData, IsRefusedByFileAndLine) {
   folder.write("winogrande/dev.jsonl",
                R"({"sentence":"a _ gap","option1":"a","option2":"b","answer":"3"})");
   EXPECT_THAT(of("winogrande"), HasSubstr("winogrande/dev.jsonl:1: the right answer is choice 2"));
+  folder.write("winogrande/dev.jsonl",
+               R"({"sentence":"a _ ","option1":"a","option2":"b","answer":"1"})");
+  EXPECT_EQ(of("winogrande"),
+            "error[E_VALUE] winogrande/dev.jsonl:1: nothing follows the gap, so nothing is scored" +
+                mend);
+  folder.write("piqa/valid.jsonl", R"({"goal":"g","sol1":"a","sol2":" ","label":0})");
+  EXPECT_EQ(of("piqa"),
+            "error[E_VALUE] piqa/valid.jsonl:1: choice 1 has no text (counted from 0)" + mend);
+  folder.write("lambada/lambada_openai_test.jsonl", R"({"text":" "})");
+  EXPECT_EQ(of("lambada_openai"),
+            "error[E_VALUE] lambada/lambada_openai_test.jsonl:1: the passage has no word" + mend);
   folder.write("lambada/lambada_openai_test.jsonl", R"({"word":"w"})");
   EXPECT_EQ(of("lambada_openai"),
             "error[E_MISSING] lambada/lambada_openai_test.jsonl:1: has no field \"text\"; it has "
@@ -512,7 +523,7 @@ TEST_F(BadData, OfCsvIsRefusedByFileAndRow) {
   EXPECT_EQ(
       with("q,a,b,c,d,A\n\"open,a,b,c,d,A\n"),
       "error[E_VALUE] mmlu/test/anatomy_test.csv:2: a quote is not closed; mend or remove the row");
-  EXPECT_EQ(with(""), "error[E_VALUE] mmlu/test/anatomy_test.csv: holds no rows");
+  EXPECT_EQ(with(""), "error[E_VALUE] mmlu/test/anatomy_test.csv: holds no rows; write one a line");
   EXPECT_EQ(with("q,a,b,c,d,A\n"), "nothing was refused");
 }
 

@@ -129,6 +129,11 @@ Classification classify(std::span<const std::string> right,
   return out;
 }
 
+double exact_mcnemar(int64_t only_first, int64_t only_second) {
+  const int64_t parted = only_first + only_second;
+  return parted == 0 ? 1 : std::min(1.0, 2 * lower_tail(parted, std::min(only_first, only_second)));
+}
+
 McNemar mcnemar(std::span<const std::string> right, std::span<const std::string> first,
                 std::span<const std::string> second) {
   check(right.size() == first.size() && right.size() == second.size(), "every item has all labels");
@@ -139,7 +144,7 @@ McNemar mcnemar(std::span<const std::string> right, std::span<const std::string>
   }
   const int64_t parted = out.only_first + out.only_second;
   if (parted == 0) return out;
-  out.exact_p = std::min(1.0, 2 * lower_tail(parted, std::min(out.only_first, out.only_second)));
+  out.exact_p = exact_mcnemar(out.only_first, out.only_second);
   const auto apart = static_cast<double>(std::abs(out.only_first - out.only_second));
   out.statistic = std::pow(std::max(0.0, apart - 1), 2) / static_cast<double>(parted);
   out.p = std::erfc(std::sqrt(out.statistic / 2));

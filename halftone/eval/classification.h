@@ -47,6 +47,8 @@ struct McNemar {
   double statistic = 0;  // (|only_first - only_second| - 1)^2 / (both of these), not below 0
   double p = 1;          // of the statistic: chi-squared, one degree of freedom
 };
+// Of the items that only one of two has right: two-sided, 1 where there are none.
+double exact_mcnemar(int64_t only_first, int64_t only_second);
 McNemar mcnemar(std::span<const std::string> right, std::span<const std::string> first,
                 std::span<const std::string> second);
 

@@ -3,53 +3,79 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "halftone/base/error.h"
 #include "halftone/base/threads.h"
+#include "halftone/eval/log_histogram.h"
 #include "halftone/eval/rows.h"
 
 namespace halftone::eval {
-
-RowDivergence compare_rows(std::span<const float> reference, std::span<const float> candidate,
-                           int32_t target) {
-  // KL = sum p (log p - log q). The shift log Z is the same for every entry: sum p (r - c) - log Zr
-  // + log Zc.
-  double sums[8] = {};
-  const RowSum p = log_sum_exp(reference, [&](size_t first, std::span<const float> weights) {
-    const float *r = reference.data() + first, *c = candidate.data() + first;
-    const auto term = [&](size_t i) {
-      return static_cast<double>(weights[i]) *
-             (static_cast<double>(r[i]) - static_cast<double>(c[i]));
-    };
-    size_t i = 0;
-    for (; i + 8 <= weights.size(); i += 8)
-      for (size_t k = 0; k < 8; ++k) sums[k] += term(i + k);
-    for (; i < weights.size(); ++i) sums[0] += term(i);
-  });
-  const RowSum q = log_sum_exp(candidate);
-  double sum = 0;
-  for (double s : sums) sum += s;
-  const double z = std::exp(p.log_sum - static_cast<double>(p.max));
-  RowDivergence out;
-  // Negative by rounding only (terms are exponentials in f32). NaN stays: the caller looks for it.
-  const double kl = sum / z - p.log_sum + q.log_sum;
-  out.kl = kl < 0 ? 0 : kl;
-  out.reference_nll = p.log_sum - static_cast<double>(reference[static_cast<size_t>(target)]);
-  out.nll = q.log_sum - static_cast<double>(candidate[static_cast<size_t>(target)]);
-  out.same_top = p.argmax == q.argmax;
-  return out;
-}
-
 namespace {
 
-// Sums of one window: what the bootstrap draws.
+// What one row is by itself: a reference's serves all candidates.
+struct RowFacts {
+  RowSum sum;
+  TopFive top;
+};
+RowFacts facts_of(std::span<const float> row) { return {log_sum_exp(row), top_five(row)}; }
+
+RowDivergence compare_rows(std::span<const float> reference, const RowFacts& known,
+                           std::span<const float> candidate, int32_t target) {
+  const RowFacts own = facts_of(candidate);
+  const RowDistance apart = distance(reference, known.sum, candidate, own.sum);
+  const auto nll = [&](std::span<const float> row, const RowSum& sum) {
+    return sum.log_sum - static_cast<double>(row[static_cast<size_t>(target)]);
+  };
+  // NaN stays: the caller looks for it.
+  const auto not_negative = [](double x) { return x < 0 ? 0 : x; };
+  return {.kl = not_negative(apart.kl),
+          .js = not_negative(apart.js),
+          .reference_nll = nll(reference, known.sum),
+          .nll = nll(candidate, own.sum),
+          .top5 = overlap(known.top, own.top),
+          .same_top = known.sum.argmax == own.sum.argmax};
+}
+
+// Sums over the positions of a window: what the bootstrap draws.
+enum Sum : size_t { kl, js, same, top5, reference_nll, nll, kSums };
 struct WindowSums {
-  double count = 0, kl = 0, same = 0, reference_nll = 0, nll = 0, weight = 1;
+  double count = 0, weight = 1;
+  std::array<double, kSums> sums{};
+};
+
+// One window of one candidate.
+struct WindowResult {
+  WindowSums sums;
+  LogHistogram kls, jss;
+
+  void add(const RowDivergence& d) {
+    sums.count += 1;
+    const std::array<double, kSums> values = {
+        d.kl, d.js, d.same_top ? 1.0 : 0.0, d.top5, d.reference_nll, d.nll};
+    for (size_t i = 0; i < kSums; ++i) sums.sums[i] += values[i];
+    kls.add(d.kl);
+    jss.add(d.js);
+  }
+  Json json() const {
+    return {{"count", sums.count}, {"sums", sums.sums}, {"kl", kls.json()}, {"js", jss.json()}};
+  }
+  static WindowResult from(const Json& json, double weight) {
+    return {.sums = {json.at("count").get<double>(), weight,
+                     json.at("sums").get<std::array<double, kSums>>()},
+            .kls = LogHistogram::from(json.at("kl")),
+            .jss = LogHistogram::from(json.at("js"))};
+  }
 };
 
 struct Tally {
   std::vector<WindowSums> windows;
-  std::vector<float> kls;
+  LogHistogram kls, jss;
+  void add(const WindowResult& window) {
+    windows.push_back(window.sums);
+    kls.add(window.kls);
+    jss.add(window.jss);
+  }
 };
 
 // Fills `rows` with the next `wanted` positions, whatever chunks the source prefers.
@@ -62,111 +88,209 @@ void pull(LogitSource& source, std::span<float> rows, int64_t wanted, int64_t vo
   }
 }
 
-Divergence summary(const Tally& tally) {
-  const auto& windows = tally.windows;
-  const auto count = static_cast<int64_t>(windows.size());
-  const auto per_token = [&](double WindowSums::*part) {
-    return [&windows, part](std::span<const double> m) {
-      double sum = 0, n = 0;
-      for (size_t i = 0; i < windows.size(); ++i)
-        sum += m[i] * (windows[i].*part), n += m[i] * windows[i].count;
-      return sum / n;
-    };
-  };
-  const auto mean_nll = [&](double WindowSums::*part, std::span<const double> m) {
-    double sum = 0, n = 0;
-    for (size_t i = 0; i < windows.size(); ++i) {
-      sum += m[i] * windows[i].weight * (windows[i].*part) / windows[i].count;
-      n += m[i] * windows[i].weight;
-    }
-    return sum / n;
-  };
-  const std::vector<double> once(windows.size(), 1.0);
-  Divergence result;
-  result.kl_mean = per_token(&WindowSums::kl)(once);
-  result.kl_ci95 = bootstrap(count, per_token(&WindowSums::kl));
-  result.kl_median = percentile(tally.kls, 0.5);
-  result.kl_p90 = percentile(tally.kls, 0.9);
-  result.kl_p99 = percentile(tally.kls, 0.99);
-  result.kl_max = percentile(tally.kls, 1.0);
-  result.top1_agreement = per_token(&WindowSums::same)(once);
-  result.top1_ci95 = bootstrap(count, per_token(&WindowSums::same));
-  result.reference_perplexity = std::exp(mean_nll(&WindowSums::reference_nll, once));
-  result.perplexity = std::exp(mean_nll(&WindowSums::nll, once));
-  result.perplexity_ratio_ci95 = bootstrap(count, [&](std::span<const double> m) {
-    return std::exp(mean_nll(&WindowSums::nll, m) - mean_nll(&WindowSums::reference_nll, m));
-  });
-  result.positions = static_cast<int64_t>(tally.kls.size());
-  result.windows = count;
-  return result;
+// What is drawn together: means over positions, and the ratio of perplexities.
+constexpr std::array kMeans = {kl, js, same, top5};
+constexpr size_t kRatio = kMeans.size();
+using Values = std::array<double, kMeans.size() + 1>;
+
+double mean_nll(std::span<const WindowSums> windows, Sum part, std::span<const double> times) {
+  double sum = 0, n = 0;
+  for (size_t i = 0; i < windows.size(); ++i) {
+    const WindowSums& w = windows[i];
+    sum += times[i] * w.weight * w.sums[part] / w.count;
+    n += times[i] * w.weight;
+  }
+  return sum / n;
 }
+
+void write_values(std::span<const WindowSums> windows, std::span<const double> times,
+                  std::span<double> out) {
+  double n = 0;
+  std::fill(out.begin(), out.end(), 0.0);
+  for (size_t i = 0; i < windows.size(); ++i) {
+    n += times[i] * windows[i].count;
+    for (size_t k = 0; k < kMeans.size(); ++k) out[k] += times[i] * windows[i].sums[kMeans[k]];
+  }
+  for (size_t k = 0; k < kMeans.size(); ++k) out[k] /= n;
+  out[kRatio] = std::exp(mean_nll(windows, nll, times) - mean_nll(windows, reference_nll, times));
+}
+
+double deviation(std::span<const double> values) {
+  const auto n = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
+  double squares = 0;
+  for (const double v : values) squares += (v - mean) * (v - mean);
+  return std::sqrt(squares / (n - 1));
+}
+
+Divergence summary(const Tally& tally) {
+  const std::span<const WindowSums> windows = tally.windows;
+  const std::vector<double> once(windows.size(), 1.0);
+  Values whole{};
+  write_values(windows, once, whole);
+  Divergence out;
+  std::array<Interval, whole.size()> ci95;
+  for (size_t k = 0; k < whole.size(); ++k) ci95[k] = {whole[k], whole[k]};
+  if (windows.size() > 1) {
+    const auto draws = resample(std::ssize(windows), std::ssize(whole),
+                                [&](std::span<const double> times, std::span<double> values) {
+                                  write_values(windows, times, values);
+                                });
+    for (size_t k = 0; k < whole.size(); ++k) ci95[k] = middle(draws[k]);
+    out.perplexity_ratio_se = deviation(draws[kRatio]);
+  }
+  out.kl_mean = whole[0], out.kl_ci95 = ci95[0];
+  out.js_mean = whole[1], out.js_ci95 = ci95[1];
+  out.top1_agreement = whole[2], out.top1_ci95 = ci95[2];
+  out.top5_agreement = whole[3], out.top5_ci95 = ci95[3];
+  out.perplexity_ratio = whole[kRatio], out.perplexity_ratio_ci95 = ci95[kRatio];
+  const LogHistogram &kls = tally.kls, &jss = tally.jss;
+  out.kl_median = kls.percentile(0.5), out.js_median = jss.percentile(0.5);
+  out.kl_p90 = kls.percentile(0.9), out.js_p90 = jss.percentile(0.9);
+  out.kl_p99 = kls.percentile(0.99), out.js_p99 = jss.percentile(0.99);
+  out.kl_max = kls.max(), out.js_max = jss.max();
+  out.reference_perplexity = std::exp(mean_nll(windows, reference_nll, once));
+  out.perplexity = std::exp(mean_nll(windows, nll, once));
+  out.positions = kls.count();
+  out.windows = std::ssize(windows);
+  return out;
+}
+
+// One candidate under way.
+struct Candidate {
+  LogitSource& source;
+  const RunMemory* memory = nullptr;
+  int64_t windows = 0;  // to be walked
+  Tally tally = {};
+};
+
+// A window of the reference and of those candidates that do not know it.
+class Walk {
+ public:
+  Walk(LogitSource& reference, std::span<const int32_t> ids, const Context& context)
+      : reference_(reference),
+        ids_(ids),
+        context_(context),
+        vocabulary_(reference.vocabulary()),
+        chunk_(rows_per_chunk(vocabulary_)),
+        a_(static_cast<size_t>(chunk_ * vocabulary_)),
+        b_(a_.size()),
+        known_(static_cast<size_t>(chunk_)),
+        found_(known_.size()) {}
+
+  // `progress` is told the tokens that are done.
+  std::vector<WindowResult> window(const Window& window, std::span<Candidate* const> candidates,
+                                   const std::function<void(double)>& progress) {
+    const auto tokens = ids_.subspan(static_cast<size_t>(window.begin),
+                                     static_cast<size_t>(window.end - window.begin));
+    int64_t position = window.first_target - 1 - window.begin;
+    const int64_t last = window.end - 1 - window.begin;
+    std::vector<WindowResult> out(candidates.size());
+    for (WindowResult& result : out) result.sums.weight = window.weight;
+    reference_.begin(tokens, position);
+    for (Candidate* candidate : candidates) candidate->source.begin(tokens, position);
+    while (position < last) {
+      const int64_t have = reference_.next(a_);
+      check(have > 0, "a source ended before its last position");
+      const int64_t scored = std::min(have, last - position);
+      context_.pool->each(
+          scored, [&](int64_t i) { known_[static_cast<size_t>(i)] = facts_of(row(a_, i)); });
+      for (size_t c = 0; c < candidates.size(); ++c) {
+        pull(candidates[c]->source, b_, have, vocabulary_);
+        context_.pool->each(scored, [&](int64_t i) {
+          found_[static_cast<size_t>(i)] =
+              compare_rows(row(a_, i), known_[static_cast<size_t>(i)], row(b_, i),
+                           tokens[static_cast<size_t>(position + i + 1)]);
+        });
+        for (int64_t i = 0; i < scored; ++i) {
+          const RowDivergence& d = found_[static_cast<size_t>(i)];
+          if (!std::isfinite(d.kl) || !std::isfinite(d.js))
+            throw NumericError(candidates[c]->source.label(),
+                               "position " + std::to_string(window.begin + position + i) +
+                                   " has a logit that is not finite");
+          out[c].add(d);
+        }
+      }
+      position += have;
+      progress(static_cast<double>(position));
+    }
+    return out;
+  }
+
+ private:
+  std::span<const float> row(std::span<const float> rows, int64_t i) const {
+    return rows.subspan(static_cast<size_t>(i * vocabulary_), static_cast<size_t>(vocabulary_));
+  }
+  LogitSource& reference_;
+  std::span<const int32_t> ids_;
+  const Context& context_;
+  const int64_t vocabulary_, chunk_;
+  std::vector<float> a_, b_;
+  std::vector<RowFacts> known_;
+  std::vector<RowDivergence> found_;
+};
 
 }  // namespace
 
+RowDivergence compare_rows(std::span<const float> reference, std::span<const float> candidate,
+                           int32_t target) {
+  return compare_rows(reference, facts_of(reference), candidate, target);
+}
+
 std::vector<Divergence> divergence(LogitSource& reference, std::span<LogitSource* const> candidates,
                                    std::span<const int32_t> ids, const Protocol& protocol,
-                                   const Context& context) {
-  const int64_t vocabulary = reference.vocabulary();
+                                   const Context& context, const DivergenceOptions& options) {
   for (const LogitSource* candidate : candidates)
-    if (candidate->vocabulary() != vocabulary)
+    if (candidate->vocabulary() != reference.vocabulary())
       throw InputError(candidate->label(),
                        "has a vocabulary of " + std::to_string(candidate->vocabulary()) +
-                           ", the reference " + std::to_string(vocabulary),
+                           ", the reference " + std::to_string(reference.vocabulary()),
                        "compare models of one family");
   if (protocol.windows.empty())
     throw InputError("text", "is shorter than one window", "give more text or a shorter window");
   const auto start = std::chrono::steady_clock::now();
-  const auto row = static_cast<size_t>(vocabulary);
-  std::vector<float> a(static_cast<size_t>(kRowsPerChunk) * row), b(a.size());
-  std::vector<RowDivergence> found(static_cast<size_t>(kRowsPerChunk));
-  std::vector<Tally> tallies(candidates.size());
+  std::vector<Candidate> all;
+  for (size_t c = 0; c < candidates.size(); ++c) {
+    const bool fewer = options.last_windows > 0 && c + 1 == candidates.size();
+    all.push_back({.source = *candidates[c],
+                   .memory = c < options.memory.size() ? &options.memory[c] : nullptr,
+                   .windows = fewer ? options.last_windows : std::ssize(protocol.windows)});
+  }
+  Walk walk(reference, ids, context);
   const double total = total_tokens(protocol);
   double done = 0;
-  for (const Window& window : protocol.windows) {
+  for (int64_t w = 0; w < std::ssize(protocol.windows); ++w) {
     context.throw_if_stopped();
-    const auto tokens = ids.subspan(static_cast<size_t>(window.begin),
-                                    static_cast<size_t>(window.end - window.begin));
-    int64_t position = window.first_target - 1 - window.begin;
-    const int64_t last = window.end - 1 - window.begin;
-    reference.begin(tokens, position);
-    for (LogitSource* candidate : candidates) candidate->begin(tokens, position);
-    for (Tally& tally : tallies) tally.windows.push_back({.weight = window.weight});
-    while (position < last) {
-      const int64_t have = reference.next(a);
-      check(have > 0, "a source ended before its last position");
-      const int64_t scored = std::min(have, last - position);
-      for (size_t c = 0; c < candidates.size(); ++c) {
-        pull(*candidates[c], b, have, vocabulary);
-        context.pool->each(scored, [&](int64_t i) {
-          const size_t at = static_cast<size_t>(i) * row;
-          found[static_cast<size_t>(i)] =
-              compare_rows(std::span<const float>(a).subspan(at, row),
-                           std::span<const float>(b).subspan(at, row),
-                           tokens[static_cast<size_t>(position + i + 1)]);
-        });
-        WindowSums& sums = tallies[c].windows.back();
-        for (int64_t i = 0; i < scored; ++i) {
-          const RowDivergence& d = found[static_cast<size_t>(i)];
-          if (!std::isfinite(d.kl))
-            throw NumericError(candidates[c]->label(),
-                               "position " + std::to_string(window.begin + position + i) +
-                                   " has a logit that is not finite");
-          sums.count += 1;
-          sums.kl += d.kl;
-          sums.same += d.same_top ? 1 : 0;
-          sums.reference_nll += d.reference_nll;
-          sums.nll += d.nll;
-          tallies[c].kls.push_back(static_cast<float>(d.kl));
-        }
-      }
-      position += have;
-      context.progress({"compare", "", done + static_cast<double>(position), total, "tok"});
+    const Window& window = protocol.windows[static_cast<size_t>(w)];
+    const int64_t tokens = window.end - window.begin;
+    const uint64_t key = memory_key(
+        "divergence", ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(tokens)),
+        window.first_target - window.begin);
+    std::vector<Candidate*> walked;
+    for (Candidate& candidate : all) {
+      if (w >= candidate.windows) continue;
+      const auto kept =
+          candidate.memory && candidate.memory->find ? candidate.memory->find(key) : std::nullopt;
+      if (kept)
+        candidate.tally.add(WindowResult::from(*kept, window.weight));
+      else
+        walked.push_back(&candidate);
     }
-    done += static_cast<double>(window.end - window.begin);
+    if (!walked.empty()) {
+      const auto found = walk.window(window, walked, [&](double position) {
+        context.progress({"compare", "", done + position, total, "tok"});
+      });
+      for (size_t c = 0; c < walked.size(); ++c) {
+        walked[c]->tally.add(found[c]);
+        if (walked[c]->memory && walked[c]->memory->keep)
+          walked[c]->memory->keep(key, found[c].json());
+      }
+    }
+    done += static_cast<double>(tokens);
   }
   std::vector<Divergence> results;
-  for (const Tally& tally : tallies) {
-    results.push_back(summary(tally));
+  for (const Candidate& candidate : all) {
+    results.push_back(summary(candidate.tally));
     results.back().protocol = protocol.name;
     results.back().seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -3,12 +3,16 @@
 
 #include <cmath>
 #include <map>
+#include <numeric>
+#include <set>
 
 #include "halftone/base/error.h"
 #include "halftone/base/rng.h"
 #include "halftone/base/threads.h"
 #include "halftone/eval/divergence.h"
+#include "halftone/eval/log_histogram.h"
 #include "halftone/eval/perplexity.h"
+#include "halftone/eval/rows.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/test_source.h"
 #include "halftone/files/test_files.h"
@@ -17,6 +21,14 @@ namespace halftone::eval {
 namespace {
 
 using testing_eval::ToySource;
+
+std::vector<double> softmax(std::span<const float> row) {
+  std::vector<double> out;
+  double sum = 0;
+  for (float v : row) out.push_back(std::exp(static_cast<double>(v))), sum += out.back();
+  for (double& v : out) v /= sum;
+  return out;
+}
 
 class Eval : public testing::Test {
  protected:
@@ -203,29 +215,155 @@ TEST_F(Eval, DivergenceEqualsTheDirectSum) {
   const Divergence d = one(a, b, ids, gptq_windows(333, 32, 4), context);
   double kl = 0;
   int64_t same = 0, n = 0;
+  double common = 0;
+  const auto five = [](const std::vector<double>& p) {
+    std::vector<size_t> order(p.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::partial_sort(order.begin(), order.begin() + 5, order.end(),
+                      [&](size_t x, size_t y) { return p[x] > p[y]; });
+    return std::set<size_t>(order.begin(), order.begin() + 5);
+  };
   for (int64_t w = 0; w < 4; ++w) {
     const auto window = std::span<const int32_t>(ids).subspan(static_cast<size_t>(w * 32), 32);
     std::vector<std::vector<double>> p, q;
-    const auto soft = [](std::span<const float> row) {
-      std::vector<double> out;
-      double sum = 0;
-      for (float v : row) out.push_back(std::exp(static_cast<double>(v))), sum += out.back();
-      for (double& v : out) v /= sum;
-      return out;
-    };
-    a.each_row(window, 0, [&](int64_t, std::span<const float> row) { p.push_back(soft(row)); });
-    b.each_row(window, 0, [&](int64_t, std::span<const float> row) { q.push_back(soft(row)); });
+    a.each_row(window, 0, [&](int64_t, std::span<const float> row) { p.push_back(softmax(row)); });
+    b.each_row(window, 0, [&](int64_t, std::span<const float> row) { q.push_back(softmax(row)); });
     for (size_t t = 0; t + 1 < p.size(); ++t, ++n) {
       for (size_t v = 0; v < 50; ++v) kl += p[t][v] * std::log(p[t][v] / q[t][v]);
       same += std::max_element(p[t].begin(), p[t].end()) - p[t].begin() ==
               std::max_element(q[t].begin(), q[t].end()) - q[t].begin();
+      for (const size_t v : five(p[t])) common += five(q[t]).contains(v) ? 0.2 : 0;
     }
   }
+  EXPECT_NEAR(d.top5_agreement, common / static_cast<double>(n), 1e-12);
   EXPECT_NEAR(d.kl_mean, kl / static_cast<double>(n), 1e-6);
   EXPECT_DOUBLE_EQ(d.top1_agreement, static_cast<double>(same) / static_cast<double>(n));
   EXPECT_LT(d.kl_ci95[0], d.kl_mean);
   EXPECT_GT(d.kl_ci95[1], d.kl_mean);
   EXPECT_GE(d.kl_p99, d.kl_p90);
+}
+
+// From rows that agree to eight digits to rows that have nothing in common, of lengths around the
+// block: the direct sums in f64.
+TEST(Rows, DistancesEqualTheDirectSumsAtEverySize) {
+  for (const size_t n : {3u, 127u, 128u, 1000u})
+    for (const double noise : {1e-4, 1e-2, 0.3, 3.0, 40.0}) {
+      const CounterRng rng(5, static_cast<uint32_t>(n));
+      std::vector<float> a(n), b(n);
+      for (size_t i = 0; i < n; ++i) {
+        a[i] = static_cast<float>(2 * rng.normal(i));
+        b[i] = static_cast<float>(static_cast<double>(a[i]) + 3 + noise * rng.normal(n + i));
+      }
+      const RowDistance got = distance(a, log_sum_exp(a), b, log_sum_exp(b));
+      const RowDistance back = distance(b, log_sum_exp(b), a, log_sum_exp(a));
+      const auto p = softmax(a), q = softmax(b);
+      double kl = 0, js = 0;
+      for (size_t i = 0; i < n; ++i) {
+        const double m = (p[i] + q[i]) / 2;
+        if (p[i] > 0) kl += p[i] * std::log(p[i] / q[i]), js += p[i] / 2 * std::log(p[i] / m);
+        if (q[i] > 0) js += q[i] / 2 * std::log(q[i] / m);
+      }
+      // Exponentials in f32: their rounding is in both log sums, so in KL, and at second order in JS.
+      EXPECT_NEAR(got.kl, kl, 1e-6 * kl + 2e-7) << n << " " << noise;
+      EXPECT_NEAR(got.js, js, 1e-5 * js + 1e-13) << n << " " << noise;
+      EXPECT_NEAR(back.js, got.js, 1e-5 * js) << n << " " << noise;
+      EXPECT_EQ(distance(a, log_sum_exp(a), a, log_sum_exp(a)).js, 0);
+      EXPECT_LE(got.js, std::log(2.0) * (1 + 1e-6));
+    }
+}
+
+TEST(Rows, TopFiveEqualsASortWithTheFirstOnesOnTies) {
+  for (const size_t n : {1u, 4u, 5u, 128u, 129u, 1500u}) {
+    std::vector<float> row(n);
+    const CounterRng rng(6, static_cast<uint32_t>(n));
+    for (size_t i = 0; i < n; ++i) row[i] = static_cast<float>(rng.u32(i) % 9);  // many ties
+    std::vector<int32_t> order(n);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t x, int32_t y) {
+      return row[static_cast<size_t>(x)] > row[static_cast<size_t>(y)];
+    });
+    order.resize(std::min<size_t>(5, n));
+    const TopFive top = top_five(row);
+    EXPECT_EQ(std::vector<int32_t>(top.ids.begin(), top.ids.begin() + top.count), order) << n;
+    EXPECT_EQ(overlap(top, top), 1);
+  }
+}
+
+TEST(LogHistogram, PercentilesAreThoseOfTheValues) {
+  const CounterRng rng(4);
+  LogHistogram first, whole;
+  std::vector<float> values;
+  for (uint64_t i = 0; i < 20000; ++i) {
+    values.push_back(static_cast<float>(std::exp(2 * rng.normal(i) - 4)));
+    (i < 7000 ? first : whole).add(static_cast<double>(values.back()));
+  }
+  whole.add(LogHistogram::from(parse_json(first.json().dump(), "test")));
+  EXPECT_EQ(whole.count(), 20000);
+  for (const double p : {0.0, 0.1, 0.5, 0.9, 0.99, 0.9999}) {
+    const double exact = percentile(values, p);
+    EXPECT_NEAR(whole.percentile(p), exact, 0.008 * exact) << p;
+  }
+  EXPECT_NEAR(whole.percentile(0.5), percentile(values, 0.5), 1e-3 * percentile(values, 0.5));
+  EXPECT_EQ(whole.percentile(1), percentile(values, 1));
+  LogHistogram same;
+  for (int i = 0; i < 3; ++i) same.add(0);
+  EXPECT_EQ(same.percentile(0.5), 0);
+}
+
+// The delta method: the deviation of log ratios of windows / sqrt(n), times the ratio.
+TEST_F(Eval, TheErrorOfThePerplexityRatioIsThatOfPairedWindows) {
+  ToySource a(50, 0, 16), b(50, 0.5, 16);
+  const Protocol protocol = gptq_windows(333, 16);
+  const Divergence d = one(a, b, ids, protocol, context);
+  std::vector<double> logs;
+  for (const Window& w : protocol.windows) {
+    const Divergence alone = one(a, b, ids, {"", {w}}, context);
+    EXPECT_FALSE(alone.perplexity_ratio_se);
+    logs.push_back(std::log(alone.perplexity_ratio));
+  }
+  const auto n = static_cast<double>(logs.size());
+  const double mean = std::accumulate(logs.begin(), logs.end(), 0.0) / n;
+  double squares = 0;
+  for (const double x : logs) squares += (x - mean) * (x - mean);
+  EXPECT_NEAR(d.perplexity_ratio, std::exp(mean), 1e-12);
+  EXPECT_NEAR(d.perplexity_ratio, d.perplexity / d.reference_perplexity, 1e-12);
+  // 2,000 draws: 1.6 % of a deviation; the bootstrap divides by n where the sample has n - 1.
+  EXPECT_NEAR(*d.perplexity_ratio_se / (std::exp(mean) * std::sqrt(squares) / n), 1, 0.08);
+}
+
+TEST_F(Eval, ADivergenceThatGoesOnEndsTheSame) {
+  const Protocol protocol = gptq_windows(333, 32);
+  std::map<uint64_t, Json> kept;
+  size_t allowed = 3;
+  const RunMemory memory = {.find = [&](uint64_t key) -> std::optional<Json> {
+                              const auto found = kept.find(key);
+                              return found == kept.end()
+                                         ? std::nullopt
+                                         : std::optional(parse_json(found->second.dump(), ""));
+                            },
+                            .keep =
+                                [&](uint64_t key, const Json& value) {
+                                  if (kept.size() == allowed)
+                                    throw Error(Code::interrupted, "test", "stopped");
+                                  kept[key] = value;
+                                }};
+  ToySource a(50, 0, 16), b(50, 0.5, 16), c(50, 1, 16);
+  LogitSource* both[] = {&b, &c};
+  const auto run = [&] {
+    return divergence(a, both, ids, protocol, context,
+                      {.last_windows = 2, .memory = {memory, RunMemory{}}});
+  };
+  EXPECT_THROW(run(), Error);
+  allowed = 100;
+  const auto resumed = run();
+  EXPECT_EQ(kept.size(), protocol.windows.size());
+  const Divergence whole = one(a, b, ids, protocol, context);
+  EXPECT_EQ(resumed[0].kl_mean, whole.kl_mean);
+  EXPECT_EQ(resumed[0].js_ci95, whole.js_ci95);
+  EXPECT_EQ(resumed[0].kl_p99, whole.kl_p99);
+  EXPECT_EQ(resumed[0].perplexity_ratio_se, whole.perplexity_ratio_se);
+  EXPECT_EQ(resumed[1].windows, 2);
+  EXPECT_EQ(resumed[1].kl_mean, one(a, c, ids, gptq_windows(333, 32, 2), context).kl_mean);
 }
 
 TEST(Bootstrap, CoversTheMeanOfASkewedSampleAboutNinetyFivePercentOfTheTime) {

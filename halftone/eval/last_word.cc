@@ -7,10 +7,19 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/eval/choice.h"
+#include "halftone/eval/python_text.h"
 #include "halftone/eval/sample_log.h"
 
 namespace halftone::eval {
 namespace {
+
+std::string passage(const files::Document& doc) {
+  std::string text = doc.text("text");
+  if (strip(text).empty())
+    throw FileError(Code::value, doc.where, "the passage has no word", {},
+                    "mend or remove the line");
+  return text;
+}
 
 // The text before its last space, and " " + the rest (all of it when there is no space).
 Request request_of(const TaskInput& input, const std::string& text) {
@@ -22,19 +31,30 @@ Request request_of(const TaskInput& input, const std::string& text) {
   return request;
 }
 
-TaskResult run(const TaskInput& input, const std::string& name, const std::string& file) {
-  const auto start = std::chrono::steady_clock::now();
+struct Passages {
+  std::vector<files::Document> docs;
+  std::vector<Request> requests;
+};
+
+Passages passages(const TaskInput& input, const std::string& name, const std::string& file) {
   if (input.shots.value_or(0) > 0)
     throw InputError("--num-fewshot", name + " has no part to take examples from",
                      "leave it out for this task");
-  std::vector<files::Document> docs = files::read_jsonl(
-      *input.context.env, join_path(input.places.data_dir, file), input.context.limits);
-  std::vector<Request> requests;
-  for (const files::Document& doc : docs) requests.push_back(request_of(input, doc.text("text")));
-  if (input.limit > 0 && std::ssize(docs) > input.limit) {
-    docs.erase(docs.begin() + input.limit, docs.end());
-    requests.resize(docs.size());
+  Passages out;
+  out.docs = files::read_jsonl(*input.context.env, join_path(input.places.data_dir, file),
+                               input.context.limits);
+  for (const files::Document& doc : out.docs)
+    out.requests.push_back(request_of(input, passage(doc)));
+  if (input.limit > 0 && std::ssize(out.docs) > input.limit) {
+    out.docs.erase(out.docs.begin() + input.limit, out.docs.end());
+    out.requests.resize(out.docs.size());
   }
+  return out;
+}
+
+TaskResult run(const TaskInput& input, const std::string& name, const std::string& file) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto [docs, requests] = passages(input, name, file);
   const std::vector<Score> scores = score(input.source, input.codec, requests, input.context,
                                           {.stage = name, .memory = input.memory});
   ChoiceScores counts{.requests = std::ssize(requests)};
@@ -42,6 +62,10 @@ TaskResult run(const TaskInput& input, const std::string& name, const std::strin
   for (size_t i = 0; i < docs.size(); ++i) {
     const Score& s = scores[i];
     counts.truncated += s.truncated;
+    if (input.take_outcome) {
+      const int64_t right = s.skipped.empty() ? s.greedy : -1;
+      input.take_outcome({name, static_cast<int64_t>(i), 1, right, right});
+    }
     std::vector<std::pair<std::string, double>> metrics;
     if (s.skipped.empty()) {
       likely.push_back(s.log_likelihood);
@@ -97,9 +121,17 @@ Task last_word(const std::string& name, const std::string& file) {
               [=](const Context& context, const std::string& data_dir, const std::string&) {
                 for (const files::Document& doc :
                      files::read_jsonl(*context.env, join_path(data_dir, file), context.limits))
-                  doc.text("text");
+                  passage(doc);
               },
-          .of_items = true};
+          .of_items = true,
+          .compared = "acc",
+          .work =
+              [=](const TaskInput& input) {
+                StageWork out{name, 0};
+                for (const Request& r : passages(input, name, file).requests)
+                  out.bytes += static_cast<double>(r.context.size() + r.continuation.size());
+                return std::vector{out};
+              }};
 }
 
 }  // namespace halftone::eval

@@ -1,6 +1,7 @@
 // Arithmetic on one row of logits, shared by everything that scores.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -11,6 +12,8 @@
 namespace halftone::eval {
 
 constexpr int64_t kRowsPerChunk = 64;
+// The same, but fewer of a large vocabulary: 16 MB of logits at most, or one row.
+int64_t rows_per_chunk(int64_t vocabulary);
 
 struct RowSum {
   double log_sum = 0;  // log sum exp(row); NaN when a logit is NaN
@@ -21,6 +24,26 @@ RowSum log_sum_exp(std::span<const float> row);
 // The same, and `take` gets exp(row[i] - max) piece by piece, in order: those from index `first` on.
 using TakeWeights = FunctionRef<void(size_t first, std::span<const float> weights)>;
 RowSum log_sum_exp(std::span<const float> row, TakeWeights take);
+
+// The five largest of a row (all of a shorter one), the first ones on ties.
+struct TopFive {
+  std::array<int32_t, 5> ids{};
+  size_t count = 0;
+};
+TopFive top_five(std::span<const float> row);
+// |a and b| / 5: the share that two rows of one length have in common.
+double overlap(const TopFive& a, const TopFive& b);
+
+// Between softmax(p) and softmax(q), both in nats. `p_sum` and `q_sum`: log_sum_exp of the rows.
+//   kl  sum p log(p / q); off by 1e-7, the rounding of f32 exponentials in both log sums, and below
+//       0 by that only
+//   js  (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2, from 0 to log 2 (Lin 1991); that rounding
+//       is of second order in it, so that 1e-10 is one
+struct RowDistance {
+  double kl = 0, js = 0;
+};
+RowDistance distance(std::span<const float> p, const RowSum& p_sum, std::span<const float> q,
+                     const RowSum& q_sum);
 
 double total_tokens(const Protocol& protocol);
 

@@ -1,5 +1,6 @@
 // Scores of texts and labels against what sacrebleu, rouge-score, scikit-learn and statsmodels say
 // (tests/fixtures/scores, made by tests/tools/compare_scores.py), and against exact properties.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,6 +12,7 @@
 #include "halftone/base/threads.h"
 #include "halftone/eval/classification.h"
 #include "halftone/eval/fidelity.h"
+#include "halftone/eval/paired.h"
 #include "halftone/eval/python_text.h"
 #include "halftone/eval/text_scores.h"
 #include "halftone/files/documents.h"
@@ -224,6 +226,39 @@ TEST_F(Scores, FidelitySaysWhereAnswersPart) {
     if (metric.name == "bleu") continue;  // there are no four words in a row
     EXPECT_EQ(score.value, metric.scale) << metric.name;
   }
+}
+
+// statsmodels: multipletests(p, method="holm"), mcnemar(exact=True).
+TEST(Paired, HolmEqualsStatsmodels) {
+  EXPECT_THAT(holm(std::vector<double>{0.01, 0.04, 0.03, 0.005, 0.6}),
+              testing::Pointwise(testing::DoubleNear(1e-15),
+                                 std::vector<double>{0.04, 0.09, 0.09, 0.025, 0.6}));
+  EXPECT_EQ(holm(std::vector<double>{0.7, 0.9}), (std::vector<double>{1, 1}));
+  EXPECT_TRUE(holm({}).empty());
+}
+
+TEST(Paired, AChangeCountsWhatWasLostAndWon) {
+  // 100 items: 10 lost, 2 won, 50 right in both.
+  std::vector<uint8_t> before, after;
+  const auto add = [&](int n, uint8_t a, uint8_t b) {
+    before.insert(before.end(), static_cast<size_t>(n), a);
+    after.insert(after.end(), static_cast<size_t>(n), b);
+  };
+  add(50, 1, 1), add(10, 1, 0), add(2, 0, 1), add(38, 0, 0);
+  const PairedChange c = paired_change(before, after);
+  EXPECT_EQ(c.lost, 10);
+  EXPECT_EQ(c.won, 2);
+  EXPECT_DOUBLE_EQ(c.reference, 0.6);
+  EXPECT_DOUBLE_EQ(c.value, 0.52);
+  EXPECT_DOUBLE_EQ(c.change, -0.08);
+  EXPECT_NEAR(c.p, 0.03857421875, 1e-15);  // 2 * (1 + 12 + 66) / 4096
+  // Standard error of the mean of the paired differences: sqrt((0.12 - 0.0064) / 100) = 0.0337.
+  EXPECT_NEAR((*c.ci95)[0], -0.08 - 1.96 * 0.0337, 0.01);
+  EXPECT_NEAR((*c.ci95)[1], -0.08 + 1.96 * 0.0337, 0.01);
+  EXPECT_EQ(verdict(c.change, c.p), "worse");
+  EXPECT_EQ(verdict(-c.change, c.p), "better");
+  EXPECT_EQ(verdict(c.change, 0.05), "no difference shown");
+  EXPECT_EQ(paired_change(before, before).p, 1);
 }
 
 }  // namespace

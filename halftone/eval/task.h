@@ -20,6 +20,14 @@
 
 namespace halftone::eval {
 
+// What a model chose on an item. `choice` by the metric acc, `choice_norm` by acc_norm; of a last
+// word, whether it is the likeliest one: 1 or 0. No score: -1.
+struct ItemOutcome {
+  std::string_view task;  // "piqa", "mmlu_anatomy": task and id as in sample logs
+  int64_t id = 0;
+  int64_t label = 0, choice = -1, choice_norm = -1;
+};
+
 struct TaskInput {
   LogitSource& source;
   // Special tokens as the tokenizer adds them, once at the very start.
@@ -38,6 +46,13 @@ struct TaskInput {
   // Renders messages [{"role", "content"}] as a prompt that awaits the answer; empty: plain text.
   std::function<std::string(const Json& messages)> chat = {};
   RunMemory memory = {};
+  std::function<void(const ItemOutcome&)> take_outcome = {};  // in the order of the items
+};
+
+// A stage of a task's progress, and its work in bytes of text that are new to the model.
+struct StageWork {
+  std::string stage;
+  double bytes = 0;
 };
 
 struct Metric {
@@ -67,6 +82,11 @@ struct Task {
   std::function<void(const Context& context, const std::string& data_dir, const std::string& part)>
       check = {};
   bool of_items = false;  // made of items: --num-fewshot and --chat-template mean something
+  // Of tasks whose items are right or wrong (take_outcome is called): the metric by which models are
+  // compared, "acc" or "acc_norm", and what `run` will do, so that remaining time is known over
+  // several tasks. `source` is not touched.
+  std::string compared = {};
+  std::function<std::vector<StageWork>(const TaskInput& input)> work = {};
 };
 std::span<const Named<Task>> entries();  // generated from eval/task/*.cc
 

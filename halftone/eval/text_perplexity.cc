@@ -57,6 +57,11 @@ TaskResult text_set_perplexity(const TaskInput& input, const std::string& set, f
   const Protocol protocol = input.stride > 0
                                 ? strided_windows(tokens, window, input.stride, input.limit)
                                 : gptq_windows(tokens, window, input.limit);
+  if (protocol.windows.empty())
+    throw InputError(text.label,
+                     "has " + std::to_string(tokens) + " tokens, less than a window of " +
+                         std::to_string(window),
+                     "give more text or a shorter --window");
   const Perplexity result =
       perplexity(input.source, text.ids, protocol, input.context, input.memory);
   if (input.log_sample)

@@ -59,7 +59,8 @@ std::vector<std::string> jsonl_rows(std::string_view text, const std::string& pa
     const std::string where = path + ":" + std::to_string(number);
     const Json row = parse_json(line, where, limits);
     if (!row.is_object() || !row.contains("text"))
-      throw FileError(Code::missing, where, "has no field \"text\"");
+      throw FileError(Code::missing, where, "has no field \"text\"", {},
+                      "write {\"text\": ...} a line");
     if (!row["text"].is_string()) throw FileError(Code::type, where, "field \"text\" is not text");
     rows.push_back(row["text"].get<std::string>());
   }
@@ -191,7 +192,8 @@ std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split sp
     return set;
   }
   const std::string text = read_text_of(env, place->path);
-  if (text.empty()) throw FileError(Code::value, place->path, "holds no text");
+  if (text.empty())
+    throw FileError(Code::value, place->path, "holds no text", {}, "give a file with text in it");
   set.rows = rows_of(place->known->shape, text, place->path, limits);
   return set;
 }
@@ -210,7 +212,8 @@ TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& p
     file->read(0, head);
     refuse_usual_mistakes(head, path, "parquet");
     set.rows = parquet(path, "text");
-    if (set.rows.empty()) throw FileError(Code::value, path, "holds no text");
+    if (set.rows.empty())
+      throw FileError(Code::value, path, "holds no text", {}, "give a file with text in it");
     return set;
   }
   const std::string text = read_text_of(env, path);
@@ -219,7 +222,8 @@ TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& p
   } else {
     set.rows = {text};
   }
-  if (text.empty() || set.rows.empty()) throw FileError(Code::value, path, "holds no text");
+  if (text.empty() || set.rows.empty())
+    throw FileError(Code::value, path, "holds no text", {}, "give a file with text in it");
   return set;
 }
 

@@ -88,7 +88,7 @@ TEST(TextSets, WhatIsNoTextIsNamed) {
     const auto at = text.find(path);
     return at == std::string::npos ? text : text.substr(0, at) + text.substr(at + path.size());
   };
-  EXPECT_EQ(line("a.txt", ""), "error[E_VALUE] : holds no text");
+  EXPECT_EQ(line("a.txt", ""), "error[E_VALUE] : holds no text; give a file with text in it");
   EXPECT_EQ(line("a.txt", "abc\ncaf\xe9"),
             "error[E_UTF8] :2: not valid UTF-8; save the file as UTF-8");
   EXPECT_THAT(line("a.txt", "version https://git-lfs.github.com/spec/v1\n"),
@@ -103,10 +103,12 @@ TEST(TextSets, WhatIsNoTextIsNamed) {
               testing::StartsWith("error[E_MAGIC] : is gzip-compressed"));
   EXPECT_THAT(line("a.txt", "PK\3\4"), testing::StartsWith("error[E_MAGIC] : is a zip archive"));
   EXPECT_EQ(line("a.txt", "<html> may be what somebody wants to train on"), "no error");
-  EXPECT_EQ(line("a.parquet", "PAR1"), "error[E_VALUE] : holds no text");
-  EXPECT_EQ(line("a.jsonl", " \n\n"), "error[E_VALUE] : holds no text");
+  EXPECT_EQ(line("a.parquet", "PAR1"),
+            "error[E_VALUE] : holds no text; give a file with text in it");
+  EXPECT_EQ(line("a.jsonl", " \n\n"),
+            "error[E_VALUE] : holds no text; give a file with text in it");
   EXPECT_EQ(line("a.jsonl", "{\"text\":\"a\"}\n[]\n"),
-            "error[E_MISSING] :2: has no field \"text\"");
+            "error[E_MISSING] :2: has no field \"text\"; write {\"text\": ...} a line");
   EXPECT_EQ(line("a.jsonl", "{\"text\":7}\n"), "error[E_TYPE] :1: field \"text\" is not text");
   EXPECT_EQ(line("a.jsonl", "{\"text\":\"a\",\"text\":\"b\"}\n"),
             "error[E_DUP] :1: key \"text\" appears twice");
@@ -140,7 +142,8 @@ TEST(TextSets, JsonlMistakesNameTheLine) {
     read_text_file(*env, path, {});
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.line(), "error[E_MISSING] " + path + ":2: has no field \"text\"");
+    EXPECT_EQ(e.line(), "error[E_MISSING] " + path +
+                            ":2: has no field \"text\"; write {\"text\": ...} a line");
   }
   env->remove(path);
 }

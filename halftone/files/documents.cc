@@ -113,7 +113,12 @@ std::vector<Document> read_jsonl(Env& env, const std::string& path, const Limits
     ++number;
     if (blank(line)) continue;
     const std::string where = at_line(path, number);
-    Json row = parse_json(line, where, limits);
+    Json row;
+    try {
+      row = parse_json(line, where, limits);
+    } catch (const FileError& e) {
+      throw FileError(e.code(), where, e.fact(), {}, "mend or remove the line");
+    }
     if (!row.is_object())
       throw FileError(Code::type, where, "is not a JSON object", {},
                       "each line holds one item as {...}");
@@ -153,7 +158,7 @@ std::vector<CsvRow> read_csv(Env& env, const std::string& path) {
     if (i < text.size()) ++i, ++line;  // the newline
     if (row.fields.size() > 1 || !blank(row.fields[0])) out.push_back(std::move(row));
   }
-  if (out.empty()) throw FileError(Code::value, path, "holds no rows");
+  if (out.empty()) throw FileError(Code::value, path, "holds no rows", {}, "write one a line");
   return out;
 }
 

@@ -6,15 +6,16 @@
 #include <limits>
 
 #include "halftone/base/error.h"
-#include "halftone/cli/answers.h"
+#include "halftone/base/memory.h"
 #include "halftone/cli/child.h"
+#include "halftone/cli/compare_answers.h"
+#include "halftone/cli/compare_tasks.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
-#include "halftone/cli/prompt_file.h"
+#include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
 #include "halftone/eval/divergence.h"
-#include "halftone/eval/fidelity.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
 #include "halftone/kernel/isa.h"
@@ -27,10 +28,10 @@ namespace {
 struct Options {
   std::string reference, data, report, text;
   std::vector<std::string> candidates;
-  std::string prompts;
-  int64_t windows = 8, window = 0, stride = 0, tokens = 64;
-  bool no_speed = false, no_template = false;
-  std::vector<const CLI::Option*> of_prompts;  // options that mean nothing without --prompts
+  int64_t windows = 8, window = 0, stride = 0;
+  bool no_speed = false, no_noise_floor = false, fresh = false;
+  AnswerOptions answers;
+  TaskOptions tasks;
   LogitOptions logits;
 };
 
@@ -50,95 +51,52 @@ Json row_of(const std::string& name, const pack::PackedModel& model, const eval:
           {"kl_p90", d.kl_p90},
           {"kl_p99", d.kl_p99},
           {"kl_max", d.kl_max},
+          {"js_mean", d.js_mean},
+          {"js_ci95", d.js_ci95},
+          {"js_median", d.js_median},
+          {"js_p90", d.js_p90},
+          {"js_p99", d.js_p99},
+          {"js_max", d.js_max},
           {"top1_agreement", d.top1_agreement},
           {"top1_ci95", d.top1_ci95},
+          {"top5_agreement", d.top5_agreement},
+          {"top5_ci95", d.top5_ci95},
           {"perplexity", d.perplexity},
+          {"perplexity_ratio", d.perplexity_ratio},
           {"perplexity_ratio_ci95", d.perplexity_ratio_ci95},
+          {"perplexity_ratio_se", d.perplexity_ratio_se ? Json(*d.perplexity_ratio_se) : Json()},
           {"prefill_tok_s", nullptr},  // speed comes later, if at all
           {"decode_tok_s", nullptr},
           {"peak_rss_bytes", nullptr}};
 }
 
-Json json_of(const eval::Mean& mean) {
-  return {{"value", mean.value}, {"ci95", mean.ci95 ? Json(*mean.ci95) : Json()}};
-}
-
-// Of the answers to --prompts.
-Json json_of(const eval::Fidelity& f, const PromptFile& prompts, const ModelText& text) {
-  const auto token = [&](std::optional<int32_t> id) {
-    return id ? Json(text.tokenizer.token_bytes(*id)) : Json();
+// What the first table has no room for.
+void print_details(Terminal& t, const Json& result) {
+  TextTable table{{"against the reference", "KL median", "p90", "p99", "max", "JS mean",
+                   "same top 5 %", "ppl ratio", "+-"},
+                  {}};
+  const auto figure = [](const Json& value, double factor = 1, int digits = 3) {
+    return value.is_null() ? std::string("-") : significant(factor * value.get<double>(), digits);
   };
-  Json scores = Json::object(), partings = Json::array();
-  for (const auto& [metric, score] : f.scores)
-    scores[metric.name] = {{"title", metric.title},
-                           {"value", score.value},
-                           {"ci95", score.ci95 ? Json(*score.ci95) : Json()},
-                           {"signature", "nrefs:1|" + metric.signature}};
-  for (size_t i = 0; i < f.partings.size(); ++i) {
-    const eval::Parting& p = f.partings[i];
-    partings.push_back({{"line", prompts.prompts[i].line},
-                        {"parted", p.parted()},
-                        {"common_prefix", p.at},
-                        {"reference", token(p.reference)},
-                        {"model", token(p.model)}});
-  }
-  const auto first = f.earliest();
-  return {{"exact", json_of(f.exact)},
-          {"common_prefix", json_of(f.common_prefix)},
-          {"tokens", json_of(f.tokens)},
-          {"reference_tokens", json_of(f.reference_tokens)},
-          {"median_parting", f.median_parting ? Json(*f.median_parting) : Json()},
-          {"first_parting", first ? partings[static_cast<size_t>(*first)] : Json()},
-          {"scores", scores},
-          {"partings", partings}};
-}
-
-void print_fidelity(Terminal& t, const Json& result) {
-  const Json& prompts = result["prompts"];
-  TextTable table{{"answers", "same %", "95 %", "common prefix", "95 %"}, {}};
-  for (const auto& [name, score] : result["models"][1]["fidelity"]["scores"].items()) {
-    table.head.push_back(score["title"].get<std::string>());
-    table.head.push_back("95 %");
-  }
-  std::vector<std::string> partings;
-  for (const Json& row : result["models"]) {
-    if (!row.contains("fidelity")) continue;
-    const Json& f = row["fidelity"];
-    const std::string name = row["name"].get<std::string>();
-    std::vector<std::string> cells = {name};
-    const auto add = [&](const Json& value, double factor) {
-      cells.push_back(significant(factor * value["value"].get<double>()));
-      const Json& ci = value["ci95"];
-      cells.push_back(ci.is_null() ? "-"
-                                   : significant(factor * ci[0].get<double>(), 2) + ".." +
-                                         significant(factor * ci[1].get<double>(), 2));
-    };
-    add(f["exact"], 100);
-    add(f["common_prefix"], 1);
-    for (const auto& [metric, score] : f["scores"].items()) add(score, 1);
-    table.rows.push_back(std::move(cells));
-    const Json& first = f["first_parting"];
-    if (first.is_null()) continue;
-    const auto token = [](const Json& text) {
-      return text.is_null() ? std::string("its end") : quote(text.get<std::string>());
-    };
-    partings.push_back(name + " parts first at token " +
-                       std::to_string(first["common_prefix"].get<int64_t>() + 1) + " of line " +
-                       first["line"].dump() + ": " + token(first["model"]) + ", the reference " +
-                       token(first["reference"]) + "; half part by token " +
-                       fixed(f["median_parting"].get<double>() + 1, 0));
+  for (size_t i = 1; i < result["models"].size(); ++i) {
+    const Json& row = result["models"][i];
+    table.rows.push_back({row["name"].get<std::string>(), figure(row["kl_median"]),
+                          figure(row["kl_p90"]), figure(row["kl_p99"]), figure(row["kl_max"]),
+                          figure(row["js_mean"]), figure(row["top5_agreement"], 100),
+                          figure(row["perplexity_ratio"], 1, 5),
+                          figure(row["perplexity_ratio_se"], 1, 2)});
   }
   t.out("");
   t.out(table.text());
-  for (const std::string& line : partings) t.out(line);
-  t.out("greedy answers of at most " + prompts["tokens"].dump() + " tokens to " +
-        prompts["count"].dump() + " prompts of " + prompts["file"].get<std::string>() +
-        (prompts["skipped"] == 0 ? "" : ", empty lines skipped: " + prompts["skipped"].dump()) +
-        (prompts["template"] ? ", in the chat template" : "") +
-        "; against the reference's answers, intervals over prompts");
+  const Json& floor = result["noise_floor"];
+  const std::string what = floor["what"].get<std::string>();
+  t.out(floor["kl_mean"].is_null() ? "no noise floor: " + what
+                                   : "noise floor: KL " + figure(floor["kl_mean"]) + ", same top " +
+                                         figure(floor["top1_agreement"], 100, 4) + " %: " + what +
+                                         ", windows: " + floor["windows"].dump());
 }
 
-void print_table(Terminal& t, const Json& result) {
+void print_result(Terminal& t, const Json& result) {
   TextTable table{{"model", "size MB", "bits/w", "KL mean", "95 %", "same top %", "ppl",
                    "prefill tok/s", "decode tok/s", "peak MB"},
                   {}};
@@ -167,7 +125,9 @@ void print_table(Terminal& t, const Json& result) {
                              : "in mode " + result["mode"].get<std::string>()) +
         (result["models"][0]["decode_tok_s"].is_null() ? "" : ", speed in mode int8") + ", " +
         result["threads"].dump() + " threads, " + result["isa"].get<std::string>());
-  if (result.contains("prompts")) print_fidelity(t, result);
+  print_details(t, result);
+  if (result.contains("tasks")) print_tasks(t, result);
+  if (result.contains("prompts")) print_answers(t, result);
 }
 
 // A KL between models that read other tokens means nothing. A model without a tokenizer takes the
@@ -188,72 +148,71 @@ void check_same_tokens(const std::string& name, const spec::Checkpoint& checkpoi
                      "compare models with one tokenizer");
 }
 
-// Both sides of --prompts: every model answers, and rows of candidates get "fidelity". Prompts are
-// cut and framed as the reference does it.
-class Answers {
- public:
-  Answers(const Options& options, const Context& context) : options_(options), context_(context) {
-    prompts_ = read_prompts(options.prompts, context);
-    prompts_.say_skipped(context);
-  }
-
-  // Before the first answer, so that a prompt that does not fit is found early.
-  void encode(const pack::PackedModel& reference, int64_t shortest_context) {
-    text_.emplace(open_text(reference.checkpoint(), context_));
-    templated_ = text_->chat && !options_.no_template;
-    for (const Prompt& prompt : prompts_.prompts)
-      naming_line(options_.prompts, prompt, [&] {
-        ids_.push_back(encode_prompt(*text_, prompt.text, templated_));
-        if (std::ssize(ids_.back()) >= shortest_context)
-          throw InputError("--prompts",
-                           "the prompt has " + std::to_string(ids_.back().size()) +
-                               " tokens, the shortest context of the models is " +
-                               std::to_string(shortest_context),
-                           "shorten or remove the line");
-      });
-  }
-
-  Json facts() const {
-    return {{"file", options_.prompts},
-            {"count", prompts_.prompts.size()},
-            {"skipped", prompts_.empty_lines},
-            {"tokens", options_.tokens},
-            {"template", templated_}};
-  }
-
-  void run(const std::vector<LogitModel>& models, Json& rows) const {
-    std::vector<eval::Answer> reference;
-    for (size_t i = 0; i < models.size(); ++i) {
-      context_.throw_if_stopped();
-      std::vector<eval::Answer> answers =
-          greedy_answers(models[i].model, *text_, ids_, templated_, options_.tokens, context_);
-      if (i == 0)
-        reference = std::move(answers);
-      else
-        rows[i]["fidelity"] =
-            json_of(eval::fidelity(reference, answers, context_), prompts_, *text_);
-    }
-  }
-
- private:
-  const Options& options_;
-  const Context& context_;
-  PromptFile prompts_;
-  std::optional<ModelText> text_;
-  std::vector<std::vector<int32_t>> ids_;
-  bool templated_ = false;
+// The reference against itself with keys and values in another float type: a KL that is not a loss.
+// The number of threads changes no bit (runtime/model.h), so it has no floor.
+struct NoiseFloor {
+  std::unique_ptr<eval::LogitSource> source;  // null: not measured
+  std::string what;                           // or why it is not
+  int64_t windows = 0;
 };
 
-int compare_models(Session& session, const Options& options) {
-  if (options.prompts.empty()) {
-    for (const CLI::Option* option : options.of_prompts)
-      if (option->count() > 0)
-        throw InputError(option->get_name(), "is for answers to prompts",
-                         "add --prompts FILE, or leave it out");
-  } else if (options.logits.engine == "torch") {
-    throw InputError("--prompts", "the torch engine writes no text",
-                     "leave it out, or use --engine runtime");
+NoiseFloor noise_floor(const LogitModel& reference, LogitOptions options, int64_t windows,
+                       const Context& context) {
+  if (!reference.model) return {.what = "the torch engine has one float type"};
+  const runtime::MemoryUse& use = reference.model->memory();
+  if (use.weights + use.tables > available_memory_bytes() / 4)
+    return {.what = "a second reference would take more than a quarter of the free memory"};
+  const auto kept = reference.model->kv_type(),
+             other = kept == runtime::KvType::f16 ? runtime::KvType::f32 : runtime::KvType::f16;
+  options.load.kv = runtime::kv_type_name(other);
+  auto model = runtime::Model::load(reference.packed, options.load.options(), context);
+  return {.source = std::make_unique<runtime::RuntimeLogits>(std::move(model),
+                                                             runtime::SessionOptions{}, context),
+          .what = "the reference with keys and values in " + options.load.kv + " instead of " +
+                  std::string(runtime::kv_type_name(kept)),
+          .windows = std::max<int64_t>(1, windows / 8)};
+}
+
+Json json_of(const NoiseFloor& floor, const eval::Divergence* d) {
+  Json out = {{"what", floor.what}, {"windows", floor.windows}};
+  for (const char* key : {"kl_mean", "js_mean", "top1_agreement", "top5_agreement"})
+    out[key] = nullptr;
+  if (d != nullptr)
+    out.update({{"kl_mean", d->kl_mean},
+                {"js_mean", d->js_mean},
+                {"top1_agreement", d->top1_agreement},
+                {"top5_agreement", d->top5_agreement}});
+  return out;
+}
+
+// Of `models` over the same windows; the floor, if there is one, comes last.
+std::vector<eval::Divergence> diverge(const std::vector<LogitModel>& models, NoiseFloor& floor,
+                                      const eval::ScoredText& text, const eval::Protocol& protocol,
+                                      const std::vector<std::string>& paths, const Session& session,
+                                      const Options& options) {
+  std::vector<eval::LogitSource*> candidates;
+  for (size_t i = 1; i < models.size(); ++i) candidates.push_back(models[i].source.get());
+  if (floor.source) candidates.push_back(floor.source.get());
+  const std::string against =
+      fingerprint(*session.env, paths[0], logit_settings(*models[0].source, session));
+  std::vector<std::unique_ptr<RunJournal>> journals;
+  eval::DivergenceOptions how{.last_windows = floor.windows};
+  for (size_t c = 0; c < candidates.size(); ++c) {
+    const std::string& path = c + 1 < models.size() ? paths[c + 1] : paths[0];
+    journals.push_back(std::make_unique<RunJournal>(
+        session.context, path, "against " + against + " " + logit_settings(*candidates[c], session),
+        options.fresh));
+    how.memory.push_back(journals.back()->memory());
   }
+  auto found =
+      eval::divergence(*models[0].source, candidates, text.ids, protocol, session.context, how);
+  for (const auto& journal : journals) journal->remove();
+  return found;
+}
+
+int compare_models(Session& session, Options& options) {
+  options.answers.check(options.logits);
+  options.tasks.settle(options.windows);
   options.logits.settle(session);
   Context& context = session.start();
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
@@ -264,36 +223,45 @@ int compare_models(Session& session, const Options& options) {
   // is not there.
   std::vector<std::string> paths;
   for (const std::string& name : names) paths.push_back(spec::resolve_model(name, context));
+  std::vector<std::string> inputs = paths;
   std::optional<files::TextSet> own;
   if (!options.text.empty()) {
     own = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
-    paths.push_back(options.text);
+    inputs.push_back(options.text);
   } else {
     const Table<eval::Task> tasks("task", eval::entries());
     for (std::string& path : eval::check_data(tasks.at("wikitext2"), session.places, *session.env))
-      paths.push_back(std::move(path));
+      inputs.push_back(std::move(path));
   }
   std::optional<Answers> answers;
-  if (!options.prompts.empty()) {
-    answers.emplace(options, context);
-    paths.push_back(options.prompts);
+  if (!options.answers.prompts.empty()) {
+    answers.emplace(options.answers, context);
+    inputs.push_back(options.answers.prompts);
+  }
+  std::optional<TaskComparison> tasks;
+  if (!options.tasks.tasks.empty()) {
+    tasks.emplace(options.tasks, session);
+    inputs.insert(inputs.end(), tasks->inputs().begin(), tasks->inputs().end());
   }
   std::optional<OutputFile> page;
-  if (!options.report.empty()) page.emplace(*session.env, options.report, "--report", paths);
-  std::vector<LogitModel> models;
-  int64_t shortest_context = std::numeric_limits<int64_t>::max();
-  for (const std::string& name : names) {
+  if (!options.report.empty()) page.emplace(*session.env, options.report, "--report", inputs);
+  const auto load = [&](size_t i) {
     // What codes for keys and values lose shows against a reference that has none.
     LogitOptions logits = options.logits;
-    if (models.empty()) logits.load.kv.clear();
-    models.push_back(load_logits(name, logits, session));
+    if (i == 0) logits.load.kv.clear();
+    return load_logits(names[i], logits, session);
+  };
+  std::vector<LogitModel> models;
+  int64_t shortest_context = std::numeric_limits<int64_t>::max();
+  for (size_t i = 0; i < names.size(); ++i) {
+    models.push_back(load(i));
     shortest_context = std::min(shortest_context, models.back().source->context());
   }
   if (answers) answers->encode(*models[0].packed, shortest_context);
   int64_t window = window_length(options.window, shortest_context, context);
+  const ModelText text = open_text(models[0].packed->checkpoint(), context);
   const auto encode = [&](std::string_view s) {
-    std::vector<int32_t> ids =
-        open_text(models[0].packed->checkpoint(), context).tokenizer.encode(s);
+    std::vector<int32_t> ids = text.tokenizer.encode(s);
     for (size_t i = 1; i < models.size(); ++i)
       check_same_tokens(names[i], models[i].packed->checkpoint(), options.reference, s, ids,
                         context);
@@ -305,56 +273,72 @@ int compare_models(Session& session, const Options& options) {
   else
     scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
   const auto tokens = static_cast<int64_t>(scored.ids.size());
-  if (tokens < window) window = std::max<int64_t>(2, tokens);
+  if (tokens < 2)
+    throw InputError(scored.label,
+                     "is shorter than one window: " + std::to_string(tokens) +
+                         " tokens, and two are scored at least",
+                     "give more text");
+  window = std::min(window, tokens);
   const eval::Protocol protocol =
       options.stride > 0 ? eval::strided_windows(tokens, window, options.stride, options.windows)
                          : eval::gptq_windows(tokens, window, options.windows);
-  std::vector<eval::LogitSource*> candidates;
-  for (size_t i = 1; i < models.size(); ++i) candidates.push_back(models[i].source.get());
-  const auto found = eval::divergence(*models[0].source, candidates, scored.ids, protocol, context);
+  NoiseFloor floor{.what = "left out by --no-noise-floor"};
+  if (!options.no_noise_floor) {
+    LogitOptions logits = options.logits;
+    floor = noise_floor(models[0], logits, std::ssize(protocol.windows), context);
+  }
+  const auto found = diverge(models, floor, scored, protocol, paths, session, options);
   if (protocol.windows.size() < 4)
     session.terminal.warn("few windows: intervals are wide; --windows 20 is a fair comparison");
 
   Json rows = Json::array();
   eval::Divergence none;
-  none.top1_agreement = 1;
-  none.top1_ci95 = {1, 1};
+  none.top1_agreement = none.top5_agreement = 1;
+  none.top1_ci95 = none.top5_ci95 = none.perplexity_ratio_ci95 = {1, 1};
   none.perplexity = found[0].reference_perplexity;
-  none.perplexity_ratio_ci95 = {1, 1};
   rows.push_back(row_of(options.reference, *models[0].packed, none));
-  for (size_t i = 0; i < found.size(); ++i)
-    rows.push_back(row_of(options.candidates[i], *models[i + 1].packed, found[i]));
+  for (size_t i = 1; i < models.size(); ++i)
+    rows.push_back(row_of(names[i], *models[i].packed, found[i - 1]));
   if (answers) answers->run(models, rows);
-  models.clear();
-  if (!options.no_speed) {
-    for (size_t i = 0; i < names.size(); ++i) {
-      context.throw_if_stopped();
-      context.progress(
-          {"bench", names[i], static_cast<double>(i), static_cast<double>(names.size()), ""});
-      const Json bench = bench_child(names[i], session);
-      rows[i]["prefill_tok_s"] = bench["prefill"]["tok_s"];
-      rows[i]["decode_tok_s"] = bench["decode"]["tok_s"];
-      rows[i]["peak_rss_bytes"] = bench["peak_rss_bytes"];
-      rows[i]["load_ms"] = bench["load_ms"];
-    }
-  }
   Json result = {{"models", rows},
                  {"reference", options.reference},
                  {"protocol", protocol.name},
                  {"windows", protocol.windows.size()},
                  {"positions", found[0].positions},
                  {"data", scored.label},
+                 {"noise_floor", json_of(floor, floor.source ? &found.back() : nullptr)},
                  {"mode", options.logits.load.mode},
                  {"simulated", options.logits.engine == "torch"},
                  {"threads", context.threads},
                  {"isa", kernel::isa_name(kernel::choose_isa(std::getenv("HALFTONE_ISA")))}};
   if (answers) result["prompts"] = answers->facts();
+  models.clear();
+  floor.source.reset();
+  if (tasks) {
+    std::vector<TaskComparison::Model> measured;
+    for (size_t i = 0; i < names.size(); ++i)
+      measured.push_back({names[i], paths[i], [&load, i] { return load(i); }});
+    tasks->run(measured, text, options.fresh, result);
+  }
+  if (!options.no_speed) {
+    for (size_t i = 0; i < names.size(); ++i) {
+      context.throw_if_stopped();
+      context.progress(
+          {"bench", names[i], static_cast<double>(i), static_cast<double>(names.size()), ""});
+      const Json bench = bench_child(names[i], session);
+      Json& row = result["models"][i];
+      row["prefill_tok_s"] = bench["prefill"]["tok_s"];
+      row["decode_tok_s"] = bench["decode"]["tok_s"];
+      row["peak_rss_bytes"] = bench["peak_rss_bytes"];
+      row["load_ms"] = bench["load_ms"];
+    }
+  }
   if (page) {
     page->write(report::comparison_page(result, report::measurement_facts(session.argv)));
     page->finish();
     session.terminal.note("report: " + options.report);
   }
-  session.print(result, [&] { print_table(session.terminal, result); });
+  session.print(result, [&] { print_result(session.terminal, result); });
   return 0;
 }
 
@@ -362,11 +346,15 @@ int compare_models(Session& session, const Options& options) {
 
 Command compare() {
   return {
-      .summary = "KL, top-1 agreement, perplexity, speed and memory of models against a reference",
+      .summary = "KL, agreement, perplexity, tasks, speed and memory of models against a reference",
       .examples =
           "  halftone compare smollm2-fp out/rtn4 out/gptq4\n"
           "  halftone compare smollm2-fp out/gptq4 --prompts prompts.txt     (the same answers?)\n"
           "  halftone compare smollm2-fp out/gptq4 --windows 20 --report report.html\n"
+          "  halftone compare smollm2-fp out/gptq4 --tasks piqa,mmlu --limit 500,mmlu:20\n"
+          "  halftone compare smollm2-fp out/rtn8 out/gptq4 --full     (hours; a killed run goes "
+          "on "
+          "when the same command is given again)\n"
           "  halftone compare models/base out/a out/b --text my.txt --json\n"
           "  halftone compare out/gptq4 out/gptq4 --kv int4     (what that cache loses: the "
           "reference keeps the default one)",
@@ -375,8 +363,9 @@ Command compare() {
         app.add_option("REF", options->reference, "the reference, usually the full-precision model")
             ->required();
         app.add_option("MODEL", options->candidates, "one or more candidates")->required();
-        app.add_option("--windows,--limit", options->windows, "windows to score (default 8)")
-            ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+        const CLI::Option* windows =
+            app.add_option("--windows", options->windows, "windows to score (default 8)")
+                ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
         app.add_option("--window", options->window,
                        "tokens a window (default 2048, or the model's context)")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
@@ -387,20 +376,21 @@ Command compare() {
             "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
         app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
         app.add_option("--report", options->report, "write a self-contained HTML page");
-        app.add_option("--prompts", options->prompts,
-                       "also let all models answer this file (a prompt a line, or JSONL with "
-                       "\"prompt\"), and score answers against the reference's");
-        options->of_prompts = {
-            app.add_option("--tokens", options->tokens,
-                           "at most this many new tokens an answer (default 64)")
-                ->check(CLI::Range(int64_t{1}, int64_t{1} << 31)),
-            app.add_flag("--no-template", options->no_template, "feed prompts as they are")};
+        options->answers.declare(app);
+        options->tasks.declare(app);
+        options->tasks.not_full.push_back(windows);
+        app.add_flag("--no-noise-floor", options->no_noise_floor,
+                     "do not measure the reference against itself in another float type");
+        app.add_flag("--fresh", options->fresh,
+                     "forget what earlier runs of these models measured");
         app.add_flag("--no-speed", options->no_speed, "quality only");
         options->logits.declare(app, session);
         session.add_threads(app);
         session.add_json(app);
         session.add_quiet(app);
-        return [options, &session] { return compare_models(session, *options); };
+        return [options, &session] {
+          return resumable([&] { return compare_models(session, *options); });
+        };
       }};
 }
 

@@ -1,6 +1,5 @@
 // halftone eval: tasks on one model.
 #include <algorithm>
-#include <chrono>
 
 #include "halftone/base/error.h"
 #include "halftone/cli/model_options.h"
@@ -8,6 +7,7 @@
 #include "halftone/cli/output_file.h"
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
+#include "halftone/cli/task_input.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
 #include "halftone/spec/model_names.h"
@@ -24,28 +24,6 @@ struct Options {
   LogitOptions logits;
 };
 
-// A name of --tasks: a task, or a part of one (mmlu_anatomy).
-struct Chosen {
-  std::string name, part;
-  const eval::Task* task = nullptr;
-};
-
-Chosen choose(const Table<eval::Task>& table, const std::string& name) {
-  if (const eval::Task* task = table.find(name)) return {name, "", task};
-  std::vector<std::string> names;
-  for (const auto& [task_name, task] : table.rows()) {
-    names.push_back(task_name);
-    for (const std::string& part : task.parts) {
-      names.push_back(task_name + "_" + part);
-      if (names.back() == name) return {name, part, &task};
-    }
-  }
-  std::vector<std::string> tasks;
-  for (const auto& row : table.rows()) tasks.push_back(row.name);
-  throw InputError("task", "unknown task " + quote(name),
-                   did_you_mean(name, names, "tasks: " + listed(tasks)));
-}
-
 // "perplexity 17.305 [16.9, 17.71]  gptq-2048, 148 windows of wikitext2 test, 93 s"
 // "acc 0.685 +- 0.033 [0.62, 0.75]  acc_norm .. 0-shot, 200 items of piqa validation, 9 s"
 std::string text_of(const eval::TaskResult& result) {
@@ -60,45 +38,14 @@ std::string text_of(const eval::TaskResult& result) {
   return out + result.basis + ", " + duration(result.seconds);
 }
 
-eval::TextCodec codec_of(const text::Tokenizer& tokenizer) {
-  const auto& special = tokenizer.special();
-  eval::TextCodec codec{
-      .encode = [&tokenizer](std::string_view s,
-                             bool add_special) { return tokenizer.encode(s, add_special); },
-      .prefix = special.bos ? special.bos : special.eos,
-      .prefix_text = {}};
-  if (codec.prefix) codec.prefix_text = tokenizer.decode({{*codec.prefix}}, false);
-  return codec;
-}
-
-std::function<std::string(const Json&)> chat_of(const ModelText& text, const std::string& model) {
-  if (!text.chat)
-    throw InputError("--chat-template", model + " has no chat template", "leave it out");
-  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  return [&text, now](const Json& messages) {
-    return text.chat->render(messages, {.variables = text::template_variables(text.tokenizer),
-                                        .now = static_cast<int64_t>(now)});
-  };
-}
-
-eval::TaskResult run(const eval::Task& task, const eval::TaskInput& input) {
-  try {
-    return task.run(input);
-  } catch (const Error& e) {
-    if (e.code() != Code::interrupted) throw;
-    throw Error(Code::interrupted, e.subject(), e.fact(),
-                "the same command goes on where this one stopped");
-  }
-}
-
 int evaluate(Session& session, Options& options) {
   const Table<eval::Task> table("task", eval::entries());
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
   if (!options.data.empty()) session.places.data_dir = options.data;
-  std::vector<Chosen> chosen;
+  std::vector<ChosenTask> chosen;
   std::vector<std::string> inputs;
   for (const std::string& name : options.tasks) {  // mistakes before any work
-    chosen.push_back(choose(table, name));
+    chosen.push_back(choose_task(table, name));
     const auto& [_, part, task] = chosen.back();
     for (std::string& path : eval::check_data(*task, session.places, *session.env, part))
       inputs.push_back(std::move(path));
@@ -118,11 +65,7 @@ int evaluate(Session& session, Options& options) {
   const auto [packed, source, model] = load_logits(options.model, options.logits, session);
   if (options.window > 0) window_length(options.window, source->context(), context);
   const ModelText text = open_text(packed->checkpoint(), context);
-  const LogitOptions& l = options.logits;
-  RunJournal journal(context, path,
-                     source->label() + " " + session.device + " " + l.load.kv + " " +
-                         std::to_string(l.load.head_bits),
-                     options.fresh);
+  RunJournal journal(context, path, logit_settings(*source, session), options.fresh);
   Json results = Json::object();
   std::vector<std::string> lines = {source->label()};
   for (const auto& [name, part, task] : chosen) {
@@ -142,7 +85,7 @@ int evaluate(Session& session, Options& options) {
         .chat =
             options.chat ? chat_of(text, options.model) : std::function<std::string(const Json&)>{},
         .memory = journal.memory()};
-    const eval::TaskResult result = run(*task, input);
+    const eval::TaskResult result = resumable([&, &run = task->run] { return run(input); });
     results[name] = result.json;
     lines.push_back("  " + name + "  " + text_of(result));
   }

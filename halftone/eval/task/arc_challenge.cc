@@ -3,6 +3,6 @@
 
 namespace halftone::eval {
 
-Task arc_challenge() { return arc("arc_challenge", "ARC-Challenge"); }
+Task arc_challenge() { return arc("arc_challenge", "ARC-Challenge", "acc_norm"); }
 
 }  // namespace halftone::eval

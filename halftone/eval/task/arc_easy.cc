@@ -3,6 +3,6 @@
 
 namespace halftone::eval {
 
-Task arc_easy() { return arc("arc_easy", "ARC-Easy"); }
+Task arc_easy() { return arc("arc_easy", "ARC-Easy", "acc"); }
 
 }  // namespace halftone::eval

@@ -54,7 +54,8 @@ Task hellaswag() {
        .summary = "acc, acc_norm on HellaSwag, validation",
        .data = {.splits = {{files::Split::validation, {"hellaswag/hellaswag_val.jsonl"}},
                            {files::Split::train, {"hellaswag/hellaswag_train.jsonl"}}},
-                .read = read}});
+                .read = read},
+       .compared = "acc_norm"});
 }
 
 }  // namespace halftone::eval

@@ -88,6 +88,20 @@ std::vector<Item> read(const Context& context, const std::string& data_dir, cons
   return items;
 }
 
+ChoiceRun run_of(const TaskInput& input, const std::string& subject) {
+  const std::string& data = input.places.data_dir;
+  std::vector<Item> items = read(input.context, data, test_file(subject), subject),
+                    examples = read(input.context, data, dev_file(subject), subject);
+  if (input.limit > 0 && std::ssize(items) > input.limit)
+    items.erase(items.begin() + input.limit, items.end());
+  return {.name = "mmlu_" + subject,
+          .description = "The following are multiple choice questions (with answers) about " +
+                         replace_all(subject, "_", " ") + ".\n\n",
+          .items = std::move(items),
+          .shots = {.count = input.shots.value_or(0), .pool = std::move(examples), .first = true},
+          .normed = false};
+}
+
 TaskResult run(const TaskInput& input) {
   const auto start = std::chrono::steady_clock::now();
   TaskResult out;
@@ -96,22 +110,10 @@ TaskResult run(const TaskInput& input) {
   ChoiceScores counts;
   std::vector<Metric> ignored, group_metrics;
   const int64_t shots = input.shots.value_or(0);
-  const std::string& data = input.places.data_dir;
   for (const Group& group : groups_of(input.part)) {
     Pool of_group;
     for (const std::string& subject : group.subjects) {
-      std::vector<Item> items = read(input.context, data, test_file(subject), subject),
-                        examples = read(input.context, data, dev_file(subject), subject);
-      if (input.limit > 0 && std::ssize(items) > input.limit)
-        items.erase(items.begin() + input.limit, items.end());
-      ChoiceRun one{
-          .name = "mmlu_" + subject,
-          .description = "The following are multiple choice questions (with answers) about " +
-                         replace_all(subject, "_", " ") + ".\n\n",
-          .items = std::move(items),
-          .shots = {.count = shots, .pool = std::move(examples), .first = true},
-          .normed = false};
-      const ChoiceScores scores = run_choices(input, one);
+      const ChoiceScores scores = run_choices(input, run_of(input, subject));
       of_group.add(scores.acc);
       all.add(scores.acc);
       counts.requests += scores.requests;
@@ -168,6 +170,14 @@ Task mmlu() {
     task.parts.insert(task.parts.end(), group.subjects.begin(), group.subjects.end());
   }
   task.of_items = true;
+  task.compared = "acc";
+  task.work = [](const TaskInput& input) {
+    std::vector<StageWork> out;
+    for (const Group& group : groups_of(input.part))
+      for (const std::string& subject : group.subjects)
+        out.push_back(choice_work(input, run_of(input, subject)));
+    return out;
+  };
   return task;
 }
 
