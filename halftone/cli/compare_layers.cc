@@ -94,11 +94,17 @@ void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<con
     const auto &reference = models[0].packed, &model = models[m].packed;
     std::vector<pack::Unit> units = pack::units(*reference, *model);
     std::erase_if(units, [](const auto& u) { return u.kind != pack::Unit::Kind::block; });
-    std::vector<std::string> names;
-    for (const pack::Unit& unit : units) names.push_back(unit.name);
+    // Blocks before a unit are not run.
+    const auto blocks = std::ssize(model->checkpoint().spec.blocks);
+    std::vector<eval::DamageUnit> named;
+    for (const pack::Unit& unit : units)
+      named.push_back({unit.name, static_cast<double>(blocks - unit.first_segment)});
     runtime::MixedLogits mixed(reference, model, windows, {}, context);
-    const eval::Damage found = eval::damage(
-        mixed.reference(), mixed.quantized(), names,
+    eval::LogitSource* const whole = &mixed.quantized();
+    const double whole_kl =
+        eval::divergence(mixed.reference(), {&whole, 1}, ids, protocol, context)[0].kl_mean;
+    const auto found = eval::unit_damage(
+        mixed.reference(), whole_kl, named,
         [&](size_t u, bool only) { return mixed.mixed(units[u], only); }, ids, protocol, context);
     for (size_t u = 0; u < units.size(); ++u)
       rows[m]["units"].push_back({{"unit", units[u].name},
@@ -107,7 +113,7 @@ void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<con
                                   {"bits", nullptr},
                                   {"bytes", units[u].bytes},
                                   {"relative_error", nullptr},
-                                  {"kl_share", rounded(found.units[u].saved)}});
+                                  {"kl_share", rounded(found[u].saved)}});
   }
 }
 
