@@ -319,7 +319,8 @@ TEST_F(Commands, BenchHasThePromisedShape) {
   EXPECT_EQ(keys_of(bench),
             (std::set<std::string>{"model", "mode", "activation_block", "kv", "head_bits",
                                    "prefill", "decode", "load_ms", "peak_rss_bytes", "weight_bytes",
-                                   "bits_per_weight", "threads", "isa", "cpu"}));
+                                   "bits_per_weight", "nominal_bits", "layer_mean_bits",
+                                   "ratio_to_f32", "energy", "threads", "isa", "cpu"}));
   EXPECT_EQ(bench["kv"], "f16");
   EXPECT_TRUE(bench["head_bits"].is_null());
   EXPECT_TRUE(bench["activation_block"].is_null());

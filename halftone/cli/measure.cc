@@ -8,6 +8,7 @@
 #include "halftone/base/hash.h"
 #include "halftone/base/memory.h"
 #include "halftone/cli/child.h"
+#include "halftone/cli/divergence_json.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/eval/damage.h"
 #include "halftone/eval/divergence.h"
@@ -56,20 +57,6 @@ Json size_of(const pack::PackedModel& model, const pack::PackedModel& reference,
             {"layer_mean", pack::ratio_to_f32(c.layer_mean)}}}};
 }
 
-Json json_of(const eval::Divergence& d) {
-  return {{"kl_mean", d.kl_mean},
-          {"kl_ci95", d.kl_ci95},
-          {"kl_median", d.kl_median},
-          {"kl_p90", d.kl_p90},
-          {"kl_p99", d.kl_p99},
-          {"kl_max", d.kl_max},
-          {"top1_agreement", d.top1_agreement},
-          {"top1_ci95", d.top1_ci95},
-          {"reference_perplexity", d.reference_perplexity},
-          {"perplexity", d.perplexity},
-          {"perplexity_ratio_ci95", d.perplexity_ratio_ci95}};
-}
-
 // Where the quantized model's hidden states leave those of the reference, block by block.
 Json damage_of(const std::shared_ptr<const runtime::Model>& reference,
                const std::shared_ptr<const runtime::Model>& model, std::span<const int32_t> ids,
@@ -109,7 +96,7 @@ void measure_quality(Json& out, const MeasureRequest& request,
   try {
     const eval::Divergence d =
         eval::divergence(a, candidates, request.text.ids, protocol, context)[0];
-    out["divergence"] = json_of(d);
+    out["divergence"] = to_json(d);
     out["protocol"]["positions"] = d.positions;
   } catch (const NumericError& e) {
     out["failure"] = e.subject() + ": " + e.fact();

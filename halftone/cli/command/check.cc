@@ -10,6 +10,7 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/cli/check_text.h"
+#include "halftone/cli/divergence_json.h"
 #include "halftone/cli/model_damage.h"
 #include "halftone/cli/model_findings.h"
 #include "halftone/cli/model_text.h"
@@ -159,11 +160,7 @@ void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model
   eval::LogitSource* const candidate = &mixed.quantized();
   const eval::Divergence whole =
       eval::divergence(mixed.reference(), {&candidate, 1}, texts.ids, texts.protocol, context)[0];
-  result["card"].update({{"kl_mean", whole.kl_mean},
-                         {"kl_ci95", whole.kl_ci95},
-                         {"top1_agreement", whole.top1_agreement},
-                         {"perplexity", whole.perplexity},
-                         {"reference_perplexity", whole.reference_perplexity}});
+  result["card"].update(to_json(whole));
   const bool folded = pack::norm_difference(*reference, *model) > kFolded;
   if (folded || !files.related)
     files.findings.push_back(

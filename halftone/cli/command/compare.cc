@@ -11,6 +11,7 @@
 #include "halftone/cli/compare_answers.h"
 #include "halftone/cli/compare_layers.h"
 #include "halftone/cli/compare_tasks.h"
+#include "halftone/cli/divergence_json.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
@@ -44,32 +45,13 @@ Json bench_child(const std::string& model, const Session& session) {
 }
 
 Json row_of(const std::string& name, const pack::PackedModel& model, const eval::Divergence& d) {
-  return {{"name", name},
-          {"bytes", model.weight_bytes()},
-          {"bits_per_weight", model.bits_per_weight()},
-          {"kl_mean", d.kl_mean},
-          {"kl_ci95", d.kl_ci95},
-          {"kl_median", d.kl_median},
-          {"kl_p90", d.kl_p90},
-          {"kl_p99", d.kl_p99},
-          {"kl_max", d.kl_max},
-          {"js_mean", d.js_mean},
-          {"js_ci95", d.js_ci95},
-          {"js_median", d.js_median},
-          {"js_p90", d.js_p90},
-          {"js_p99", d.js_p99},
-          {"js_max", d.js_max},
-          {"top1_agreement", d.top1_agreement},
-          {"top1_ci95", d.top1_ci95},
-          {"top5_agreement", d.top5_agreement},
-          {"top5_ci95", d.top5_ci95},
-          {"perplexity", d.perplexity},
-          {"perplexity_ratio", d.perplexity_ratio},
-          {"perplexity_ratio_ci95", d.perplexity_ratio_ci95},
-          {"perplexity_ratio_se", d.perplexity_ratio_se ? Json(*d.perplexity_ratio_se) : Json()},
-          {"prefill_tok_s", nullptr},  // speed comes later, if at all
-          {"decode_tok_s", nullptr},
-          {"peak_rss_bytes", nullptr}};
+  Json row = {{"name", name},
+              {"bytes", model.weight_bytes()},
+              {"bits_per_weight", model.bits_per_weight()}};
+  row.update(to_json(d));
+  for (const char* later : {"prefill_tok_s", "decode_tok_s", "peak_rss_bytes"})
+    row[later] = nullptr;
+  return row;
 }
 
 // What the first table has no room for.
@@ -305,7 +287,7 @@ int compare_models(Session& session, Options& options) {
   eval::Divergence none;
   none.top1_agreement = none.top5_agreement = 1;
   none.top1_ci95 = none.top5_ci95 = none.perplexity_ratio_ci95 = {1, 1};
-  none.perplexity = found[0].reference_perplexity;
+  none.perplexity = none.reference_perplexity = found[0].reference_perplexity;
   rows.push_back(row_of(options.reference, *models[0].packed, none));
   for (size_t i = 1; i < models.size(); ++i)
     rows.push_back(row_of(names[i], *models[i].packed, found[i - 1]));

@@ -69,8 +69,8 @@ std::vector<Figure> figures(const Json& before, const Json& now) {
   add("/protocol/positions", "positions", true);
   for (const char* key : {"bytes", "reference_bytes", "bits_per_weight", "nominal_bits"})
     add("/size/" + std::string(key), key, true);
-  for (const char* key : {"kl_mean", "kl_median", "kl_p90", "kl_p99", "kl_max", "top1_agreement",
-                          "reference_perplexity", "perplexity"})
+  for (const char* key : {"kl_mean", "kl_median", "kl_p90", "kl_p99", "kl_max", "js_mean",
+                          "top1_agreement", "top5_agreement", "reference_perplexity", "perplexity"})
     add("/divergence/" + std::string(key), key, true);
   for (const char* key : {"prefill_tok_s", "decode_tok_s", "load_ms"})
     add("/speed/model/" + std::string(key), key, false);
