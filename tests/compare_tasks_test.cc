@@ -6,6 +6,7 @@
 #include "halftone/base/env.h"
 #include "halftone/base/json.h"
 #include "tests/process.h"
+#include "tests/support/piqa_lines.h"
 
 namespace halftone::tests {
 namespace {
@@ -21,8 +22,10 @@ class CompareTasks : public testing::Test {
     if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
     model = join_path(data_dir(), "models/stories260k");
     small = scratch.path("int2");
-    ASSERT_EQ(
-        halftone({"quantize", model, "--recipe", "rtn_int2_g16", "-o", small, "--quiet"}).exit, 0);
+    ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int2_g16", "-o", small, "--quiet",
+                        "--no-measure"})
+                  .exit,
+              0);
     write("text.txt", "Once upon a time there was a little girl named Lily.\n");
   }
   std::vector<std::string> words(std::vector<std::string> more,
@@ -111,17 +114,7 @@ TEST_F(CompareTasks, MistakesAreOneLine) {
 
 // Stopped by Ctrl-C in the middle of the first model's tasks, or later: machines differ.
 TEST_F(CompareTasks, AStoppedRunGoesOnAndEndsTheSame) {
-  std::string items;
-  for (int i = 0; i < 600; ++i) {
-    const std::string n = std::to_string(i * 7919 % 3001);
-    items += Json({{"goal", "Lily has " + n + " toys and wants to " + (i % 3 ? "play" : "sleep")},
-                   {"sol1", "She plays with toy " + n + " in the park."},
-                   {"sol2", "She eats all " + n + " toys in her bed."},
-                   {"label", i % 2}})
-                 .dump() +
-             "\n";
-  }
-  write("d/piqa/valid.jsonl", items);
+  write("d/piqa/valid.jsonl", piqa_lines(600));
   const auto all = words({"--tasks", "piqa", "--threads", "1", "--json"}, scratch.path("d"));
   const Json whole = result(halftone(all, {{"HALFTONE_CACHE", scratch.path("other")}}));
   std::vector<std::string> stopped = {"timeout", "--preserve-status", "-s", "INT",

@@ -8,6 +8,7 @@
 #include "halftone/base/env.h"
 #include "halftone/base/json.h"
 #include "tests/process.h"
+#include "tests/support/piqa_lines.h"
 
 namespace halftone::tests {
 namespace {
@@ -204,17 +205,7 @@ TEST_F(EvalTasks, MistakesAreOneLine) {
 
 // A run of some seconds on one thread, killed at several moments; what it left behind is torn, too.
 TEST_F(EvalTasks, AKilledRunGoesOnAndEndsTheSame) {
-  std::string items;
-  for (int i = 0; i < 3000; ++i) {
-    const std::string n = std::to_string(i * 7919 % 3001);
-    items += Json({{"goal", "Lily has " + n + " toys and wants to " + (i % 3 ? "play" : "sleep")},
-                   {"sol1", "She plays with toy " + n + " in the park."},
-                   {"sol2", "She eats all " + n + " toys in her bed."},
-                   {"label", i % 2}})
-                 .dump() +
-             "\n";
-  }
-  write("d/piqa/valid.jsonl", items);
+  write("d/piqa/valid.jsonl", piqa_lines(3000));
   env->make_directories(scratch.path("d/wikitext2"));
   write("d/wikitext2/test.txt",
         env->read_text(join_path(data_dir(), "wikitext2/test.txt"), 1 << 24).substr(0, 200000));

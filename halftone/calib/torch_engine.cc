@@ -34,6 +34,8 @@ struct InFlight {
   bool finite = true;
 };
 
+int64_t bytes_of(const at::Tensor& x) { return x.defined() ? static_cast<int64_t>(x.nbytes()) : 0; }
+
 bool all_finite(const at::Tensor& x) {
   const float* data = x.data_ptr<float>();
   float poison = 0;  // 0 * x is 0 unless x is infinite or NaN
@@ -125,7 +127,7 @@ class TorchEngine final : public recipe::BlockEngine {
         }
         if (advance) write(sample.index, graph::to_matrix(sample.output[0]));
         sample.output.reset();
-        if (!advance) keep(std::move(sample), samples);
+        if (!advance && options_.keep_bytes > 0) keep(std::move(sample), samples);
       }
       wave.clear();
     }
@@ -164,7 +166,10 @@ class TorchEngine final : public recipe::BlockEngine {
   // leave gaps all over the heap.
   void keep(InFlight&& sample, int64_t samples) {
     graph::Suspended& suspended = sample.suspended;
+    for (const at::Tensor& value : suspended.values)
+      if (value.defined() && value.scalar_type() != at::kFloat) return;
     const int64_t bytes = suspended.bytes();
+    if (bytes > options_.keep_bytes) return;
     if (kept_bytes_ == 0 && bytes > 0) {
       const int64_t floats =
           std::min(options_.keep_bytes, bytes * samples) / static_cast<int64_t>(sizeof(float));
@@ -173,11 +178,10 @@ class TorchEngine final : public recipe::BlockEngine {
         store_ = at::empty({floats}, parameters_.options());
       }
     }
-    if (kept_bytes_ + bytes > options_.keep_bytes) return;
+    if (kept_bytes_ + bytes > std::min(options_.keep_bytes, bytes_of(store_))) return;
     for (at::Tensor& value : suspended.values) {
       if (!value.defined()) continue;
       const int64_t at = kept_bytes_ / static_cast<int64_t>(sizeof(float));
-      if (value.scalar_type() != at::kFloat || at + value.numel() > store_.numel()) return;
       const at::Tensor place = store_.narrow(0, at, value.numel()).view(value.sizes());
       place.copy_(value);
       value = place;
@@ -221,8 +225,9 @@ class TorchEngine final : public recipe::BlockEngine {
       sample.output = output.to(c10::kCPU).contiguous();
       sample.finite = all_finite(sample.output);
     } else {
-      sample.suspended =
+      graph::Suspended stopped =
           graph::run_for_capture(*block_, parameters_, sample.input, *sample.sequence, capture);
+      if (options_.keep_bytes > 0) sample.suspended = std::move(stopped);
     }
     sample.input.reset();
   }

@@ -84,8 +84,9 @@ void add_layers(const std::vector<LogitModel>& models, Json& rows, const Context
 
 void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,
                 const Context& context) {
-  const eval::Protocol protocol =
-      eval::gptq_windows(std::ssize(ids), std::min(kDamageWindow, std::ssize(ids)), kDamageWindows);
+  int64_t window = std::min(kDamageWindow, std::ssize(ids));
+  for (const LogitModel& m : models) window = std::min(window, m.source->context());
+  const eval::Protocol protocol = eval::gptq_windows(std::ssize(ids), window, kDamageWindows);
   std::vector<std::vector<int32_t>> windows;
   for (const eval::Window& w : protocol.windows)
     windows.emplace_back(ids.begin() + w.begin, ids.begin() + w.end);

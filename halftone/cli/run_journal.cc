@@ -21,7 +21,9 @@ std::string files_fingerprint(Env& env, const std::string& model) {
   };
   const auto info = env.stat(model);
   if (info && info->is_directory)
-    for (const std::string& name : env.list(model)) add_file(join_path(model, name));
+    for (const std::string& name : env.list(model)) {
+      if (name != "measured.json") add_file(join_path(model, name));  // measuring changes no model
+    }
   else
     add_file(model);
   return hash.hex();

@@ -32,7 +32,10 @@ std::vector<UnitDamage> unit_damage(LogitSource& reference, double whole_kl,
     }
   };
   for (size_t u = 0; u < units.size(); ++u) {
-    const uint64_t key = memory_key("damage " + units[u].name, ids, 0);
+    const uint64_t key =
+        memory_key("damage " + units[u].name + ", " + std::to_string(protocol.windows.size()) +
+                       " windows of " + protocol.name,
+                   ids, 0);
     const auto kept = memory.find ? memory.find(key) : std::nullopt;
     const auto kl = kept ? kept->get<std::array<double, 2>>() : walk(u);
     if (!kept && memory.keep) memory.keep(key, kl);

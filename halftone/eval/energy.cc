@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 namespace halftone::eval {
 namespace {
@@ -20,10 +21,13 @@ std::optional<T> first_word(const std::string& path) {
 std::optional<EnergyMeter> EnergyMeter::open(const std::string& folder) {
   EnergyMeter out;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string path = entry.path().string();
+  std::set<std::string>
+      seen;  // some machines show a package twice, as intel-rapl and intel-rapl-mmio
+  for (std::filesystem::directory_iterator it(folder, error), end; !error && it != end;
+       it.increment(error)) {
+    const std::string path = it->path().string();
     const auto name = first_word<std::string>(path + "/name");
-    if (!name || !name->starts_with("package")) continue;
+    if (!name || !name->starts_with("package") || !seen.insert(*name).second) continue;
     const auto now = first_word<double>(path + "/energy_uj"),
                range = first_word<double>(path + "/max_energy_range_uj");
     if (!now || !range) return std::nullopt;  // a sum over some packages would be no sum

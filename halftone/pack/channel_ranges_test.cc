@@ -30,21 +30,6 @@ TEST(ChannelRange, IsOfTheLargestWeightOfEveryColumn) {
 }
 
 // One channel of one linear is made larger than all others.
-class Spiked final : public testing::Wrapped {
- public:
-  using Wrapped::Wrapped;
-  DecoratedLinear linear(const spec::Op& op) const override {
-    DecoratedLinear out = Wrapped::linear(op);
-    if (std::get<spec::Linear>(op.params).role != spec::Role::mlp_down) return out;
-    Matrix<float> w = effective_weight(out);
-    w.at(1, 7) = -1000;
-    HostTensor t(DType::f32, {w.rows, w.cols});
-    std::copy(w.data.begin(), w.data.end(), t.as<float>().begin());
-    out.weight = std::move(t);
-    return out;
-  }
-};
-
 TEST(ChannelRanges, NameTheChannelThatStandsOut) {
   const auto env = posix_env();
   ThreadPool pool(2);
@@ -53,7 +38,9 @@ TEST(ChannelRanges, NameTheChannelThatStandsOut) {
   context.pool = &pool;
   const auto dense = open_model(
       std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/llama_mha_tied", context);
-  const Spiked spiked(dense);
+  const testing::Edited spiked(dense, [](spec::Role role, Matrix<float>& w) {
+    if (role == spec::Role::mlp_down) w.at(1, 7) = -1000;
+  });
   const auto& spec = dense->checkpoint().spec;
   const auto ranges = channel_ranges(spiked, context);
   ASSERT_EQ(ranges.size(), spec::linears(spec).size());

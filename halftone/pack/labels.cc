@@ -130,7 +130,8 @@ std::vector<Finding> label_findings(const PackedModel& model, const StoredBits& 
       ++all;
       dense += model.plan().find(ref.op->name, format::Port::weight) == nullptr;
     }
-    const std::string method = config->value("quant_method", "");
+    const Json named = config->value("quant_method", Json());
+    const std::string method = named.is_string() ? named.get<std::string>() : "no method named";
     if (dense == all)
       out.push_back({Finding::Level::fault, "label",
                      "config.json says it is quantized (" + method + "), no linear is"});

@@ -1,8 +1,11 @@
 // A model seen through another: what tests change is overridden, the rest is the model's own.
 #pragma once
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <utility>
+#include <variant>
 
 #include "halftone/pack/packed_model.h"
 
@@ -20,6 +23,26 @@ class Wrapped : public PackedModel {
 
  private:
   std::shared_ptr<const PackedModel> model_;
+};
+
+// Its linears in floats, as `edit` leaves them.
+class Edited final : public Wrapped {
+ public:
+  using Edit = std::function<void(spec::Role role, Matrix<float>& w)>;
+  Edited(std::shared_ptr<const PackedModel> model, Edit edit)
+      : Wrapped(std::move(model)), edit_(std::move(edit)) {}
+  DecoratedLinear linear(const spec::Op& op) const override {
+    DecoratedLinear out = Wrapped::linear(op);
+    Matrix<float> w = effective_weight(out);
+    edit_(std::get<spec::Linear>(op.params).role, w);
+    HostTensor t(DType::f32, {w.rows, w.cols});
+    std::copy(w.data.begin(), w.data.end(), t.as<float>().begin());
+    out.weight = std::move(t);
+    return out;
+  }
+
+ private:
+  Edit edit_;
 };
 
 }  // namespace halftone::pack::testing

@@ -81,6 +81,7 @@ WeightError row_of(const spec::Op& op, const PackedModel& model, const PackedMod
     return out;
   }
   Matrix<float> r = effective_weight(reference->linear(*theirs));
+  check(w.rows == r.rows && w.cols == r.cols, "weights of one shape are compared");
   clean(r);
   double square = 0, apart = 0;
   for (size_t i = 0; i < r.data.size(); ++i) {

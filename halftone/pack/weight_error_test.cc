@@ -51,23 +51,6 @@ TEST(ChannelSizes, AreRootMeanSquaresAndThoseBeyondSixMediansStandOut) {
 }
 
 // Weights changed in known ways, by op.
-class Changed final : public testing::Wrapped {
- public:
-  using Wrapped::Wrapped;
-  DecoratedLinear linear(const spec::Op& op) const override {
-    DecoratedLinear out = Wrapped::linear(op);
-    Matrix<float> w = effective_weight(out);
-    const auto role = std::get<spec::Linear>(op.params).role;
-    if (role == spec::Role::query)
-      for (float& v : w.data) v *= 1.25f;
-    if (role == spec::Role::key) w.data[3] = std::numeric_limits<float>::quiet_NaN();
-    HostTensor t(DType::f32, {w.rows, w.cols});
-    std::copy(w.data.begin(), w.data.end(), t.as<float>().begin());
-    out.weight = std::move(t);
-    return out;
-  }
-};
-
 TEST(WeightErrors, AreRelativeToTheReferenceAndSayWhatIsNotFinite) {
   const auto env = posix_env();
   ThreadPool pool(2);
@@ -76,7 +59,11 @@ TEST(WeightErrors, AreRelativeToTheReferenceAndSayWhatIsNotFinite) {
   context.pool = &pool;
   const auto dense = open_model(
       std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/models/llama_mha_tied", context);
-  const Changed changed(dense);
+  const testing::Edited changed(dense, [](spec::Role role, Matrix<float>& w) {
+    if (role == spec::Role::query)
+      for (float& v : w.data) v *= 1.25f;
+    if (role == spec::Role::key) w.data[3] = std::numeric_limits<float>::quiet_NaN();
+  });
   int64_t queries = 0, keys = 0;
   for (const WeightError& row : weight_errors(changed, dense.get(), context)) {
     EXPECT_EQ(row.refused, "");

@@ -130,7 +130,7 @@ std::string table_of(const Json& result) {
   return html_table("all figures", head, rows);
 }
 
-// The smallest candidate that nothing smaller beats, in words.
+// The candidate that loses least, in words.
 std::string frontier_in_words(const Json& result, size_t best) {
   const Json &row = result["models"][best], &reference = result["models"][0];
   if (!(number(row, "bytes") > 0)) return {};

@@ -48,7 +48,7 @@ std::string flipped_items(const Json& task) {
       html_table("flipped items of " + text_at(task, "task"),
                  {"item", "reference chose", "model chose", "right"}, rows) +
           (left_off > 0
-               ? "<p class=\"quiet\">" + std::to_string(left_off) + " more in the samples file.</p>"
+               ? "<p class=\"quiet\">" + std::to_string(left_off) + " more are not listed.</p>"
                : ""));
 }
 

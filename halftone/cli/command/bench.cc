@@ -151,11 +151,12 @@ int bench_model(Session& session, const Options& options) {
   const uint64_t peak = peak_rss_bytes();  // of this model alone
   // The same weights in floats, in the same engine, round by round beside it.
   std::vector<std::unique_ptr<Rounds>> others;
+  runtime::LoadOptions floats = loaded.model->options();
+  floats.tile_cache.clear();  // it holds the tiles of the model in that folder, by name
   for (const auto& [name, dtype] : baselines) {
-    others.push_back(
-        std::make_unique<Rounds>(runtime::Model::load(pack::dense_copy(loaded.packed, dtype),
-                                                      loaded.model->options(), context),
-                                 ids, prefill, decode, context));
+    others.push_back(std::make_unique<Rounds>(
+        runtime::Model::load(pack::dense_copy(loaded.packed, dtype), floats, context), ids, prefill,
+        decode, context));
     others.back()->go(false, nullptr, progress);
   }
   for (int64_t r = 0; r < options.repeat; ++r) {

@@ -16,6 +16,7 @@
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
+#include "halftone/cli/text_options.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/perplexity.h"
 #include "halftone/eval/task.h"
@@ -335,10 +336,7 @@ Command check() {
                      "loss card, files and hidden states only: no unit is exchanged");
         app.add_flag("--fresh", options->fresh,
                      "do not go on with an earlier run that was interrupted");
-        app.add_option(
-            "--text", options->text,
-            "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
-        app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+        add_text(app, options->text, options->data);
         session.add_threads(app);
         session.add_json(app);
         session.add_quiet(app);

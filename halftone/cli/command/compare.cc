@@ -17,6 +17,7 @@
 #include "halftone/cli/output_file.h"
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
+#include "halftone/cli/text_options.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
@@ -368,10 +369,7 @@ Command compare() {
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_option("--stride", options->stride, "strided windows")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
-        app.add_option(
-            "--text", options->text,
-            "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
-        app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+        add_text(app, options->text, options->data);
         app.add_option("--report", options->report, "write a self-contained HTML page");
         app.add_flag("--damage", options->damage,
                      "also measure what each block costs, by models that are mixed of both (takes "

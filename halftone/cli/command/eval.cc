@@ -8,6 +8,7 @@
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
 #include "halftone/cli/task_input.h"
+#include "halftone/cli/text_options.h"
 #include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
 #include "halftone/spec/model_names.h"
@@ -139,7 +140,7 @@ Command eval() {
         app.add_option("--window", options->window,
                        "tokens a window (default 2048, or the model's context)")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
-        app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+        add_data(app, options->data);
         app.add_option("--log-samples", options->log_samples,
                        "write one JSON line a window or item to FILE, items as lm-eval does");
         app.add_flag("--fresh", options->fresh,

@@ -6,6 +6,7 @@
 #include "halftone/base/error.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/session.h"
+#include "halftone/cli/text_options.h"
 #include "halftone/eval/robustness.h"
 #include "halftone/eval/task.h"
 #include "halftone/pack/dense_copy.h"
@@ -155,10 +156,7 @@ Command perturb() {
                 ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
             app.add_option("--window", options->window, "tokens a window (default 512)")
                 ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
-            app.add_option(
-                "--text", options->text,
-                "score this .txt, .jsonl or .parquet file instead of wikitext2's test split");
-            app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+            add_text(app, options->text, options->data);
             session.add_threads(app);
             session.add_json(app);
             session.add_quiet(app);

@@ -5,6 +5,7 @@
 #include "halftone/base/error.h"
 #include "halftone/base/hash.h"
 #include "halftone/cli/measure.h"
+#include "halftone/cli/text_options.h"
 #include "halftone/pack/packed_model.h"
 #include "halftone/report/loss_card.h"
 
@@ -100,22 +101,24 @@ int verify_model(Session& session, const Options& options) {
     throw FileError(Code::missing, join_path(folder, "measured.json"),
                     "is not there: nobody has measured this model", {},
                     "the command that made it measures it, when it is given again");
-  MeasureRequest request{.model = options.model,
-                         .reference = options.reference.empty()
-                                          ? before->value("reference", std::string())
-                                          : options.reference,
-                         .text = {},
-                         .calibration = {},
-                         .speed = !options.no_speed && !(*before)["speed"].is_null()};
+  MeasureRequest request{
+      .model = options.model, .reference = options.reference, .text = {}, .calibration = {}};
   Json now;
   try {
-    const Json& protocol = (*before)["protocol"];
+    if (options.reference.empty()) request.reference = before->at("reference");
+    request.speed = !options.no_speed && !before->at("speed").is_null();
+    const Json& protocol = before->at("protocol");
     if (protocol.is_object()) {
       request.text = text_of(protocol, request.reference, session);
       request.windows = protocol.at("windows");
       request.window = protocol.at("window");
     }
     now = measure(request, session);
+    // Memory was enough when it was made, and is not now: no difference, but no answer.
+    if (before->at("divergence").is_object() && now.at("divergence").is_null() &&
+        now.value("failure", Json()).is_null())
+      throw Error(Code::budget, options.model, "does not fit into memory beside its reference now",
+                  "free memory, or verify on a larger machine");
   } catch (const Json::exception&) {
     throw FileError(Code::value, join_path(folder, "measured.json"),
                     "a key is missing or of another type", {}, "delete it and measure again");
@@ -181,7 +184,7 @@ Command verify() {
             ->required();
         app.add_option("--reference", options->reference,
                        "what it was made from (default: as measured.json names it)");
-        app.add_option("--data", options->data, "folder of data sets (default: HALFTONE_DATA)");
+        add_data(app, options->data);
         app.add_flag("--no-speed", options->no_speed, "bytes and quality only");
         app.add_flag("--explain", options->explain,
                      "say in plain words what was done, what fell back, and what the figures mean");
