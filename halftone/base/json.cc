@@ -5,6 +5,8 @@
 #include "halftone/base/bytes.h"
 #include "halftone/base/error.h"
 
+template class nlohmann::basic_json<nlohmann::ordered_map>;
+
 namespace halftone {
 namespace {
 

@@ -8,6 +8,9 @@
 
 #include "halftone/base/limits.h"
 
+// Made once, in json.cc: every file that touches JSON would otherwise compile all of it again (a quarter of the build).
+extern template class nlohmann::basic_json<nlohmann::ordered_map>;
+
 namespace halftone {
 
 using Json = nlohmann::ordered_json;
