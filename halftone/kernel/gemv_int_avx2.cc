@@ -47,58 +47,89 @@ inline __m256i zero_sums(const Tiles& w, const uint8_t* tile, int64_t group, int
   return _mm256_madd_epi16(w.zeros_offset < 0 ? zero16 : zero_pairs(w, tile, group, half), sums);
 }
 
-// One row, 4 bits, one level: what most decoding is. Line by line over all tiles, so that each
-// activation is broadcast once, with the 8 sums of 2 J <= 8 half tiles in registers.
-template <int J>
+// What 4-bit codes stand for: integers times a scale, or times a sub-scale and a scale, or a book.
+enum class Row4 { plain, two_levels, book };
+
+// One row, 4 bits: what most decoding is. Line by line over all tiles, so that each activation is
+// broadcast once, with the sums of 2 J <= 8 half tiles in registers.
+template <int J, Row4 Kind>
 void walk_row4(const IntMatmul& job, const int64_t* tile, int64_t m) {
+  constexpr bool Two = Kind == Row4::two_levels, Book = Kind == Row4::book;
   const Tiles& w = job.w;
   const uint8_t* base[J];
   for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;
   const int8_t* x = job.x + m * w.padded_cols;
   const __m256i ones = _mm256_set1_epi16(1), mask = _mm256_set1_epi8(15),
                 zero16 = _mm256_set1_epi16(static_cast<int16_t>(w.zero));
+  // Levels less the zero-point: within -127..127 by what a book is.
+  const __m256i levels = _mm256_sub_epi8(
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level))),
+      _mm256_set1_epi8(static_cast<char>(w.zero)));
   __m256 y[J][2];
   for (auto& t : y) t[0] = t[1] = _mm256_setzero_ps();
   Place place(w, job.units_per_group);
+  __m256i sum[J][2];
   for (int64_t u = 0; u < job.units; ++u, place.next()) {
     const int64_t begin = u * job.unit, end = smaller(begin + job.unit, w.padded_cols);
-    __m256i sum[J][2];
-    for (auto& t : sum) t[0] = t[1] = _mm256_setzero_si256();
+    const __m256i sums = _mm256_set1_epi32(job.sums[m * job.units + u]);
+    if (!Two || place.begins())
+      for (auto& t : sum) t[0] = t[1] = _mm256_setzero_si256();
     for (int64_t k = begin; k < end; k += kTileCols) {
       const int64_t at = w.codes_offset + k / kTileCols * 256;
-      __m256i a[J][2];  // 8 products of at most 2 * 127 * 15 fit int16
+      // 8 products of at most 2 * 127 * 15 fit int16. Two: from -zero * X, so that what meets a
+      // sub-scale fits as well. Levels: one product does, of the magnitude of an activation and a
+      // level that has taken its sign.
+      __m256i a[J][2];
+      for (auto& t : a)
+        t[0] = t[1] =
+            Two ? _mm256_sub_epi16(_mm256_setzero_si256(), _mm256_mullo_epi16(zero16, sums))
+                : _mm256_setzero_si256();
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         const __m256i b0 = broadcast4(x + k + 8 * i), b1 = broadcast4(x + k + 8 * i + 4);
+        const __m256i m0 = _mm256_abs_epi8(b0), m1 = _mm256_abs_epi8(b1);
 #pragma GCC unroll 4
         for (int j = 0; j < J; ++j)
 #pragma GCC unroll 2
           for (int h = 0; h < 2; ++h) {
             const __m256i v = load(base[j] + at + i * 64 + h * 32);
-            const __m256i p0 = _mm256_maddubs_epi16(_mm256_and_si256(v, mask), b0);
-            const __m256i p1 =
-                _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(v, 4), mask), b1);
-            a[j][h] = i == 0 ? _mm256_add_epi16(p0, p1)
-                             : _mm256_add_epi16(_mm256_add_epi16(a[j][h], p0), p1);
+            const __m256i c0 = _mm256_and_si256(v, mask),
+                          c1 = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
+            if constexpr (Book) {
+              const __m256i l0 = _mm256_sign_epi8(_mm256_shuffle_epi8(levels, c0), b0),
+                            l1 = _mm256_sign_epi8(_mm256_shuffle_epi8(levels, c1), b1);
+              sum[j][h] = _mm256_add_epi32(sum[j][h],
+                                           _mm256_madd_epi16(_mm256_maddubs_epi16(m0, l0), ones));
+              sum[j][h] = _mm256_add_epi32(sum[j][h],
+                                           _mm256_madd_epi16(_mm256_maddubs_epi16(m1, l1), ones));
+            } else {
+              a[j][h] = _mm256_add_epi16(_mm256_add_epi16(a[j][h], _mm256_maddubs_epi16(c0, b0)),
+                                         _mm256_maddubs_epi16(c1, b1));
+            }
           }
       }
+      if constexpr (!Book) {
 #pragma GCC unroll 4
-      for (int j = 0; j < J; ++j)
+        for (int j = 0; j < J; ++j)
 #pragma GCC unroll 2
-        for (int h = 0; h < 2; ++h)
-          sum[j][h] = _mm256_add_epi32(sum[j][h], _mm256_madd_epi16(a[j][h], ones));
+          for (int h = 0; h < 2; ++h)
+            sum[j][h] = _mm256_add_epi32(
+                sum[j][h],
+                _mm256_madd_epi16(a[j][h], Two ? sub_pairs(w, base[j], place.sub, h) : ones));
+      }
     }
-    const int64_t in_sums = m * job.units + u;
-    const __m256i sums = _mm256_set1_epi32(job.sums[in_sums]);
-    const __m256 scale = _mm256_set1_ps(job.a[in_sums]);
+    if (Two && !place.ends() && u + 1 < job.units) continue;
+    const __m256 scale = _mm256_set1_ps(job.a[m * job.units + u]);
 #pragma GCC unroll 4
     for (int j = 0; j < J; ++j)
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
-        const __m256 s = plain_scales(w, base[j], place.group, h);
-        const __m256 d = _mm256_cvtepi32_ps(
-            _mm256_sub_epi32(sum[j][h], zero_sums(w, base[j], place.group, h, sums, zero16)));
-        y[j][h] = _mm256_fmadd_ps(d, _mm256_mul_ps(s, scale), y[j][h]);
+        const __m256 s = unit_scales < Book ? kBook : 4, Two > (w, base[j], place.group, h);
+        const __m256i whole =
+            Kind == Row4::plain
+                ? _mm256_sub_epi32(sum[j][h], zero_sums(w, base[j], place.group, h, sums, zero16))
+                : sum[j][h];
+        y[j][h] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(s, scale), y[j][h]);
       }
   }
   for (int j = 0; j < J; ++j)
@@ -239,8 +270,8 @@ void tiles(const IntMatmul& job) {
     constexpr int J = decltype(tiles)::kValue;
     by_rows<4 / J>(job.m, [&](auto rows, int64_t m) {
       constexpr int R = decltype(rows)::kValue;
-      if constexpr (B == 4 && R == 1 && !Two)
-        walk_row4<J>(job, tile, m);
+      if constexpr (kBits<B> == 4 && R == 1)
+        walk_row4<J, B == kBook ? Row4::book : Two ? Row4::two_levels : Row4::plain>(job, tile, m);
       else
         walk<B, J, R, Two>(job, tile, m);
     });
