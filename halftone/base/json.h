@@ -8,7 +8,7 @@
 
 #include "halftone/base/limits.h"
 
-// Made once, in json.cc: every file that touches JSON would otherwise compile all of it again (a quarter of the build).
+// Made once, in json.cc: else each file that uses JSON compiles all of it, a quarter of its time.
 extern template class nlohmann::basic_json<nlohmann::ordered_map>;
 
 namespace halftone {

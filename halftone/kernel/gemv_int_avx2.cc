@@ -55,6 +55,7 @@ enum class Row4 { plain, two_levels, book };
 template <int J, Row4 Kind>
 void walk_row4(const IntMatmul& job, const int64_t* tile, int64_t m) {
   constexpr bool Two = Kind == Row4::two_levels, Book = Kind == Row4::book;
+  constexpr int B = Book ? kBook : 4;
   const Tiles& w = job.w;
   const uint8_t* base[J];
   for (int j = 0; j < J; ++j) base[j] = w.data + tile[j] * w.tile_bytes;
@@ -62,9 +63,11 @@ void walk_row4(const IntMatmul& job, const int64_t* tile, int64_t m) {
   const __m256i ones = _mm256_set1_epi16(1), mask = _mm256_set1_epi8(15),
                 zero16 = _mm256_set1_epi16(static_cast<int16_t>(w.zero));
   // Levels less the zero-point: within -127..127 by what a book is.
-  const __m256i levels = _mm256_sub_epi8(
-      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level))),
-      _mm256_set1_epi8(static_cast<char>(w.zero)));
+  __m256i levels = _mm256_setzero_si256();
+  if constexpr (Book)
+    levels = _mm256_sub_epi8(
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.level))),
+        _mm256_set1_epi8(static_cast<char>(w.zero)));
   __m256 y[J][2];
   for (auto& t : y) t[0] = t[1] = _mm256_setzero_ps();
   Place place(w, job.units_per_group);
@@ -124,7 +127,7 @@ void walk_row4(const IntMatmul& job, const int64_t* tile, int64_t m) {
     for (int j = 0; j < J; ++j)
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
-        const __m256 s = unit_scales < Book ? kBook : 4, Two > (w, base[j], place.group, h);
+        const __m256 s = unit_scales<B, Two>(w, base[j], place.group, h);
         const __m256i whole =
             Kind == Row4::plain
                 ? _mm256_sub_epi32(sum[j][h], zero_sums(w, base[j], place.group, h, sums, zero16))
