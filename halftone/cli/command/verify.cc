@@ -90,7 +90,8 @@ std::vector<Figure> figures(const Json& before, const Json& now) {
     if (!passes || !b.is_null()) out.push_back({name, a, b, !passes && name != "size/file_bytes"});
   };
   const auto add_all = [&](const std::string& name, const Json& a, const Json& b) {
-    for (const auto& [pointer, value] : a.flatten().items()) {
+    const Json flat = a.flatten();
+    for (const auto& [pointer, value] : flat.items()) {
       const Json::json_pointer at(pointer);
       add(name + pointer, value, b.contains(at) ? b.at(at) : Json());
     }
