@@ -255,21 +255,20 @@ TEST_F(Measure, ACompareThatIsKilledGoesOnAndEndsTheSame) {
       0);
   write("p", "Once upon a time\nLily and Ben went to the\n");
   std::vector<std::string> words = {
-      "timeout",  "-s",         "KILL",      "60",       halftone_path(), "compare",
-      stories,    four,         "--data",    data_dir(), "--windows",     "4",
-      "--window", "256",        "--threads", "1",        "--prompts",     scratch.path("p"),
-      "--damage", "--no-speed", "--json"};
+      "timeout",  "-s",  "KILL",      "600",        halftone_path(), "compare",
+      stories,    four,  "--data",    data_dir(),   "--windows",     "2",
+      "--window", "128", "--threads", "1",          "--prompts",     scratch.path("p"),
+      "--tokens", "16",  "--damage",  "--no-speed", "--json"};
   const Outcome whole = run(words, {{"HALFTONE_CACHE", scratch.path("other")}});
   ASSERT_EQ(whole.exit, 0) << whole.err;
   const std::map<std::string, std::string> cache = {{"HALFTONE_CACHE", scratch.path("cache")}};
-  int64_t kills = 0, resumed = 0;
+  int64_t resumed = 0;
   Outcome outcome;
-  for (double seconds = 0.9; outcome.exit != 0 && seconds < 60; seconds *= 1.1, ++kills) {
+  for (double seconds = 0.6; outcome.exit != 0 && seconds < 600; seconds *= 1.3) {
     words[3] = std::to_string(seconds);
     outcome = run(words, cache);
     resumed += outcome.err.find("going on with an earlier run: ") != std::string::npos;
   }
-  EXPECT_GE(kills, 2);
   EXPECT_GE(resumed, 1);
   EXPECT_EQ(outcome.out, whole.out);
   EXPECT_THAT(env->list(scratch.path("cache/eval")), testing::IsEmpty());
