@@ -64,7 +64,13 @@ Json ranges_of(const pack::PackedModel& model, const Context& context) {
 
 }  // namespace
 
-void add_layers(const std::vector<LogitModel>& models, Json& rows, const Context& context) {
+void add_layers(const std::vector<LogitModel>& models, std::span<const eval::RunMemory> memory,
+                Json& rows, const Context& context) {
+  const auto key = [](const char* what) { return eval::memory_key(what, {}, 0); };
+  const auto ranges = [&](size_t m) {
+    return eval::remembered(memory[m], key("channel ranges"),
+                            [&] { return ranges_of(*models[m].packed, context); });
+  };
   bool any = false;
   for (size_t m = 1; m < models.size(); ++m) {
     context.progress({"weights", "", static_cast<double>(m - 1),
@@ -75,23 +81,21 @@ void add_layers(const std::vector<LogitModel>& models, Json& rows, const Context
       context.warn("linears are not compared: " + std::string(e.what()));
       continue;
     }
-    rows[m]["units"] = units_of(*models[m].packed, *models[0].packed, context);
-    rows[m]["channel_ranges"] = ranges_of(*models[m].packed, context);
+    rows[m]["units"] = eval::remembered(memory[m], key("units"), [&] {
+      return units_of(*models[m].packed, *models[0].packed, context);
+    });
+    rows[m]["channel_ranges"] = ranges(m);
     any = true;
   }
-  if (any) rows[0]["channel_ranges"] = ranges_of(*models[0].packed, context);
+  if (any) rows[0]["channel_ranges"] = ranges(0);
 }
 
-void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,
-                const Context& context) {
+void add_damage(const std::vector<LogitModel>& models, std::span<const int32_t> ids,
+                std::span<const eval::RunMemory> memory, Json& rows, const Context& context) {
   int64_t window = std::min(kDamageWindow, std::ssize(ids));
   for (const LogitModel& m : models) window = std::min(window, m.source->context());
   const eval::Protocol protocol = eval::gptq_windows(std::ssize(ids), window, kDamageWindows);
-  std::vector<std::vector<int32_t>> windows;
-  for (const eval::Window& w : protocol.windows)
-    windows.emplace_back(ids.begin() + w.begin, ids.begin() + w.end);
-  for (size_t m = 1; m < models.size(); ++m) {
-    if (!rows[m].contains("units")) continue;
+  const auto damage_of = [&](size_t m) {
     const auto &reference = models[0].packed, &model = models[m].packed;
     std::vector<pack::Unit> units = pack::units(*reference, *model);
     std::erase_if(units, [](const auto& u) { return u.kind != pack::Unit::Kind::block; });
@@ -100,21 +104,33 @@ void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<con
     std::vector<eval::DamageUnit> named;
     for (const pack::Unit& unit : units)
       named.push_back({unit.name, static_cast<double>(blocks - unit.first_segment)});
-    runtime::MixedLogits mixed(reference, model, windows, {}, context);
+    runtime::MixedLogits mixed(reference, model, eval::texts_of(protocol, ids), {}, context);
     eval::LogitSource* const whole = &mixed.quantized();
     const double whole_kl =
         eval::divergence(mixed.reference(), {&whole, 1}, ids, protocol, context)[0].kl_mean;
     const auto found = eval::unit_damage(
         mixed.reference(), whole_kl, named,
-        [&](size_t u, bool only) { return mixed.mixed(units[u], only); }, ids, protocol, context);
+        [&](size_t u, bool only) { return mixed.mixed(units[u], only); }, ids, protocol, context,
+        memory[m]);
+    Json out = Json::array();
     for (size_t u = 0; u < units.size(); ++u)
-      rows[m]["units"].push_back({{"unit", units[u].name},
-                                  {"block", units[u].first_segment},
-                                  {"role", nullptr},
-                                  {"bits", nullptr},
-                                  {"bytes", units[u].bytes},
-                                  {"relative_error", nullptr},
-                                  {"kl_share", rounded(found[u].saved)}});
+      out.push_back({{"unit", units[u].name},
+                     {"block", units[u].first_segment},
+                     {"role", nullptr},
+                     {"bits", nullptr},
+                     {"bytes", units[u].bytes},
+                     {"relative_error", nullptr},
+                     {"kl_share", rounded(found[u].saved)}});
+    return out;
+  };
+  const uint64_t key =
+      eval::memory_key("damage by block, " + std::to_string(protocol.windows.size()) +
+                           " windows of " + protocol.name,
+                       ids, 0);
+  for (size_t m = 1; m < models.size(); ++m) {
+    if (!rows[m].contains("units")) continue;
+    for (Json& row : eval::remembered(memory[m], key, [&] { return damage_of(m); }))
+      rows[m]["units"].push_back(std::move(row));
   }
 }
 

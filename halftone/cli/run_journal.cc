@@ -1,6 +1,5 @@
 #include "halftone/cli/run_journal.h"
 
-#include "halftone/base/error.h"
 #include "halftone/base/hash.h"
 #include "halftone/base/version.h"
 #include "halftone/spec/model_names.h"
@@ -112,6 +111,17 @@ void RunJournal::remove() {
     context_.warn(e.line());
   }
   lock_.reset();
+}
+
+eval::RunMemory RunJournals::of(const std::string& model, const std::string& settings) {
+  auto& journal = journals_[{model, settings}];
+  if (!journal)
+    journal = std::make_unique<RunJournal>(context_, model, run_ + " " + settings, fresh_);
+  return journal->memory();
+}
+
+void RunJournals::remove() {
+  for (const auto& [_, journal] : journals_) journal->remove();
 }
 
 }  // namespace halftone::cli

@@ -28,13 +28,24 @@ Json tokens_of(const ModelText& text, std::span<const int32_t> ids, std::span<co
 Json side_by_side(const LogitModel& reference, const LogitModel& candidate, const ModelText& text,
                   std::span<const Prompt> prompts, std::span<const std::vector<int32_t>> ids,
                   std::span<const eval::Answer> reference_answers,
-                  std::span<const eval::Answer> candidate_answers, const Context& context) {
+                  std::span<const eval::Answer> candidate_answers, const eval::RunMemory& memory,
+                  const Context& context) {
   const size_t count = std::min(kPrompts, prompts.size());
   std::vector<eval::Answer> shown(reference_answers.begin(),
                                   reference_answers.begin() + static_cast<std::ptrdiff_t>(count));
   for (eval::Answer& answer : shown) answer.ids.resize(std::min(kTokens, answer.ids.size()));
-  const auto kls = eval::answer_divergence(*reference.source, *candidate.source, ids.first(count),
-                                           shown, context);
+  std::vector<int32_t> read;
+  for (size_t i = 0; i < count; ++i) {
+    read.insert(read.end(), ids[i].begin(), ids[i].end());
+    read.insert(read.end(), shown[i].ids.begin(), shown[i].ids.end());
+  }
+  const auto kls =
+      eval::remembered(memory, eval::memory_key("answer divergence", read, std::ssize(ids[0])),
+                       [&] {
+                         return Json(eval::answer_divergence(*reference.source, *candidate.source,
+                                                             ids.first(count), shown, context));
+                       })
+          .get<std::vector<std::vector<double>>>();
   Json out = Json::array();
   for (size_t i = 0; i < count; ++i) {
     const eval::Parting parting = eval::parting(reference_answers[i].ids, candidate_answers[i].ids);

@@ -31,7 +31,7 @@ struct TopFive {
   size_t count = 0;
 };
 TopFive top_five(std::span<const float> row);
-// |a and b| / 5: the share that two rows of one length have in common.
+// |a and b| / |a|: the share that the top fives of two rows of one length have in common.
 double overlap(const TopFive& a, const TopFive& b);
 
 // Between softmax(p) and softmax(q), both in nats. `p_sum` and `q_sum`: log_sum_exp of the rows.

@@ -20,12 +20,6 @@ double number(const Json& row, const char* key) {
   return has(row, key) ? row[key].get<double>() : 0;
 }
 
-// "1 token in 27": a rate that people can picture.
-std::string one_in(double share) {
-  if (share <= 0) return "no token";
-  return "1 token in " + std::to_string(std::max<int64_t>(1, std::lround(1 / share)));
-}
-
 bool within_noise(const Json& result, const Json& row) {
   return result.contains("noise_floor") && has(result["noise_floor"], "kl_mean") &&
          number(row, "kl_mean") <= number(result["noise_floor"], "kl_mean");
@@ -42,7 +36,7 @@ std::string verdict(const Json& result, size_t m) {
   std::string out =
       "<strong>" +
       (within_noise(result, row) ? "identical within noise" : std::string(closeness(at_least))) +
-      "</strong>: " + one_in(1 - same) + " gets another first choice";
+      "</strong>: " + first_choices(same);
   if (number(row, "bytes") > 0)
     out += "; " + fixed(number(reference, "bytes") / number(row, "bytes"), 2) + " times smaller";
   if (number(row, "decode_tok_s") > 0 && number(reference, "decode_tok_s") > 0)
@@ -231,6 +225,15 @@ std::string_view closeness(double low) {
   if (low >= 0.90) return "noticeable";
   if (low >= 0.80) return "strong change";
   return "broken";
+}
+
+std::string first_choices(double same_top) {
+  const double share = 1 - same_top;
+  if (share <= 0) return "no token gets another first choice";
+  if (share >= 1) return "every token gets another first choice";
+  return (share > 0.5 ? std::to_string(std::lround(100 * share)) + " of 100 tokens get"
+                      : "1 token in " + std::to_string(std::lround(1 / share)) + " gets") +
+         " another first choice";
 }
 
 Json measurement_facts(const std::vector<std::string>& argv) {

@@ -25,5 +25,8 @@ std::string comparison_page(const Json& result, const Json& facts);
 // identical", "close", "noticeable", "strong change", "broken"; so that two people say the same
 // word for the same figure.
 std::string_view closeness(double same_top_low);
+// What a share of same first choices means, as a rate that people can picture: "1 token in 27 gets
+// another first choice", "98 of 100 tokens get another first choice".
+std::string first_choices(double same_top);
 
 }  // namespace halftone::report

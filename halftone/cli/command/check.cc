@@ -19,7 +19,6 @@
 #include "halftone/cli/text_options.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/perplexity.h"
-#include "halftone/eval/task.h"
 #include "halftone/pack/mixed_model.h"
 #include "halftone/pack/weight_error.h"
 #include "halftone/recipe/preflight.h"
@@ -38,37 +37,6 @@ struct Options {
   int64_t windows = 2, window = 512;
   bool fast = false, fresh = false;
 };
-
-struct Texts {
-  std::string label;
-  eval::Protocol protocol;
-  std::vector<int32_t> ids;
-  std::vector<std::vector<int32_t>> windows;
-};
-
-Texts cut_text(Session& session, const Options& options, const ModelText& text, int64_t context) {
-  const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
-  Texts out;
-  if (options.text.empty()) {
-    eval::ScoredText scored =
-        eval::scored_text("wikitext2", files::Split::test, session.places, encode, session.context);
-    out.label = scored.label;
-    out.ids = std::move(scored.ids);
-  } else {
-    const files::TextSet own = files::read_text_file(
-        *session.env, options.text, session.places.parquet, session.context.limits);
-    out.label = own.label;
-    out.ids = encode(own.joined());
-  }
-  // A token of room: the BOS that is tried in front.
-  const int64_t window = std::min({options.window, context - 1, std::ssize(out.ids)});
-  if (window < 2)
-    throw InputError(out.label, "has too few tokens to score", "give more text with --text");
-  out.protocol = eval::gptq_windows(std::ssize(out.ids), window, options.windows);
-  for (const eval::Window& w : out.protocol.windows)
-    out.windows.emplace_back(out.ids.begin() + w.begin, out.ids.begin() + w.end);
-  return out;
-}
 
 // The reference whose weights halftone.json names by their hash, where it is one of the models in
 // the cache.
@@ -93,9 +61,9 @@ std::string remembered_reference(const pack::PackedModel& model, const Context& 
 
 // Mean negative log-likelihood of the windows' tokens but their first, `bos` in front of each where
 // given.
-double mean_nll(eval::LogitSource& source, const Texts& texts, std::optional<int32_t> bos) {
+double mean_nll(eval::LogitSource& source, const CutText& texts, std::optional<int32_t> bos) {
   double sum = 0, count = 0;
-  for (const auto& window : texts.windows) {
+  for (const auto& window : texts.windows()) {
     std::vector<int32_t> ids = window;
     if (bos) ids.insert(ids.begin(), *bos);
     source.each_row(ids, bos ? 1 : 0, [&](int64_t position, std::span<const float> row) {
@@ -153,9 +121,9 @@ Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* ref
 
 // Everything that takes both models.
 void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model,
-             const std::shared_ptr<const pack::PackedModel>& reference, const Texts& texts,
+             const std::shared_ptr<const pack::PackedModel>& reference, const CutText& texts,
              Files& files, RunJournal* journal, const Context& context) {
-  runtime::MixedLogits mixed(reference, model, texts.windows, {}, context);
+  runtime::MixedLogits mixed(reference, model, texts.windows(), {}, context);
   add_layers(result, mixed.reference_states(), &mixed.quantized_states(), model->checkpoint().spec);
   add_inputs(result, mixed.reference_model(), mixed.reference_states(), context);
   eval::LogitSource* const candidate = &mixed.quantized();
@@ -170,7 +138,7 @@ void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model
                  : "its weights are not the reference's, rounded") +
              std::string(", so only whole blocks are exchanged")});
   if (journal == nullptr) return;
-  try {
+  resumable([&] {
     add_units(result,
               {.model = *model,
                .reference = *reference,
@@ -181,15 +149,11 @@ void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model
                .blocks_only = folded || !files.related,
                .memory = journal->memory()},
               context);
-  } catch (const Error& e) {
-    if (e.code() != Code::interrupted) throw;
-    throw Error(Code::interrupted, e.subject(), e.fact(),
-                "the same command goes on where this one stopped");
-  }
+  });
 }
 
 // The tokenizer adds no BOS: does the model read the text better with one?
-void try_bos(Json& result, eval::LogitSource& source, const ModelText& text, const Texts& texts,
+void try_bos(Json& result, eval::LogitSource& source, const ModelText& text, const CutText& texts,
              Files& files) {
   const double plain = std::exp(mean_nll(source, texts, {}));
   result["card"]["perplexity"] = plain;
@@ -206,9 +170,9 @@ void try_bos(Json& result, eval::LogitSource& source, const ModelText& text, con
 
 // What a model does without a reference.
 void look_alone(Json& result, const std::shared_ptr<const pack::PackedModel>& packed,
-                const ModelText& text, const Texts& texts, Files& files, const Context& context) {
+                const ModelText& text, const CutText& texts, Files& files, const Context& context) {
   const auto model = runtime::Model::load(packed, {}, context);
-  const runtime::HiddenStates states(model, texts.windows, context);
+  const runtime::HiddenStates states(model, texts.windows(), context);
   add_layers(result, states, nullptr, model->spec());
   add_inputs(result, model, states, context);
   runtime::RuntimeLogits source(model, {}, context);
@@ -239,7 +203,6 @@ void look_at_text(Files& files, const Options& options, const std::optional<Mode
 
 int check_model(Session& session, Options options) {
   const Context& context = session.start();
-  if (!options.data.empty()) session.places.data_dir = options.data;
   const auto model = pack::open_model(options.model, context);
   const spec::Checkpoint& checkpoint = model->checkpoint();
   if (options.reference.empty()) options.reference = remembered_reference(*model, context);
@@ -270,10 +233,15 @@ int check_model(Session& session, Options options) {
   const bool speaks = checkpoint.spec.output == spec::ModelSpec::Output::language_model;
   if (files.readable && speaks && (text || theirs)) {
     // The reference's tokens where there is one: both models are to read the same.
-    const Texts texts =
-        cut_text(session, options, theirs ? *theirs : *text, checkpoint.spec.context);
+    const ModelText& reads = theirs ? *theirs : *text;
+    const auto encode = [&](std::string_view s) { return reads.tokenizer.encode(s); };
+    // A token of room: the BOS that is tried in front.
+    const CutText texts =
+        cut(TextChoice(options.text, options.data, session).encoded(encode),
+            std::min(options.window, checkpoint.spec.context - 1), options.windows);
     if (text && theirs) {
-      const std::string some = theirs->tokenizer.decode(texts.windows[0]);
+      const std::string some =
+          theirs->tokenizer.decode(std::span(texts.ids).first(static_cast<size_t>(texts.window)));
       if (text->tokenizer.encode(some, false) != theirs->tokenizer.encode(some, false))
         files.findings.push_back({Finding::Level::fault, "tokenizer",
                                   text->tokenizer.source() +
@@ -283,13 +251,14 @@ int check_model(Session& session, Options options) {
     }
     result["data"] = texts.label;
     result["protocol"] = texts.protocol.name;
-    result["windows"] = texts.windows.size();
-    result["window"] = texts.windows[0].size();
+    result["windows"] = texts.protocol.windows.size();
+    result["window"] = texts.window;
     if (reference) {
       if (!options.fast)
         journal.emplace(context, checkpoint.path,
                         "check " + files_fingerprint(*context.env, reference->checkpoint().path) +
-                            " " + texts.protocol.name + " " + std::to_string(texts.windows.size()),
+                            " " + texts.protocol.name + " " +
+                            std::to_string(texts.protocol.windows.size()),
                         options.fresh);
       measure(result, model, reference, texts, files, journal ? &*journal : nullptr, context);
     } else {
