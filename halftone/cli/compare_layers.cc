@@ -5,8 +5,9 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/base/numbers.h"
+#include "halftone/cli/model_damage.h"
 #include "halftone/eval/damage.h"
-#include "halftone/pack/channel_ranges.h"
+#include "halftone/pack/compression.h"
 #include "halftone/pack/mixed_model.h"
 #include "halftone/pack/weight_error.h"
 #include "halftone/runtime/mixed_logits.h"
@@ -21,42 +22,35 @@ Json block_of(const spec::ModelSpec& spec, int64_t segment) {
   return segment >= 0 && segment < std::ssize(spec.blocks) ? Json(segment) : Json();
 }
 
-Json units_of(const pack::PackedModel& model, const pack::PackedModel& reference,
-              const Context& context) {
-  const spec::ModelSpec& spec = model.checkpoint().spec;
-  const auto linears = spec::linears(spec);
-  const auto errors = pack::weight_errors(model, &reference, context);
+Json units_of(const pack::PackedModel& model, const std::vector<pack::WeightError>& errors) {
+  const auto storage = pack::linear_storage(model);
   Json out = Json::array();
-  for (size_t i = 0; i < linears.size(); ++i) {
-    const spec::Linear& linear = linears[i].linear();
-    const uint64_t bytes = pack::stored_bytes(model, *linears[i].op);
-    out.push_back({{"unit", errors[i].op},
-                   {"block", block_of(spec, linears[i].segment)},
-                   {"role", errors[i].role},
-                   {"bits", rounded(8 * static_cast<double>(bytes) /
-                                    static_cast<double>(linear.out * linear.in))},
-                   {"bytes", bytes},
-                   {"relative_error",
-                    errors[i].refused.empty() ? Json(rounded(errors[i].relative)) : Json()}});
-  }
+  for (size_t i = 0; i < errors.size(); ++i)
+    out.push_back(
+        {{"unit", errors[i].op},
+         {"block", block_of(model.checkpoint().spec, errors[i].block)},
+         {"role", errors[i].role},
+         {"bits", rounded(8 * static_cast<double>(storage[i].bytes) /
+                          static_cast<double>(storage[i].weights))},
+         {"bytes", storage[i].bytes},
+         {"relative_error", errors[i].refused ? Json() : Json(rounded(errors[i].relative))}});
   return out;
 }
 
-Json ranges_of(const pack::PackedModel& model, const Context& context) {
-  const spec::ModelSpec& spec = model.checkpoint().spec;
+Json ranges_of(const spec::ModelSpec& spec, const std::vector<pack::WeightError>& errors) {
   Json out = Json::array();
-  for (const pack::LinearRange& row : pack::channel_ranges(model, context)) {
-    const pack::ChannelRange& r = row.range;
+  for (const pack::WeightError& row : errors) {
+    if (row.refused) continue;
+    const pack::ChannelSizes& c = row.inputs;
     Json worst = Json::array();
-    for (const auto& [channel, value] : r.worst)
-      worst.push_back({channel, rounded(static_cast<double>(value))});
+    for (const auto& [channel, size] : c.worst) worst.push_back({channel, rounded(size)});
     out.push_back({{"block", block_of(spec, row.block)},
                    {"role", row.role},
-                   {"p1", rounded(r.p1)},
-                   {"q1", rounded(r.q1)},
-                   {"median", rounded(r.median)},
-                   {"q3", rounded(r.q3)},
-                   {"p99", rounded(r.p99)},
+                   {"p1", rounded(c.p1)},
+                   {"q1", rounded(c.q1)},
+                   {"median", rounded(c.median)},
+                   {"q3", rounded(c.q3)},
+                   {"p99", rounded(c.p99)},
                    {"worst", worst}});
   }
   return out;
@@ -64,22 +58,33 @@ Json ranges_of(const pack::PackedModel& model, const Context& context) {
 
 }  // namespace
 
-void add_layers(const std::vector<LogitModel>& models, Json& rows, const Context& context) {
-  bool any = false;
+void add_layers(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,
+                const Context& context) {
+  const pack::PackedModel& reference = *models[0].packed;
+  std::vector<size_t> rounded = {0};
+  std::vector<const pack::PackedModel*> packed = {&reference};
   for (size_t m = 1; m < models.size(); ++m) {
-    context.progress({"weights", "", static_cast<double>(m - 1),
-                      static_cast<double>(models.size() - 1), "models"});
     try {
-      pack::check_mixable(*models[0].packed, *models[m].packed);
+      pack::check_mixable(reference, *models[m].packed);
     } catch (const InputError& e) {
       context.warn("linears are not compared: " + std::string(e.what()));
       continue;
     }
-    rows[m]["units"] = units_of(*models[m].packed, *models[0].packed, context);
-    rows[m]["channel_ranges"] = ranges_of(*models[m].packed, context);
-    any = true;
+    rounded.push_back(m);
+    packed.push_back(models[m].packed.get());
   }
-  if (any) rows[0]["channel_ranges"] = ranges_of(*models[0].packed, context);
+  if (packed.size() == 1) return;
+  context.progress({"weights", "", 0, 1, ""});
+  const auto errors = pack::weight_errors(packed, &reference, context);
+  for (size_t i = 0; i < rounded.size(); ++i) {
+    Json& row = rows[rounded[i]];
+    row["channel_ranges"] = ranges_of(packed[i]->checkpoint().spec, errors[i]);
+    if (i == 0) continue;
+    row["units"] = units_of(*packed[i], errors[i]);
+    if (models[0].model == nullptr) continue;
+    row["layers"] = hidden_errors(models[0].model, models[rounded[i]].model, ids, context);
+    add_first_divergence(row);
+  }
 }
 
 void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,

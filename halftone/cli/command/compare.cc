@@ -7,6 +7,7 @@
 
 #include "halftone/base/error.h"
 #include "halftone/base/memory.h"
+#include "halftone/cli/check_text.h"
 #include "halftone/cli/child.h"
 #include "halftone/cli/compare_answers.h"
 #include "halftone/cli/compare_layers.h"
@@ -79,6 +80,9 @@ void print_details(Terminal& t, const Json& result) {
                                    : "noise floor: KL " + figure(floor["kl_mean"]) + ", same top " +
                                          figure(floor["top1_agreement"], 100, 4) + " %: " + what +
                                          ", windows: " + floor["windows"].dump());
+  for (const Json& row : result["models"])
+    if (row.contains("layers"))
+      print_hidden_errors(t, row, "hidden states of " + row["name"].get<std::string>());
 }
 
 void print_result(Terminal& t, const Json& result) {
@@ -293,7 +297,12 @@ int compare_models(Session& session, Options& options) {
   for (size_t i = 1; i < models.size(); ++i)
     rows.push_back(row_of(names[i], *models[i].packed, found[i - 1]));
   if (answers) answers->run(models, rows);
-  add_layers(models, rows, context);
+  const eval::Window& first = protocol.windows.front();
+  add_layers(
+      models, rows,
+      std::span(scored.ids)
+          .subspan(static_cast<size_t>(first.begin), static_cast<size_t>(first.end - first.begin)),
+      context);
   if (options.damage) add_damage(models, rows, scored.ids, context);
   Json result = {{"models", rows},
                  {"reference", options.reference},
