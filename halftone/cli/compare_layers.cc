@@ -15,8 +15,6 @@
 namespace halftone::cli {
 namespace {
 
-constexpr int64_t kDamageWindows = 2, kDamageWindow = 512;  // as `check` has them
-
 // `segment` of a spec as people count blocks; null in front of them and behind.
 Json block_of(const spec::ModelSpec& spec, int64_t segment) {
   return segment >= 0 && segment < std::ssize(spec.blocks) ? Json(segment) : Json();
@@ -89,9 +87,9 @@ void add_layers(const std::vector<LogitModel>& models, Json& rows, std::span<con
 
 void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,
                 const Context& context) {
-  int64_t window = std::min(kDamageWindow, std::ssize(ids));
+  int64_t window = std::min(eval::kDamageWindow, std::ssize(ids));
   for (const LogitModel& m : models) window = std::min(window, m.source->context());
-  const eval::Protocol protocol = eval::gptq_windows(std::ssize(ids), window, kDamageWindows);
+  const eval::Protocol protocol = eval::gptq_windows(std::ssize(ids), window, eval::kDamageWindows);
   std::vector<std::vector<int32_t>> windows;
   for (const eval::Window& w : protocol.windows)
     windows.emplace_back(ids.begin() + w.begin, ids.begin() + w.end);

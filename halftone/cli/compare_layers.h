@@ -19,7 +19,7 @@ void add_layers(const std::vector<LogitModel>& models, Json& rows, std::span<con
                 const Context& context);
 
 // Adds to "units" a row a block with "kl_share", what leaving that block whole takes off the KL on
-// 2 windows of at most 512 tokens of `ids`. Takes a load and a part of a pass for each block, twice
+// 2 windows of at most 256 tokens of `ids`. Takes a load and a part of a pass for each block, twice
 // (runtime/mixed_logits.h). Rows without "units" stay without.
 void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,
                 const Context& context);

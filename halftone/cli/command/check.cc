@@ -18,6 +18,7 @@
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
 #include "halftone/cli/text_options.h"
+#include "halftone/eval/damage.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/perplexity.h"
 #include "halftone/eval/task.h"
@@ -37,7 +38,7 @@ constexpr double kBetterWithBos = 0.95;  // of the perplexity without
 
 struct Options {
   std::string model, reference, text, data;
-  int64_t windows = 2, window = 512;
+  int64_t windows = eval::kDamageWindows, window = eval::kDamageWindow;
   bool fast = false, fresh = false;
 };
 
@@ -352,7 +353,7 @@ Command check() {
                        "in the cache that has the hash of halftone.json)");
         app.add_option("--windows", options->windows, "windows of text to score (default 2)")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-        app.add_option("--window", options->window, "tokens a window (default 512)")
+        app.add_option("--window", options->window, "tokens a window (default 256)")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_flag("--fast", options->fast,
                      "loss card, files and hidden states only: no unit is exchanged");
