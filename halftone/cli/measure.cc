@@ -9,25 +9,24 @@
 #include "halftone/base/memory.h"
 #include "halftone/cli/child.h"
 #include "halftone/cli/divergence_json.h"
+#include "halftone/cli/model_damage.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/noise_floor.h"
 #include "halftone/cli/text_options.h"
-#include "halftone/eval/damage.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/overlap.h"
 #include "halftone/eval/task.h"
 #include "halftone/pack/compression.h"
 #include "halftone/report/comparison.h"
 #include "halftone/report/loss_card.h"
-#include "halftone/runtime/hidden_states.h"
 #include "halftone/runtime/logit_source.h"
+#include "halftone/spec/model_names.h"
 
 namespace halftone::cli {
 namespace {
 
 constexpr int64_t kSchema = 1;
 constexpr const char* kName = "measured.json";
-constexpr int64_t kStateTokens = 128;  // that hidden states are compared on
 constexpr BenchRun kBench{.prefill = 128, .decode = 32, .repeat = 2};
 
 std::string hash_of_ids(std::span<const int32_t> ids) {
@@ -35,13 +34,9 @@ std::string hash_of_ids(std::span<const int32_t> ids) {
 }
 
 uint64_t bytes_of_files(const std::string& path, Env& env) {
-  const auto info = env.stat(path);
-  if (!info || !info->is_directory) return info ? info->size : 0;
   uint64_t bytes = 0;
-  for (const std::string& name : env.list(path))
-    if (const auto file = env.stat(join_path(path, name));
-        file && file->is_regular && name != kName)
-      bytes += file->size;
+  for (const std::string& file : spec::model_files(env, path))
+    if (const auto info = env.stat(file)) bytes += info->size;
   return bytes;
 }
 
@@ -61,25 +56,6 @@ Json size_of(const pack::PackedModel& model, const pack::PackedModel& reference,
             {"layer_mean", pack::ratio_to_f32(c.layer_mean)}}}};
 }
 
-// Where the quantized model's hidden states leave those of the reference, block by block.
-Json damage_of(const std::shared_ptr<const runtime::Model>& reference,
-               const std::shared_ptr<const runtime::Model>& model, std::span<const int32_t> ids,
-               const Context& context) {
-  const auto& blocks = reference->spec().blocks;
-  if (blocks.size() != model->spec().blocks.size() ||
-      reference->spec().width != model->spec().width)
-    return Json::array();
-  const std::vector<std::vector<int32_t>> texts = {{ids.begin(), ids.end()}};
-  const runtime::HiddenStates a(reference, texts, context), b(model, texts, context);
-  Json out = Json::array();
-  for (int64_t block = 0; block < std::ssize(blocks); ++block) {
-    const double error = eval::median_row_error(a.at(block + 1), b.at(block + 1));
-    out.push_back({{"block", blocks[static_cast<size_t>(block)].name},
-                   {"hidden_error", std::isfinite(error) ? Json(error) : Json()}});
-  }
-  return out;
-}
-
 void measure_quality(Json& out, const CutText& text,
                      const std::shared_ptr<const pack::PackedModel>& model,
                      const std::shared_ptr<const pack::PackedModel>& reference,
@@ -87,9 +63,8 @@ void measure_quality(Json& out, const CutText& text,
   context.progress({"measure", "load", 0, 1, ""});
   const auto before = runtime::Model::load(reference, {}, context),
              after = runtime::Model::load(model, {}, context);
-  out["damage"] = damage_of(
-      before, after,
-      std::span(text.ids).first(static_cast<size_t>(std::min(text.window, kStateTokens))), context);
+  out["damage"] = hidden_errors(
+      before, after, std::span(text.ids).first(static_cast<size_t>(text.window)), context);
   const runtime::SessionOptions room{.max_tokens = text.window};
   runtime::RuntimeLogits a(before, room, context), b(after, room, context);
   const NoiseFloor floor = noise_floor(*before, std::ssize(text.protocol.windows), context);

@@ -11,8 +11,7 @@
 
 namespace halftone::eval {
 
-constexpr int64_t kRowsPerChunk = 64;
-// The same, but fewer of a large vocabulary: 16 MB of logits at most, or one row.
+// Rows of logits that are in memory at once: 64, fewer of a large vocabulary (16 MB at most), or one.
 int64_t rows_per_chunk(int64_t vocabulary);
 
 struct RowSum {

@@ -52,7 +52,7 @@ std::string by_block(const std::string& what, const Json& list, const Cell& cell
   return html_table(what, head, rows);
 }
 
-// What blocks and roles add to the KL, where it was measured.
+// What blocks add to the KL, where it was measured.
 std::string share_table(const Json& result, size_t m, const Json& units) {
   const std::vector<size_t> order = largest(units, "kl_share");
   std::vector<std::vector<std::string>> rows;
@@ -67,7 +67,7 @@ std::string share_table(const Json& result, size_t m, const Json& units) {
   }
   if (rows.empty()) return {};
   return chart_place("shares", "data-model=\"" + std::to_string(m) + "\"") +
-         folded("Share of the KL by block and role, as a table",
+         folded("Share of the KL by block, as a table",
                 html_table("shares of the KL, " + model_name(result, m),
                            {"part", "KL that leaving it whole takes off, %", "MB"}, rows)) +
          "<p class=\"quiet\">Measured, each part by itself; the blocks sum to " + fixed(blocks, 2) +

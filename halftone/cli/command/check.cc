@@ -11,14 +11,17 @@
 #include "halftone/base/error.h"
 #include "halftone/cli/check_text.h"
 #include "halftone/cli/divergence_json.h"
+#include "halftone/cli/measure.h"
 #include "halftone/cli/model_damage.h"
 #include "halftone/cli/model_findings.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
 #include "halftone/cli/text_options.h"
+#include "halftone/eval/damage.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/perplexity.h"
+#include "halftone/pack/compression.h"
 #include "halftone/pack/mixed_model.h"
 #include "halftone/pack/weight_error.h"
 #include "halftone/recipe/preflight.h"
@@ -34,28 +37,44 @@ constexpr double kBetterWithBos = 0.95;  // of the perplexity without
 
 struct Options {
   std::string model, reference, text, data;
-  int64_t windows = 2, window = 512;
+  int64_t windows = eval::kDamageWindows, window = eval::kDamageWindow;
   bool fast = false, fresh = false;
 };
 
-// The reference whose weights halftone.json names by their hash, where it is one of the models in
-// the cache.
-std::string remembered_reference(const pack::PackedModel& model, const Context& context) {
+// What a model was made from, and what says so.
+struct Reference {
+  std::string name, from;
+};
+
+// As measured.json names it; else the model in the cache whose weights halftone.json has the hash
+// of. Where there is that hash, both are held to it.
+Reference remembered_reference(const pack::PackedModel& model, const Context& context) {
   const spec::Checkpoint& checkpoint = model.checkpoint();
-  const std::string path = join_path(checkpoint.path, "halftone.json");
-  if (checkpoint.gguf || !context.env->stat(path)) return {};
-  const Json receipt =
-      parse_json(context.env->read_text(path, context.limits.json_file_bytes), path);
-  const std::string wanted = receipt.value("/source/weights"_json_pointer, std::string());
-  if (wanted.empty()) return {};
-  for (const spec::NamedModel& named : spec::named_models()) {
-    if (!context.env->stat(join_path(spec::cache_folder(), named.path))) continue;
-    const spec::Checkpoint candidate = spec::open_checkpoint(named.name, context);
-    if (candidate.spec.family == checkpoint.spec.family &&
-        candidate.spec.width == checkpoint.spec.width &&
-        recipe::scan_weights(candidate, {}, context) == wanted)
-      return named.name;
+  if (checkpoint.gguf) return {};
+  const std::string wanted =
+      read_receipt(checkpoint.path, context).value("/source/weights"_json_pointer, std::string());
+  const auto is_source = [&](const std::string& name) {
+    const spec::Checkpoint candidate = spec::open_checkpoint(name, context);
+    return candidate.spec.family == checkpoint.spec.family &&
+           candidate.spec.width == checkpoint.spec.width &&
+           (wanted.empty() || recipe::scan_weights(candidate, {}, context) == wanted);
+  };
+  try {
+    const auto measured = read_measured(checkpoint.path, context);
+    const Json named = measured ? measured->value("reference", Json()) : Json();
+    if (named.is_string()) {
+      if (is_source(named)) return {named, "measured.json"};
+      context.warn("measured.json names " + named.get<std::string>() +
+                   " as the reference, which holds other weights now");
+    }
+  } catch (const Error& e) {
+    if (e.code() == Code::interrupted) throw;
+    context.warn("the reference of measured.json is not used: " + e.line());
   }
+  if (wanted.empty()) return {};
+  for (const spec::NamedModel& named : spec::named_models())
+    if (context.env->stat(join_path(spec::cache_folder(), named.path)) && is_source(named.name))
+      return {named.name, "the hash in halftone.json"};
   return {};
 }
 
@@ -79,28 +98,30 @@ double mean_nll(eval::LogitSource& source, const CutText& texts, std::optional<i
 struct Files {
   std::vector<Finding> findings;
   Json weights = Json::array();
-  bool readable = true;  // every linear
-  bool related = true;   // no linear is further from the reference's than zeros are
+  std::optional<Code> broken;  // what is wrong with the first linear that cannot be run
+  bool related = true;         // no linear is further from the reference's than zeros are
 };
 
 Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* reference,
-                    const pack::StoredBits& bits, const Context& context) {
+                    const Context& context) {
   Files out;
-  out.findings = pack::label_findings(model, bits);
+  out.findings = pack::label_findings(model);
   int64_t unrelated = 0;
   const pack::WeightError* first = nullptr;
-  const auto rows = pack::weight_errors(model, reference, context);
-  for (const pack::WeightError& row : rows) {
+  const pack::PackedModel* const models[] = {&model};
+  const auto rows = pack::weight_errors(models, reference, context);
+  for (const pack::WeightError& row : rows[0]) {
     out.weights.push_back({{"op", row.op},
                            {"role", row.role},
                            {"relative_error", reference ? Json(row.relative) : Json()},
                            {"weights", json_of(row.weights)},
                            {"inputs", json_of(row.inputs)}});
-    if (!row.refused.empty()) {
-      out.readable = false;
-      out.findings.push_back({Finding::Level::fault, "weights", row.op + ": " + row.refused});
+    if (row.refused) {
+      if (!out.broken) out.broken = row.refused->code();
+      out.findings.push_back(
+          {Finding::Level::fault, "weights", row.op + ": " + row.refused->what()});
     } else if (row.not_finite > 0) {
-      out.readable = false;
+      if (!out.broken) out.broken = Code::nonfinite;
       out.findings.push_back(
           {Finding::Level::fault, "weights",
            row.op + ": " + std::to_string(row.not_finite) + " weights are not finite"});
@@ -205,33 +226,35 @@ int check_model(Session& session, Options options) {
   const Context& context = session.start();
   const auto model = pack::open_model(options.model, context);
   const spec::Checkpoint& checkpoint = model->checkpoint();
-  if (options.reference.empty()) options.reference = remembered_reference(*model, context);
+  const Reference source = options.reference.empty() ? remembered_reference(*model, context)
+                                                     : Reference{options.reference, "--reference"};
   std::shared_ptr<const pack::PackedModel> reference;
-  if (!options.reference.empty()) {
-    reference = pack::open_model(options.reference, context);
+  if (!source.name.empty()) {
+    reference = pack::open_model(source.name, context);
     pack::check_mixable(*reference, *model);
   }
-  const pack::StoredBits bits = pack::stored_bits(*model);
-  Files files = look_at_files(*model, reference.get(), bits, context);
+  const pack::Compression bits = pack::compression(*model);
+  Files files = look_at_files(*model, reference.get(), context);
   const auto text = text_of(checkpoint, context);
   const auto theirs = reference ? text_of(reference->checkpoint(), context) : std::nullopt;
   look_at_text(files, options, text, theirs);
   Json result = {{"model", options.model},
                  {"path", checkpoint.path},
                  {"family", checkpoint.spec.family},
-                 {"reference", reference ? Json(options.reference) : Json()},
+                 {"reference", reference ? Json(source.name) : Json()},
+                 {"reference_from", reference ? Json(source.from) : Json()},
                  {"card",
                   {{"bytes", model->weight_bytes()},
-                   {"bits_per_weight", model->bits_per_weight()},
-                   {"linear_bits", bits.bits_per_weight},
-                   {"linear_bits_mean", bits.mean_of_linears},
-                   {"linear_code_bits", bits.nominal}}}};
+                   {"bits_per_weight", bits.effective},
+                   {"nominal_bits", bits.nominal},
+                   {"layer_mean_bits", bits.layer_mean},
+                   {"linear_bits", bits.linears}}}};
   if (reference)
     result["card"]["compression"] =
         static_cast<double>(reference->weight_bytes()) / static_cast<double>(model->weight_bytes());
   std::optional<RunJournal> journal;
   const bool speaks = checkpoint.spec.output == spec::ModelSpec::Output::language_model;
-  if (files.readable && speaks && (text || theirs)) {
+  if (!files.broken && speaks && (text || theirs)) {
     // The reference's tokens where there is one: both models are to read the same.
     const ModelText& reads = theirs ? *theirs : *text;
     const auto encode = [&](std::string_view s) { return reads.tokenizer.encode(s); };
@@ -274,7 +297,7 @@ int check_model(Session& session, Options options) {
   result["weights"] = std::move(files.weights);
   session.print(result, [&] { print_check(session.terminal, result); });
   if (journal) journal->remove();
-  return files.readable ? 0 : static_cast<int>(exit_for(Code::nonfinite));
+  return files.broken ? static_cast<int>(exit_for(*files.broken)) : 0;
 }
 
 }  // namespace
@@ -295,11 +318,11 @@ Command check() {
         auto options = std::make_shared<Options>();
         app.add_option("MODEL", options->model, "any model that the engine reads")->required();
         app.add_option("--reference", options->reference,
-                       "what it was made from (default: the model that halftone.json names by its "
-                       "hash, if it is in the cache)");
+                       "what it was made from (default: as measured.json names it, else the model "
+                       "in the cache that has the hash of halftone.json)");
         app.add_option("--windows", options->windows, "windows of text to score (default 2)")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-        app.add_option("--window", options->window, "tokens a window (default 512)")
+        app.add_option("--window", options->window, "tokens a window (default 256)")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_flag("--fast", options->fast,
                      "loss card, files and hidden states only: no unit is exchanged");

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "halftone/base/error.h"
+#include "halftone/cli/check_text.h"
 #include "halftone/cli/child.h"
 #include "halftone/cli/compare_answers.h"
 #include "halftone/cli/compare_layers.h"
@@ -72,6 +73,9 @@ void print_details(Terminal& t, const Json& result) {
                                    : "noise floor: KL " + figure(floor["kl_mean"]) + ", same top " +
                                          figure(floor["top1_agreement"], 100, 4) + " %: " + what +
                                          ", windows: " + floor["windows"].dump());
+  for (const Json& row : result["models"])
+    if (row.contains("layers"))
+      print_hidden_errors(t, row, "hidden states of " + row["name"].get<std::string>());
 }
 
 void print_result(Terminal& t, const Json& result) {
@@ -257,7 +261,8 @@ int compare_models(Session& session, Options& options) {
   for (size_t i = 1; i < models.size(); ++i)
     rows.push_back(row_of(names[i], *models[i].packed, found[i - 1]));
   if (answers) answers->run(models, memory, rows);
-  add_layers(models, memory, rows, context);
+  add_layers(models, std::span(scored.ids).first(static_cast<size_t>(scored.window)), memory, rows,
+             context);
   if (options.damage) add_damage(models, scored.ids, memory, rows, context);
   Json result = {{"models", rows},
                  {"reference", options.reference},

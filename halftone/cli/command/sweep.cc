@@ -31,22 +31,14 @@ struct Options {
   ModelOptions load;
 };
 
-// Contents of all that a model's text depends on; the receipt of measured figures is not part of
-// it. Not names and times of files: shards come from other machines.
+// Contents of all that a model's text depends on. Not where it lies and the times of files: shards
+// come from other machines.
 std::string content_hash(Env& env, const std::string& path) {
   Hasher hash;
-  const auto add = [&](const std::string& file_path, const std::string& name) {
-    const auto file = env.open(file_path);
-    hash.add(name).add(*file, 0, file->size());
-  };
-  const auto info = env.stat(path);
-  if (info && info->is_directory) {
-    for (const std::string& name : env.list(path)) {
-      const auto entry = env.stat(join_path(path, name));
-      if (entry && entry->is_regular && name != "measured.json") add(join_path(path, name), name);
-    }
-  } else {
-    add(path, "");
+  for (const std::string& name : spec::model_files(env, path)) {
+    const auto file = env.open(name);
+    if (name != path) hash.add(file_name(name));
+    hash.add(*file, 0, file->size());
   }
   return hash.hex();
 }
