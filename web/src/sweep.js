@@ -50,7 +50,7 @@ export function sweep(chart) {
     map.values.forEach((line, r) => line.forEach((v, c) => {
       const fill = !finite(v) ? theme.paper : map.difference ? colourAt(theme.diverging, 0.5 + v / far / 2) : colourAt(theme.sequential, high > low ? (v - low) / (high - low) : 0.5);
       list.push({value: [c, r, v ?? 0], itemStyle: {color: fill, borderColor: theme.paper, borderWidth: 1},
-        label: {show: wide > 6 * (digits + 3), fontSize: map.difference ? 10 : 11, color: finite(v) ? inkOn(fill) : theme.quiet, formatter: finite(v) ? v.toFixed(digits) : '\u2013'}});
+        label: {show: wide > 6 * (digits + 3), fontSize: map.difference ? 10 : 11, color: finite(v) ? inkOn(fill) : theme.quiet, formatter: finite(v) ? v.toFixed(digits).replace(/^-(?=0\.?0*$)/, '') : '\u2013'}});
       points.push({series: m, index: list.length - 1, model: m, row: r, column: c, value: v,
         text: `${shortened(map.name, 60)}, ${rowName} ${rows[r]}, ${columnName} ${columns[c]}: ${map.difference ? 'difference ' : ''}${title} ${significant(v)}`});
     }));
@@ -84,9 +84,9 @@ export function lengths(chart) {
     option: {
       ...base(theme, `${title} over length.`),
       legend: {bottom: 0, textStyle: {color: theme.ink}, selectedMode: false, type: 'plain', width: '90%', formatter: name => shortened(name, width < 600 ? 24 : 40)},
-      grid: {left: 64, right: 16, top: 14, bottom: 48 + 26 * Math.ceil(lines.length / (width < 600 ? 1 : 4))},
+      grid: {left: 64, right: 16, top: 14, bottom: 48 + 26 * Math.ceil(lines.length / (width < 600 ? 2 : 4))},
       xAxis: categoryAxis(theme, 'new tokens, at most', at, {nameGap: 26, boundaryGap: false}),
-      yAxis: valueAxis(theme, shortened(title, 34), {scale: true, nameGap: 46}),
+      yAxis: valueAxis(theme, shortened(title, width < 600 ? 22 : 34), {scale: true, nameGap: 46}),
       series: lines.map((line, m) => ({type: 'line', name: visible(study.models[m].name), symbol: symbolOf(m - 1), symbolSize: 8, data: line.map(v => v ?? '-'),
         itemStyle: {color: seriesColour(theme, m - 1)}, lineStyle: {width: 2, type: kDashes[m % kDashes.length]}})),
     },

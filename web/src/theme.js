@@ -60,6 +60,8 @@ export const valueAxis = (theme, name, more = {}) => ({type: 'value', name, name
 export const categoryAxis = (theme, name, data, more = {}) =>
   ({type: 'category', name, nameLocation: 'middle', data, ...axis(theme), splitLine: {show: false}, axisTick: {show: false}, ...more});
 
+const kFine = [1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9];
+
 // A logarithmic axis over `values`, with ticks at 1, 2, 5 where it is short (the library's has powers of ten only). What is not above 0 lies
 // on a floor below the smallest value, labelled 0. `to` gives places on it.
 export function logAxis(theme, name, values, more = {}) {
@@ -69,7 +71,7 @@ export function logAxis(theme, name, values, more = {}) {
   const pad = Math.max(0.06 * span, 0.08), min = Math.log10(floor) - (zero ? 0.12 : 1) * pad, max = Math.log10(high) + pad;
   const ticks = zero ? [Math.log10(floor)] : [];
   for (let p = Math.floor(min); p <= max; ++p)
-    for (const m of span < 1.3 ? [1, 1.5, 2, 3, 5, 7] : span < 2.2 ? [1, 2, 5] : [1]) {
+    for (const m of span < 0.3 ? kFine : span < 1.3 ? [1, 1.5, 2, 3, 5, 7] : span < 2.2 ? [1, 2, 5] : [1]) {
       const at = p + Math.log10(m);
       if (at >= min && at <= max && !(zero && at < Math.log10(floor) + 0.15)) ticks.push(at);
     }

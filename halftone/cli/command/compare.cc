@@ -12,6 +12,7 @@
 #include "halftone/cli/compare_layers.h"
 #include "halftone/cli/compare_tasks.h"
 #include "halftone/cli/divergence_json.h"
+#include "halftone/cli/measure.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/output_file.h"
@@ -292,6 +293,10 @@ int compare_models(Session& session, Options& options) {
   rows.push_back(row_of(options.reference, *models[0].packed, none));
   for (size_t i = 1; i < models.size(); ++i)
     rows.push_back(row_of(names[i], *models[i].packed, found[i - 1]));
+  for (size_t i = 1; i < models.size(); ++i) {
+    const Json receipt = read_receipt(models[i].packed->checkpoint().path, context);
+    if (receipt.contains("recipe")) rows[i]["recipe"] = receipt["recipe"];
+  }
   if (answers) answers->run(models, rows);
   add_layers(models, rows, context);
   if (options.damage) add_damage(models, rows, scored.ids, context);
