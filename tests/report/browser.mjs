@@ -324,7 +324,7 @@ for (const [name, file] of Object.entries(pages)) {
   await page.evaluate(() => {
     document.querySelector('[data-chart=frontier] details').open = true;
     document.querySelector('#sweep > details').open = true;
-    document.querySelector('#recipes input').click();
+    document.querySelector('#recipes input')?.click();
   });
   await page.locator('[data-chart=sweep] select').first().selectOption({index: 1});
   await page.locator('[data-chart=frontier] .canvas').focus();
