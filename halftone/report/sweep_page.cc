@@ -18,7 +18,7 @@ main{max-width:1100px;margin:0 auto;padding:24px 16px 64px}h1{font-size:22px;mar
 .quiet,dt{color:var(--quiet)}.quiet,dl,th{font-size:14px}.scroll{overflow-x:auto}svg{width:100%;height:auto;display:block;margin:8px 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px}dd{margin:0;overflow-wrap:anywhere}
-p,dd{max-width:76ch}nav{font-size:14px}nav a{color:var(--link);margin-right:14px;display:inline-block;padding:4px 0}
+p,dd{max-width:68ch}nav{font-size:14px}nav a{color:var(--link);margin-right:14px;display:inline-block;padding:4px 0}
 @media print{svg,table{break-inside:avoid}nav{display:none}})";
 
 std::string shown(const Json& value, int digits = 3) {
