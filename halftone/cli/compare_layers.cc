@@ -178,6 +178,12 @@ Json read_sweep(const std::string& folder, const Context& context) {
           return false;
         summary.at("mean").at(key).at("mean");
       }
+      const Json cubes = summary.value("by_length_temperature_top_k", Json::object());
+      for (const Json& planes : cubes)
+        if (planes.size() != lengths ||
+            !std::all_of(planes.begin(), planes.end(),
+                         [&](const Json& plane) { return is_plane(plane, temperatures, top_ks); }))
+          return false;
     }
     return true;
   };

@@ -12,6 +12,7 @@
 #include "halftone/cli/compare_layers.h"
 #include "halftone/cli/compare_tasks.h"
 #include "halftone/cli/divergence_json.h"
+#include "halftone/cli/measure.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/noise_floor.h"
@@ -223,10 +224,13 @@ int compare_models(Session& session, Options& options) {
     return load_logits(names[i], logits, session);
   };
   std::vector<LogitModel> models;
+  std::vector<Json> recipes;  // null: not known
   int64_t shortest_context = std::numeric_limits<int64_t>::max();
   for (size_t i = 0; i < names.size(); ++i) {
     models.push_back(load(i));
     shortest_context = std::min(shortest_context, models.back().source->context());
+    recipes.push_back(
+        read_receipt(models.back().packed->checkpoint().path, context).value("recipe", Json()));
   }
   if (answers) answers->encode(*models[0].packed, shortest_context);
   const int64_t window = window_length(options.window, shortest_context, context);
@@ -260,6 +264,8 @@ int compare_models(Session& session, Options& options) {
   rows.push_back(row_of(options.reference, *models[0].packed, none));
   for (size_t i = 1; i < models.size(); ++i)
     rows.push_back(row_of(names[i], *models[i].packed, found[i - 1]));
+  for (size_t i = 1; i < models.size(); ++i)
+    if (!recipes[i].is_null()) rows[i]["recipe"] = std::move(recipes[i]);
   if (answers) answers->run(models, memory, rows);
   add_layers(models, std::span(scored.ids).first(static_cast<size_t>(scored.window)), memory, rows,
              context);
