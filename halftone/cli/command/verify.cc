@@ -90,11 +90,10 @@ std::vector<Figure> figures(const Json& before, const Json& now) {
     if (!passes || !b.is_null()) out.push_back({name, a, b, !passes && name != "size/file_bytes"});
   };
   const auto add_all = [&](const std::string& name, const Json& a, const Json& b) {
-    const Json flat = a.flatten();
-    for (const auto& [pointer, value] : flat.items()) {
-      const Json::json_pointer at(pointer);
-      add(name + pointer, value, b.contains(at) ? b.at(at) : Json());
-    }
+    // Both: an empty list (no item flipped) is null when it is flat.
+    const Json flat = a.flatten(), other = b.flatten();
+    for (const auto& [pointer, value] : flat.items())
+      add(name + pointer, value, other.value(pointer, Json()));
   };
   for (const char* section : {"fingerprint", "protocol", "size", "divergence", "failure",
                               "noise_floor", "speed", "memory"}) {
