@@ -58,6 +58,7 @@ Json measured_shape() {
 
 Json receipt_shape() {
   return {
+      {"source?", {{"weights?", ""}}},
       {"recipe?",
        {{"name", ""}, {"summary?", ""}, {"keep?", Json::array({""})}, {"dense_dtype?", ""}}},
       {"calibration?",

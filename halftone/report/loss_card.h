@@ -28,8 +28,9 @@ namespace halftone::report {
 
 inline constexpr int64_t kCardWidth = 84;
 
-// What the card and the explanation take for granted of files that anybody may have written.
-// FileError naming the file and the first key that is missing or of another type.
+// What the card, the explanation and those who look for a reference or a recipe take for granted of
+// files that anybody may have written. FileError naming the file and the first key that is missing or
+// of another type.
 void check_measured(const Json& measured, const std::string& path);
 void check_receipt(const Json& receipt, const std::string& path);
 
