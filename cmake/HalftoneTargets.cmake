@@ -61,7 +61,7 @@ endfunction()
 
 # halftone_test(<name> SOURCES ... [LIBS ...] [LABELS unit] [TIMEOUT s] [LONG filter])
 # LONG: a gtest filter of the tests that take minutes under sanitizers, where what they run is tested in smaller pieces as well. They
-# get the label "long", which the sanitizers' presets leave out.
+# have the one label "long", which the sanitizers' presets leave out.
 function(halftone_test name)
   cmake_parse_arguments(arg "" "TIMEOUT;LONG" "SOURCES;LIBS;LABELS" ${ARGN})
   if(NOT CMAKE_CROSSCOMPILING)
@@ -89,7 +89,7 @@ function(halftone_test name)
   set(short "")
   if(arg_LONG)
     gtest_discover_tests(${name} DISCOVERY_TIMEOUT 120 TEST_FILTER "${arg_LONG}" TEST_LIST ${name}_long
-      PROPERTIES LABELS "${arg_LABELS};long" TIMEOUT ${arg_TIMEOUT} SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+      PROPERTIES LABELS long TIMEOUT ${arg_TIMEOUT} SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
     set(short TEST_FILTER "-${arg_LONG}")
   endif()
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 120 ${short}
