@@ -74,11 +74,11 @@ TEST_F(Check, LaysTheDamageAtUnitsAndFindsWrongLabels) {
       0);
   const Outcome one = check(eight, {"--reference", model, "--threads", "1"});
   const Json result = parse_json(one.out, one.err);
-  EXPECT_EQ(
-      keys_of(result),
-      (std::set<std::string>{"model", "path", "family", "reference", "card", "data", "protocol",
-                             "windows", "window", "layers", "diverges_above", "first_divergence",
-                             "inputs", "units", "advice", "findings", "weights"}));
+  EXPECT_EQ(keys_of(result),
+            (std::set<std::string>{"model", "path", "family", "reference", "reference_from", "card",
+                                   "data", "protocol", "windows", "window", "layers",
+                                   "diverges_above", "first_divergence", "inputs", "units",
+                                   "advice", "findings", "weights"}));
   std::set<std::string> kinds;
   for (const Json& unit : result["units"]) {
     kinds.insert(unit["kind"]);
@@ -87,6 +87,7 @@ TEST_F(Check, LaysTheDamageAtUnitsAndFindsWrongLabels) {
   }
   EXPECT_EQ(kinds, (std::set<std::string>{"block", "role", "table", "linear"}));
   EXPECT_EQ(result["advice"], Json::array());  // all of it has 8 bits already
+  EXPECT_EQ(result["reference_from"], "--reference");
   std::string texts;
   EXPECT_THAT(findings(one, &texts), ElementsAre("warning label"));
   EXPECT_THAT(texts, HasSubstr("the name says 4 bits, its linears take 8."));
@@ -191,10 +192,14 @@ TEST_F(Check, FindsWeightsThatAreBrokenScaledOrAnothers) {
       halftone({"quantize", model, "--recipe", "rtn_int8", "-o", bad, "--quiet", "--no-measure"})
           .exit,
       0);
-  env->remove(join_path(bad, "halftone.json"));  // which would see it first
   change("bad", "model.layers.1.mlp.up_proj.weight_scale",
          [](char* data, size_t) { std::memset(data + 4, 0xff, 2); });
   std::string texts;
+  // Bytes that are not what was written are bad input; without the receipt, bad numbers.
+  const Outcome other = check(bad, {"--reference", model});
+  EXPECT_EQ(other.exit, 3);
+  EXPECT_THAT(findings(other), ElementsAre("fault weights"));
+  env->remove(join_path(bad, "halftone.json"));
   const Outcome broken = check(bad, {"--reference", model});
   EXPECT_EQ(broken.exit, 6);
   EXPECT_THAT(findings(broken, &texts), ElementsAre("fault weights"));
@@ -220,6 +225,45 @@ TEST_F(Check, FindsWeightsThatAreBrokenScaledOrAnothers) {
               ElementsAre("warning weights", "note folded"));
   EXPECT_THAT(texts, HasSubstr("q_proj: weights further from the reference's than zeros would be "
                                "(200 %)"));
+}
+
+// Up to the block that was changed all is equal, from there on nothing: in check, and in compare.
+TEST_F(Check, NamesTheFirstBlockThatDiverges) {
+  const std::string late = copy("late");
+  scale("late", "model.layers.1.mlp.down_proj.weight", 40);
+  const std::string line = " are off by more than 10 % from model.layers.1 on; behind each block";
+  const auto run = [&](std::vector<std::string> words) {
+    words.insert(words.end(), {"--data", scratch.path("data"), "--window", "32", "--quiet"});
+    const Outcome text = halftone(words);
+    EXPECT_THAT(text.out, HasSubstr(line)) << text.err;
+    words.push_back("--json");
+    const Outcome json = halftone(words);
+    return parse_json(json.out, json.err);
+  };
+  const Json checked = run({"check", late, "--reference", model, "--fast"}),
+             compared = run({"compare", model, late, "--no-speed", "--windows", "1"});
+  for (const Json& row : {checked, compared["models"][1]}) {
+    EXPECT_EQ(row["first_divergence"], "model.layers.1");
+    EXPECT_EQ(row["layers"][0]["hidden_error"], 0);
+    EXPECT_GT(row["layers"][1]["hidden_error"], row["diverges_above"]);
+  }
+  EXPECT_FALSE(compared["models"][0].contains("layers"));
+}
+
+// measured.json names it; the weights that halftone.json has the hash of say whether it still is.
+TEST_F(Check, TakesTheReferenceThatWasMeasuredAgainst) {
+  const std::string four = scratch.path("four");
+  const Outcome made = halftone({"quantize", model, "--recipe", "rtn_int4_g16", "-o", four,
+                                 "--data", scratch.path("data"), "--quiet"});
+  ASSERT_EQ(made.exit, 0) << made.err;
+  const auto reference = [&] {
+    const Outcome outcome = check(four, {"--fast", "--quiet"});
+    const Json result = parse_json(outcome.out, outcome.err);
+    return std::pair(result["reference"], result["reference_from"]);
+  };
+  EXPECT_EQ(reference(), std::pair(Json(model), Json("measured.json")));
+  scale("m", "model.layers.0.mlp.up_proj.weight", 2);
+  EXPECT_EQ(reference(), std::pair(Json(), Json()));
 }
 
 // Killed between two units.

@@ -24,23 +24,37 @@ std::string answer_text(const ModelText& text, std::span<const int32_t> prompt,
 std::vector<eval::Answer> greedy_answers(const std::shared_ptr<const runtime::Model>& model,
                                          const ModelText& text,
                                          std::span<const std::vector<int32_t>> prompts,
-                                         bool templated, int64_t tokens, const Context& context) {
+                                         bool templated, int64_t tokens,
+                                         const eval::RunMemory& memory, const Context& context) {
   const runtime::GenerateOptions options = {.max_new_tokens = tokens,
                                             .sampler = {.temperature = 0},
                                             .stop_ids = text.tokenizer.special().eos_ids};
   runtime::Batch batch(model, {.sequences = std::min<int64_t>(16, std::ssize(prompts))}, context);
-  for (const auto& prompt : prompts) batch.add({.prompt = prompt, .options = options});
   std::vector<eval::Answer> out(prompts.size());
-  const double work = static_cast<double>(tokens) * static_cast<double>(prompts.size());
+  std::vector<size_t> asked;  // prompts, by the request's id
+  std::vector<uint64_t> keys;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    keys.push_back(eval::memory_key("greedy answer", prompts[i], tokens));
+    const auto known = memory.find ? memory.find(keys[i]) : std::nullopt;
+    if (known) {
+      out[i].ids = known->get<std::vector<int32_t>>();
+    } else {
+      batch.add({.prompt = prompts[i], .options = options});
+      asked.push_back(i);
+    }
+  }
+  const double work = static_cast<double>(tokens) * static_cast<double>(asked.size());
   double done = 0;
   while (!batch.idle()) {
     for (const runtime::Event& e : batch.step()) {
-      auto& ids = out[static_cast<size_t>(e.id)].ids;
+      const size_t i = asked[static_cast<size_t>(e.id)];
+      auto& ids = out[i].ids;
       if (e.kind == runtime::Event::Kind::token) {
         ids.push_back(e.token);
         done += 1;
       } else {
         done += static_cast<double>(tokens - std::ssize(ids));
+        if (memory.keep) memory.keep(keys[i], ids);
       }
     }
     context.progress({"answer", model->label(), done, work, "tok"});

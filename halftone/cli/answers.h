@@ -12,6 +12,7 @@
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/prompt_file.h"
 #include "halftone/eval/fidelity.h"
+#include "halftone/eval/score.h"
 
 namespace halftone::cli {
 
@@ -33,11 +34,13 @@ std::vector<int32_t> encode_prompt(const ModelText& text, const std::string& pro
 std::string answer_text(const ModelText& text, std::span<const int32_t> prompt,
                         std::span<const int32_t> answer, bool templated);
 
-// What `model` answers greedily, many prompts at a time, at most `tokens` tokens each. InputError
-// when the prompts do not fit the model. Stage "answer" in context.progress.
+// What `model` answers greedily, many prompts at a time, at most `tokens` tokens each; prompts that
+// `memory` knows the answer to are not asked. InputError when the prompts do not fit the model. Stage
+// "answer" in context.progress.
 std::vector<eval::Answer> greedy_answers(const std::shared_ptr<const runtime::Model>& model,
                                          const ModelText& text,
                                          std::span<const std::vector<int32_t>> prompts,
-                                         bool templated, int64_t tokens, const Context& context);
+                                         bool templated, int64_t tokens,
+                                         const eval::RunMemory& memory, const Context& context);
 
 }  // namespace halftone::cli

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "halftone/pack/weight_error.h"
+#include "halftone/pack/channel_sizes.h"
 
 namespace halftone::cli {
 namespace {
@@ -27,8 +27,11 @@ void print_card(Terminal& t, const Json& result) {
   const Json& card = result["card"];
   t.out(result["model"].get<std::string>() + ": " + result["family"].get<std::string>() + ", " +
         bytes_text(number(card, "bytes")) + ", " + significant(number(card, "bits_per_weight"), 4) +
-        " bits a weight; its linears " + significant(number(card, "linear_bits"), 4) +
-        ", codes alone " + significant(number(card, "linear_code_bits"), 4));
+        " bits a weight, codes alone " + significant(number(card, "nominal_bits"), 4) +
+        "; its linears but the head " + significant(number(card, "linear_bits"), 4));
+  if (result["reference_from"] != "--reference" && !result["reference"].is_null())
+    t.out("reference: " + result["reference"].get<std::string>() + ", by " +
+          result["reference_from"].get<std::string>());
   if (card.contains("kl_mean")) {
     t.out("against " + result["reference"].get<std::string>() + ": KL " +
           significant(number(card, "kl_mean")) + " nats a token" +
@@ -57,23 +60,7 @@ void print_findings(Terminal& t, const Json& findings) {
 void print_layers(Terminal& t, const Json& result) {
   const Json& layers = result["layers"];
   t.out("");
-  if (!layers[0]["hidden_error"].is_null()) {
-    const Json& first = result["first_divergence"];
-    t.out("hidden states are off by more than " +
-          significant(100 * number(result, "diverges_above"), 2) + " % " +
-          (first.is_null() ? "nowhere" : "from " + first.get<std::string>() + " on") +
-          "; behind each block, in %:");
-    std::string line = " ";
-    for (const Json& row : layers) {
-      const std::string figure = " " + significant(100 * number(row, "hidden_error"));
-      if (std::ssize(line + figure) > t.width()) {
-        t.out(line);
-        line = " ";
-      }
-      line += figure;
-    }
-    t.out(line);
-  }
+  if (!result["reference"].is_null()) print_hidden_errors(t, result, "hidden states");
   const Json widest = largest(layers, "/channels/largest_over_median"_json_pointer, 1)[0];
   const Json& channels = widest["channels"];
   t.out("largest channel of hidden states: " + channels["worst"][0][0].dump() + ", " +
@@ -139,6 +126,25 @@ void print_advice(Terminal& t, const Json& advice) {
 }
 
 }  // namespace
+
+void print_hidden_errors(Terminal& t, const Json& row, const std::string& whose) {
+  const Json& first = row["first_divergence"];
+  t.out(whose + " are off by more than " + significant(100 * number(row, "diverges_above"), 2) +
+        " % " + (first.is_null() ? "nowhere" : "from " + first.get<std::string>() + " on") +
+        "; behind each block, in %:");
+  std::string line = " ";
+  for (const Json& layer : row["layers"]) {
+    const Json& error = layer["hidden_error"];
+    const std::string figure =
+        error.is_null() ? " -" : " " + significant(100 * error.get<double>());
+    if (std::ssize(line + figure) > t.width()) {
+      t.out(line);
+      line = " ";
+    }
+    line += figure;
+  }
+  t.out(line);
+}
 
 void print_check(Terminal& t, const Json& result) {
   print_card(t, result);

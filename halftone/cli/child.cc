@@ -47,4 +47,11 @@ Json child_json(const Session& session, const std::vector<std::string>& argument
   return parse_json(out, command);
 }
 
+Json bench_child(const std::string& model, const BenchRun& run, const Session& session) {
+  return child_json(session,
+                    {"bench", model, "--json", "--quiet", "--prefill", std::to_string(run.prefill),
+                     "--decode", std::to_string(run.decode), "--repeat", std::to_string(run.repeat),
+                     "--threads", std::to_string(session.context.threads)});
+}
+
 }  // namespace halftone::cli

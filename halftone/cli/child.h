@@ -12,4 +12,10 @@ namespace halftone::cli {
 // failure is ours, with the command to see it by.
 Json child_json(const Session& session, const std::vector<std::string>& arguments);
 
+// What `halftone bench MODEL --json` prints: medians of `repeat` rounds of so many tokens.
+struct BenchRun {
+  int64_t prefill = 256, decode = 48, repeat = 3;
+};
+Json bench_child(const std::string& model, const BenchRun& run, const Session& session);
+
 }  // namespace halftone::cli

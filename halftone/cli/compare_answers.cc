@@ -98,19 +98,20 @@ Json Answers::facts() const {
           {"template", templated_}};
 }
 
-void Answers::run(const std::vector<LogitModel>& models, Json& rows) const {
+void Answers::run(const std::vector<LogitModel>& models, std::span<const eval::RunMemory> memory,
+                  Json& rows) const {
   std::vector<eval::Answer> reference;
   for (size_t i = 0; i < models.size(); ++i) {
     context_.throw_if_stopped();
-    std::vector<eval::Answer> answers =
-        greedy_answers(models[i].model, *text_, ids_, templated_, options_.tokens, context_);
+    std::vector<eval::Answer> answers = greedy_answers(models[i].model, *text_, ids_, templated_,
+                                                       options_.tokens, memory[i], context_);
     if (i == 0) {
       reference = std::move(answers);
       continue;
     }
     rows[i]["fidelity"] = json_of(eval::fidelity(reference, answers, context_), prompts_, *text_);
     rows[i]["answers"] = side_by_side(models[0], models[i], *text_, prompts_.prompts, ids_,
-                                      reference, answers, context_);
+                                      reference, answers, memory[i], context_);
   }
 }
 

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/prompt_file.h"
+#include "halftone/eval/score.h"
 
 namespace halftone::cli {
 
@@ -30,8 +32,10 @@ class Answers {
   // Before the first answer, so that a prompt that does not fit is found early.
   void encode(const pack::PackedModel& reference, int64_t shortest_context);
   Json facts() const;
-  // Candidates' rows get "fidelity" and "answers".
-  void run(const std::vector<LogitModel>& models, Json& rows) const;
+  // Candidates' rows get "fidelity" and "answers". `memory`: answers of a run that was stopped, by
+  // model.
+  void run(const std::vector<LogitModel>& models, std::span<const eval::RunMemory> memory,
+           Json& rows) const;
 
  private:
   const AnswerOptions& options_;

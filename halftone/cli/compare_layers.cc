@@ -5,8 +5,9 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/base/numbers.h"
+#include "halftone/cli/model_damage.h"
 #include "halftone/eval/damage.h"
-#include "halftone/pack/channel_ranges.h"
+#include "halftone/pack/compression.h"
 #include "halftone/pack/mixed_model.h"
 #include "halftone/pack/weight_error.h"
 #include "halftone/runtime/mixed_logits.h"
@@ -14,84 +15,105 @@
 namespace halftone::cli {
 namespace {
 
-constexpr int64_t kDamageWindows = 2, kDamageWindow = 512;  // as `check` has them
-
 // `segment` of a spec as people count blocks; null in front of them and behind.
 Json block_of(const spec::ModelSpec& spec, int64_t segment) {
   return segment >= 0 && segment < std::ssize(spec.blocks) ? Json(segment) : Json();
 }
 
-Json units_of(const pack::PackedModel& model, const pack::PackedModel& reference,
-              const Context& context) {
-  const spec::ModelSpec& spec = model.checkpoint().spec;
-  const auto linears = spec::linears(spec);
-  const auto errors = pack::weight_errors(model, &reference, context);
+Json units_of(const pack::PackedModel& model, const std::vector<pack::WeightError>& errors) {
+  const auto storage = pack::linear_storage(model);
   Json out = Json::array();
-  for (size_t i = 0; i < linears.size(); ++i) {
-    const spec::Linear& linear = linears[i].linear();
-    const uint64_t bytes = pack::stored_bytes(model, *linears[i].op);
-    out.push_back({{"unit", errors[i].op},
-                   {"block", block_of(spec, linears[i].segment)},
-                   {"role", errors[i].role},
-                   {"bits", rounded(8 * static_cast<double>(bytes) /
-                                    static_cast<double>(linear.out * linear.in))},
-                   {"bytes", bytes},
-                   {"relative_error",
-                    errors[i].refused.empty() ? Json(rounded(errors[i].relative)) : Json()}});
-  }
+  for (size_t i = 0; i < errors.size(); ++i)
+    out.push_back(
+        {{"unit", errors[i].op},
+         {"block", block_of(model.checkpoint().spec, errors[i].block)},
+         {"role", errors[i].role},
+         {"bits", rounded(8 * static_cast<double>(storage[i].bytes) /
+                          static_cast<double>(storage[i].weights))},
+         {"bytes", storage[i].bytes},
+         {"relative_error", errors[i].refused ? Json() : Json(rounded(errors[i].relative))}});
   return out;
 }
 
-Json ranges_of(const pack::PackedModel& model, const Context& context) {
-  const spec::ModelSpec& spec = model.checkpoint().spec;
+Json ranges_of(const spec::ModelSpec& spec, const std::vector<pack::WeightError>& errors) {
   Json out = Json::array();
-  for (const pack::LinearRange& row : pack::channel_ranges(model, context)) {
-    const pack::ChannelRange& r = row.range;
+  for (const pack::WeightError& row : errors) {
+    if (row.refused) continue;
+    const pack::ChannelSizes& c = row.inputs;
     Json worst = Json::array();
-    for (const auto& [channel, value] : r.worst)
-      worst.push_back({channel, rounded(static_cast<double>(value))});
+    for (const auto& [channel, size] : c.worst) worst.push_back({channel, rounded(size)});
     out.push_back({{"block", block_of(spec, row.block)},
                    {"role", row.role},
-                   {"p1", rounded(r.p1)},
-                   {"q1", rounded(r.q1)},
-                   {"median", rounded(r.median)},
-                   {"q3", rounded(r.q3)},
-                   {"p99", rounded(r.p99)},
+                   {"p1", rounded(c.p1)},
+                   {"q1", rounded(c.q1)},
+                   {"median", rounded(c.median)},
+                   {"q3", rounded(c.q3)},
+                   {"p99", rounded(c.p99)},
                    {"worst", worst}});
   }
   return out;
 }
 
+// What the weights alone tell of `models`, that of the reference first: rows get "channel_ranges",
+// those of candidates "units". Weights are read once for all that `memory` does not know.
+void add_weights(const std::vector<LogitModel>& models, std::span<const size_t> wanted,
+                 std::span<const eval::RunMemory> memory, Json& rows, const Context& context) {
+  const uint64_t key = eval::memory_key("weights", {}, 0);
+  std::vector<size_t> missing;
+  std::vector<const pack::PackedModel*> packed;
+  for (const size_t m : wanted) {
+    if (const auto known = memory[m].find ? memory[m].find(key) : std::nullopt) {
+      rows[m].update(*known);
+      continue;
+    }
+    missing.push_back(m);
+    packed.push_back(models[m].packed.get());
+  }
+  if (missing.empty()) return;
+  context.progress({"weights", "", 0, 1, ""});
+  const auto errors = pack::weight_errors(packed, models[0].packed.get(), context);
+  for (size_t i = 0; i < missing.size(); ++i) {
+    const size_t m = missing[i];
+    Json found = {{"channel_ranges", ranges_of(packed[i]->checkpoint().spec, errors[i])}};
+    if (m > 0) found["units"] = units_of(*packed[i], errors[i]);
+    if (memory[m].keep) memory[m].keep(key, found);
+    rows[m].update(found);
+  }
+}
+
 }  // namespace
 
-void add_layers(const std::vector<LogitModel>& models, Json& rows, const Context& context) {
-  bool any = false;
+void add_layers(const std::vector<LogitModel>& models, std::span<const int32_t> ids,
+                std::span<const eval::RunMemory> memory, Json& rows, const Context& context) {
+  std::vector<size_t> wanted = {0};
   for (size_t m = 1; m < models.size(); ++m) {
-    context.progress({"weights", "", static_cast<double>(m - 1),
-                      static_cast<double>(models.size() - 1), "models"});
     try {
       pack::check_mixable(*models[0].packed, *models[m].packed);
     } catch (const InputError& e) {
       context.warn("linears are not compared: " + std::string(e.what()));
       continue;
     }
-    rows[m]["units"] = units_of(*models[m].packed, *models[0].packed, context);
-    rows[m]["channel_ranges"] = ranges_of(*models[m].packed, context);
-    any = true;
+    wanted.push_back(m);
   }
-  if (any) rows[0]["channel_ranges"] = ranges_of(*models[0].packed, context);
+  if (wanted.size() == 1) return;
+  add_weights(models, wanted, memory, rows, context);
+  if (models[0].model == nullptr) return;
+  const uint64_t key = eval::memory_key(
+      "hidden errors", ids.first(std::min(ids.size(), static_cast<size_t>(kStateTokens))), 0);
+  for (const size_t m : std::span(wanted).subspan(1)) {
+    rows[m]["layers"] = eval::remembered(memory[m], key, [&] {
+      return hidden_errors(models[0].model, models[m].model, ids, context);
+    });
+    add_first_divergence(rows[m]);
+  }
 }
 
-void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,
-                const Context& context) {
-  int64_t window = std::min(kDamageWindow, std::ssize(ids));
+void add_damage(const std::vector<LogitModel>& models, std::span<const int32_t> ids,
+                std::span<const eval::RunMemory> memory, Json& rows, const Context& context) {
+  int64_t window = std::min(eval::kDamageWindow, std::ssize(ids));
   for (const LogitModel& m : models) window = std::min(window, m.source->context());
-  const eval::Protocol protocol = eval::gptq_windows(std::ssize(ids), window, kDamageWindows);
-  std::vector<std::vector<int32_t>> windows;
-  for (const eval::Window& w : protocol.windows)
-    windows.emplace_back(ids.begin() + w.begin, ids.begin() + w.end);
-  for (size_t m = 1; m < models.size(); ++m) {
-    if (!rows[m].contains("units")) continue;
+  const eval::Protocol protocol = eval::gptq_windows(std::ssize(ids), window, eval::kDamageWindows);
+  const auto damage_of = [&](size_t m) {
     const auto &reference = models[0].packed, &model = models[m].packed;
     std::vector<pack::Unit> units = pack::units(*reference, *model);
     std::erase_if(units, [](const auto& u) { return u.kind != pack::Unit::Kind::block; });
@@ -100,21 +122,33 @@ void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<con
     std::vector<eval::DamageUnit> named;
     for (const pack::Unit& unit : units)
       named.push_back({unit.name, static_cast<double>(blocks - unit.first_segment)});
-    runtime::MixedLogits mixed(reference, model, windows, {}, context);
+    runtime::MixedLogits mixed(reference, model, eval::texts_of(protocol, ids), {}, context);
     eval::LogitSource* const whole = &mixed.quantized();
     const double whole_kl =
         eval::divergence(mixed.reference(), {&whole, 1}, ids, protocol, context)[0].kl_mean;
     const auto found = eval::unit_damage(
         mixed.reference(), whole_kl, named,
-        [&](size_t u, bool only) { return mixed.mixed(units[u], only); }, ids, protocol, context);
+        [&](size_t u, bool only) { return mixed.mixed(units[u], only); }, ids, protocol, context,
+        memory[m]);
+    Json out = Json::array();
     for (size_t u = 0; u < units.size(); ++u)
-      rows[m]["units"].push_back({{"unit", units[u].name},
-                                  {"block", units[u].first_segment},
-                                  {"role", nullptr},
-                                  {"bits", nullptr},
-                                  {"bytes", units[u].bytes},
-                                  {"relative_error", nullptr},
-                                  {"kl_share", rounded(found[u].saved)}});
+      out.push_back({{"unit", units[u].name},
+                     {"block", units[u].first_segment},
+                     {"role", nullptr},
+                     {"bits", nullptr},
+                     {"bytes", units[u].bytes},
+                     {"relative_error", nullptr},
+                     {"kl_share", rounded(found[u].saved)}});
+    return out;
+  };
+  const uint64_t key =
+      eval::memory_key("damage by block, " + std::to_string(protocol.windows.size()) +
+                           " windows of " + protocol.name,
+                       ids, 0);
+  for (size_t m = 1; m < models.size(); ++m) {
+    if (!rows[m].contains("units")) continue;
+    for (Json& row : eval::remembered(memory[m], key, [&] { return damage_of(m); }))
+      rows[m]["units"].push_back(std::move(row));
   }
 }
 
@@ -144,6 +178,12 @@ Json read_sweep(const std::string& folder, const Context& context) {
           return false;
         summary.at("mean").at(key).at("mean");
       }
+      const Json cubes = summary.value("by_length_temperature_top_k", Json::object());
+      for (const Json& planes : cubes)
+        if (planes.size() != lengths ||
+            !std::all_of(planes.begin(), planes.end(),
+                         [&](const Json& plane) { return is_plane(plane, temperatures, top_ks); }))
+          return false;
     }
     return true;
   };

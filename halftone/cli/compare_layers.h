@@ -2,25 +2,31 @@
 // its channels reach, and what each block costs.
 #pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "halftone/cli/model_options.h"
-#include "halftone/eval/fidelity.h"
+#include "halftone/eval/score.h"
 
 namespace halftone::cli {
 
-// Adds to the rows of candidates "units" (a row a linear: unit, block, role, bits, bytes, relative_error), to all rows
-// "channel_ranges" (block, role, p1, q1, median, q3, p99, worst). Only of models that are the
-// reference's, rounded: others (another depth, another width) get neither, with a warning. Reads every
-// weight twice.
-void add_layers(const std::vector<LogitModel>& models, Json& rows, const Context& context);
+// Adds to all rows "channel_ranges" (block, role, p1, q1, median, q3, p99, worst), to those of
+// candidates "units" (a row a linear: unit, block, role, bits, bytes, relative_error) and, of the
+// runtime's models, "layers" with "first_divergence" (cli/model_damage.h; over the first of `ids`).
+// Only of models that are the reference's, rounded: others (another depth, another width) get none of
+// it, with a warning. Reads every weight once, those of models that `memory` knows not at all.
+//
+// `memory`, here and below: what a run that was stopped has measured, by model.
+void add_layers(const std::vector<LogitModel>& models, std::span<const int32_t> ids,
+                std::span<const eval::RunMemory> memory, Json& rows, const Context& context);
 
 // Adds to "units" a row a block with "kl_share", what leaving that block whole takes off the KL on
-// 2 windows of at most 512 tokens of `ids`. Takes a load and a part of a pass for each block, twice
+// 2 windows of at most 256 tokens of `ids`. Takes a load and a part of a pass for each block, twice
 // (runtime/mixed_logits.h). Rows without "units" stay without.
-void add_damage(const std::vector<LogitModel>& models, Json& rows, std::span<const int32_t> ids,
-                const Context& context);
+void add_damage(const std::vector<LogitModel>& models, std::span<const int32_t> ids,
+                std::span<const eval::RunMemory> memory, Json& rows, const Context& context);
 
 // summary.json of a folder that `halftone sweep` wrote. FileError where it is not one.
 Json read_sweep(const std::string& folder, const Context& context);

@@ -5,7 +5,6 @@
 #include <map>
 
 #include "halftone/base/error.h"
-#include "halftone/cli/run_journal.h"
 #include "halftone/eval/paired.h"
 
 namespace halftone::cli {
@@ -44,7 +43,7 @@ std::string signed_percent(const Json& share) {
 
 }  // namespace
 
-void TaskOptions::declare(CLI::App& app) {
+void TaskOptions::declare_tasks(CLI::App& app) {
   not_full = {app.add_option("--tasks", tasks,
                              "also let all models answer these tasks (as eval --tasks does) and "
                              "test each change, comma-separated")
@@ -57,6 +56,10 @@ void TaskOptions::declare(CLI::App& app) {
               app.add_option("--num-fewshot", shots,
                              "examples before each question, chosen as lm-eval does (default 0)")
                   ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))};
+}
+
+void TaskOptions::declare(CLI::App& app) {
+  declare_tasks(app);
   app.add_flag(
       "--full", full,
       "the whole protocol: 20 windows; piqa, arc_easy, arc_challenge and winogrande, 1,000 "
@@ -72,6 +75,10 @@ void TaskOptions::settle(int64_t& windows) {
     tasks = {"piqa", "arc_easy", "arc_challenge", "winogrande", "hellaswag", "mmlu"};
     limits = {"hellaswag:1000", "mmlu:20"};
   }
+  check();
+}
+
+void TaskOptions::check() const {
   if (!tasks.empty()) return;
   for (const CLI::Option* option : of_tasks)
     if (option->count() > 0)
@@ -215,19 +222,18 @@ Json TaskComparison::compared(const Answers& reference, const Answers& candidate
   return rows;
 }
 
-void TaskComparison::run(const std::vector<Model>& models, const ModelText& text, bool fresh,
-                         Json& result) {
+void TaskComparison::run(const std::vector<Model>& models, const ModelText& text,
+                         RunJournals& journals, Json& result) {
   Answers reference;
   for (size_t m = 0; m < models.size(); ++m) {
     const Context& context = session_.context;
     context.throw_if_stopped();
     const LogitModel model = models[m].load();
     if (m == 0) plan(*model.source, text, models.size());
-    // Not eval's own journal, which is removed when its run is whole.
-    RunJournal journal(context, models[m].path,
-                       "compare " + logit_settings(*model.source, session_), fresh);
     Json facts = Json::object();
-    Answers answers = answers_of(models[m], *model.source, text, journal.memory(), facts);
+    Answers answers =
+        answers_of(models[m], *model.source, text,
+                   journals.of(models[m].path, logit_settings(*model.source, session_)), facts);
     if (m == 0) {
       reference = std::move(answers);
       result["tasks"] = std::move(facts);

@@ -13,6 +13,7 @@
 
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
+#include "halftone/cli/run_journal.h"
 #include "halftone/cli/task_input.h"
 
 namespace halftone::cli {
@@ -23,9 +24,12 @@ struct TaskOptions {
   bool full = false;
   std::vector<const CLI::Option*> of_tasks;  // options that mean nothing without --tasks
   std::vector<const CLI::Option*> not_full;  // what --full decides
-  void declare(CLI::App& app);
+  void declare_tasks(CLI::App& app);         // --tasks and what is said of them
+  void declare(CLI::App& app);               // and --full
+  // InputError where there are none but options of theirs.
+  void check() const;
   // The tasks, and the windows of the text, that --full stands for. InputError for options that do
-  // not go together.
+  // not go together; check().
   void settle(int64_t& windows);
 };
 
@@ -40,8 +44,10 @@ class TaskComparison {
     std::function<LogitModel()> load;
   };
   // Every model on every task. `result` gets "tasks", and "models"[i]["tasks"] of candidates.
-  // Progress stage "tasks" over all models, in bytes of text.
-  void run(const std::vector<Model>& models, const ModelText& text, bool fresh, Json& result);
+  // `journals` keep the answers of each model. Progress stage "tasks" over all models, in bytes of
+  // text.
+  void run(const std::vector<Model>& models, const ModelText& text, RunJournals& journals,
+           Json& result);
 
  private:
   struct One {

@@ -9,35 +9,34 @@
 #include "halftone/base/memory.h"
 #include "halftone/cli/child.h"
 #include "halftone/cli/divergence_json.h"
+#include "halftone/cli/model_damage.h"
 #include "halftone/cli/model_text.h"
-#include "halftone/eval/damage.h"
+#include "halftone/cli/noise_floor.h"
+#include "halftone/cli/text_options.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/overlap.h"
 #include "halftone/eval/task.h"
 #include "halftone/pack/compression.h"
 #include "halftone/report/comparison.h"
-#include "halftone/runtime/hidden_states.h"
+#include "halftone/report/loss_card.h"
 #include "halftone/runtime/logit_source.h"
+#include "halftone/spec/model_names.h"
 
 namespace halftone::cli {
 namespace {
 
 constexpr int64_t kSchema = 1;
 constexpr const char* kName = "measured.json";
-constexpr int64_t kStateTokens = 128;  // that hidden states are compared on
+constexpr BenchRun kBench{.prefill = 128, .decode = 32, .repeat = 2};
 
 std::string hash_of_ids(std::span<const int32_t> ids) {
   return Hasher().add(std::as_bytes(ids)).hex();
 }
 
 uint64_t bytes_of_files(const std::string& path, Env& env) {
-  const auto info = env.stat(path);
-  if (!info || !info->is_directory) return info ? info->size : 0;
   uint64_t bytes = 0;
-  for (const std::string& name : env.list(path))
-    if (const auto file = env.stat(join_path(path, name));
-        file && file->is_regular && name != kName)
-      bytes += file->size;
+  for (const std::string& file : spec::model_files(env, path))
+    if (const auto info = env.stat(file)) bytes += info->size;
   return bytes;
 }
 
@@ -57,56 +56,28 @@ Json size_of(const pack::PackedModel& model, const pack::PackedModel& reference,
             {"layer_mean", pack::ratio_to_f32(c.layer_mean)}}}};
 }
 
-// Where the quantized model's hidden states leave those of the reference, block by block.
-Json damage_of(const std::shared_ptr<const runtime::Model>& reference,
-               const std::shared_ptr<const runtime::Model>& model, std::span<const int32_t> ids,
-               const Context& context) {
-  const auto& blocks = reference->spec().blocks;
-  if (blocks.size() != model->spec().blocks.size() ||
-      reference->spec().width != model->spec().width)
-    return Json::array();
-  const std::vector<std::vector<int32_t>> texts = {{ids.begin(), ids.end()}};
-  const runtime::HiddenStates a(reference, texts, context), b(model, texts, context);
-  Json out = Json::array();
-  for (int64_t block = 0; block < std::ssize(blocks); ++block) {
-    const double error = eval::median_row_error(a.at(block + 1), b.at(block + 1));
-    out.push_back({{"block", blocks[static_cast<size_t>(block)].name},
-                   {"hidden_error", std::isfinite(error) ? Json(error) : Json()}});
-  }
-  return out;
-}
-
-void measure_quality(Json& out, const MeasureRequest& request,
+void measure_quality(Json& out, const CutText& text,
                      const std::shared_ptr<const pack::PackedModel>& model,
                      const std::shared_ptr<const pack::PackedModel>& reference,
-                     const eval::Protocol& protocol, const Context& context) {
+                     const Context& context) {
   context.progress({"measure", "load", 0, 1, ""});
   const auto before = runtime::Model::load(reference, {}, context),
              after = runtime::Model::load(model, {}, context);
-  const eval::Window& first = protocol.windows.front();
-  out["damage"] =
-      damage_of(before, after,
-                std::span(request.text.ids)
-                    .subspan(static_cast<size_t>(first.begin),
-                             static_cast<size_t>(std::min(first.end - first.begin, kStateTokens))),
-                context);
-  const runtime::SessionOptions room{.max_tokens = first.end - first.begin};
+  out["damage"] = hidden_errors(
+      before, after, std::span(text.ids).first(static_cast<size_t>(text.window)), context);
+  const runtime::SessionOptions room{.max_tokens = text.window};
   runtime::RuntimeLogits a(before, room, context), b(after, room, context);
-  const std::array<eval::LogitSource*, 1> candidates = {&b};
+  const NoiseFloor floor = noise_floor(*before, std::ssize(text.protocol.windows), context);
+  const std::array<eval::LogitSource*, 2> candidates = {&b, floor.source.get()};
   try {
-    const eval::Divergence d =
-        eval::divergence(a, candidates, request.text.ids, protocol, context)[0];
-    out["divergence"] = to_json(d);
-    out["protocol"]["positions"] = d.positions;
+    const auto found = eval::divergence(a, candidates, text.ids, text.protocol, context,
+                                        {.last_windows = floor.windows});
+    out["divergence"] = to_json(found[0]);
+    out["noise_floor"] = json_of(floor, &found[1]);
+    out["protocol"]["positions"] = found[0].positions;
   } catch (const NumericError& e) {
     out["failure"] = e.subject() + ": " + e.fact();
   }
-}
-
-Json bench(const std::string& model, const Session& session) {
-  return child_json(session,
-                    {"bench", model, "--json", "--quiet", "--prefill", "128", "--decode", "32",
-                     "--repeat", "2", "--threads", std::to_string(session.context.threads)});
 }
 
 void measure_speed(Json& out, const MeasureRequest& request, const Session& session) {
@@ -116,9 +87,9 @@ void measure_speed(Json& out, const MeasureRequest& request, const Session& sess
                 {"load_ms", found["load_ms"]}};
   };
   session.context.progress({"measure", "speed", 0, 2, ""});
-  const Json before = bench(request.reference, session);
+  const Json before = bench_child(request.reference, kBench, session);
   session.context.progress({"measure", "speed", 1, 2, ""});
-  const Json after = bench(request.model, session);
+  const Json after = bench_child(request.model, kBench, session);
   out["speed"] = {{"mode", after["mode"]},
                   {"threads", after["threads"]},
                   {"isa", after["isa"]},
@@ -128,19 +99,16 @@ void measure_speed(Json& out, const MeasureRequest& request, const Session& sess
                    {"reference_peak_rss_bytes", before["peak_rss_bytes"]}};
 }
 
-Json overlap_with(const MeasureRequest& request, const eval::Protocol& protocol) {
+Json overlap_with(const MeasureRequest& request, const CutText& text) {
   if (request.calibration.empty()) return nullptr;
   eval::TokenRuns test, seen;
-  test.add(request.text.ids);
+  test.add(text.ids);
   eval::Overlap whole, scored;
   for (const auto& sample : request.calibration) {
     whole += test.in(sample);
     seen.add(sample);
   }
-  for (const eval::Window& w : protocol.windows)
-    scored +=
-        seen.in(std::span(request.text.ids)
-                    .subspan(static_cast<size_t>(w.begin), static_cast<size_t>(w.end - w.begin)));
+  for (const auto& window : text.windows()) scored += seen.in(window);
   return {{"shared", whole.shared},
           {"places", whole.places},
           {"share", whole.share()},
@@ -174,29 +142,30 @@ Json measure(const MeasureRequest& request, const Session& session) {
       {"speed", nullptr},
       {"memory", nullptr},
       {"divergence", nullptr},
+      {"noise_floor", nullptr},
       {"tasks", Json::array()},
       {"damage", Json::array()},
       {"overlap", nullptr}};
-  const auto tokens = std::ssize(request.text.ids);
-  const int64_t window = std::min({request.window, tokens, model->checkpoint().spec.context});
+  const int64_t window =
+      std::min({request.window, std::ssize(request.text.ids), model->checkpoint().spec.context});
   const bool speaks = model->checkpoint().spec.output == spec::ModelSpec::Output::language_model;
   if (!speaks) notes.push_back("not a language model: only its size is measured");
   if (speaks && window < 2) notes.push_back("no text to measure on");
   if (speaks && window >= 2) {
-    const eval::Protocol protocol = eval::gptq_windows(tokens, window, request.windows);
-    out["protocol"] = {{"name", protocol.name},
-                       {"data", request.text.label},
-                       {"windows", protocol.windows.size()},
+    const CutText text = cut({request.text.label, request.text.ids}, window, request.windows);
+    out["protocol"] = {{"name", text.protocol.name},
+                       {"data", text.label},
+                       {"windows", text.protocol.windows.size()},
                        {"window", window},
                        {"positions", 0},
                        {"mode", "exact"}};
-    const int64_t read = protocol.windows.back().end;
-    const auto ids = std::span(request.text.ids).first(static_cast<size_t>(read));
+    const int64_t read = text.protocol.windows.back().end;
+    const auto ids = std::span(text.ids).first(static_cast<size_t>(read));
     if (request.text.named)
       out["protocol"]["ids_hash"] = hash_of_ids(ids);
     else
       out["protocol"]["ids"] = std::vector<int32_t>(ids.begin(), ids.end());
-    out["overlap"] = overlap_with(request, protocol);
+    out["overlap"] = overlap_with(request, text);
     // A model takes about its file in memory; blocks of a GGUF file may be widened.
     const auto room = static_cast<double>(available_memory_bytes());
     const double needed =
@@ -205,7 +174,7 @@ Json measure(const MeasureRequest& request, const Session& session) {
       notes.push_back("quality not measured: both models at once need about " + bytes_text(needed) +
                       ", " + bytes_text(room) + " are free");
     else
-      measure_quality(out, request, model, reference, protocol, context);
+      measure_quality(out, text, model, reference, context);
   }
   if (speaks && request.speed) {
     try {
@@ -217,6 +186,39 @@ Json measure(const MeasureRequest& request, const Session& session) {
   }
   out["notes"] = std::move(notes);
   out["facts"] = report::measurement_facts(session.argv);
+  return out;
+}
+
+Json measure_tasks(const std::string& model, const std::string& reference,
+                   const TaskOptions& options, const Session& session, RunJournals& journals) {
+  TaskComparison tasks(options, session);
+  const spec::Checkpoint before = spec::open_checkpoint(reference, session.context),
+                         after = spec::open_checkpoint(model, session.context);
+  if (after.spec.output != spec::ModelSpec::Output::language_model)
+    throw InputError("--tasks", model + " is no language model", "leave it out");
+  LogitOptions logits;
+  logits.load.mode = "exact";
+  const auto load = [&](const std::string& name) {
+    return [&, name] { return load_logits(name, logits, session); };
+  };
+  Json both = {{"models", {Json::object(), Json::object()}}};
+  tasks.run({{reference, before.path, load(reference)}, {model, after.path, load(model)}},
+            open_text(before, session.context), journals, both);
+  Json out = std::move(both["models"][1]["tasks"]);
+  for (Json& row : out)
+    for (const char* key : {"limit", "num_fewshot"})
+      row[key] = both["tasks"].at(row["task"].get<std::string>()).at(key);
+  return out;
+}
+
+TaskOptions same_tasks(const Json& tasks) {
+  TaskOptions out;
+  for (const Json& row : tasks) {
+    out.tasks.push_back(row.at("task"));
+    if (const Json limit = row.value("limit", Json()); !limit.is_null())
+      out.limits.push_back(out.tasks.back() + ":" + limit.dump());
+    out.shots = row.at("num_fewshot");
+  }
   return out;
 }
 
@@ -244,6 +246,7 @@ std::optional<Json> read_measured(const std::string& folder, const Context& cont
   if (hash != Hasher().add(json.dump()).hex())
     throw FileError(Code::mismatch, path, "is not as it was written: its own hash differs", {},
                     "copy it again, or delete it and measure again");
+  report::check_measured(json, path);
   return json;
 }
 
@@ -251,7 +254,8 @@ Json read_receipt(const std::string& folder, const Context& context) {
   const std::string path = join_path(folder, "halftone.json");
   if (!context.env->stat(path)) return Json::object();
   Json json = parse_json(context.env->read_text(path, context.limits.json_file_bytes), path);
-  return json.is_object() ? std::move(json) : Json::object();
+  report::check_receipt(json, path);
+  return json;
 }
 
 }  // namespace halftone::cli

@@ -1,6 +1,6 @@
 // What a quantized model lost and what it costs, measured once and kept beside it: measured.json
 // (its keys: report/loss_card.h), the receipt of the loss card. It is outside the hashes of halftone.json, and
-// `halftone verify` measures the same again.
+// `halftone verify` measures the same again, and tasks where it is asked to.
 //
 // Quality: the runtime's real kernels in mode exact, side by side with the reference, the same to the
 // last digit at any thread count. Speed and memory: `halftone bench` in a process of its own for
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "halftone/base/json.h"
+#include "halftone/cli/compare_tasks.h"
 #include "halftone/cli/session.h"
 
 namespace halftone::cli {
@@ -39,13 +40,20 @@ struct MeasureRequest {
 // once, logits that are not finite, an encoder) is null, with the reason in "notes" or "failure";
 // E_INTERRUPTED passes. Reads both models whole.
 Json measure(const MeasureRequest& request, const Session& session);
+// Its "tasks": by both models, one in memory at a time; answers are kept in `journals`. InputError for
+// tasks that there are not, and for an encoder.
+Json measure_tasks(const std::string& model, const std::string& reference,
+                   const TaskOptions& options, const Session& session, RunJournals& journals);
+// The options that measure the same tasks again.
+TaskOptions same_tasks(const Json& tasks);
 
 // measured.json in `folder`, replaced in one step.
 void write_measured(const std::string& folder, Json measured, const Context& context);
 // Nothing where there is none. FileError naming the file: not JSON, another schema, not as it was
-// written.
+// written, a key that is missing or of another type.
 std::optional<Json> read_measured(const std::string& folder, const Context& context);
-// halftone.json in `folder` as it is (open_model checks it); {} where there is none.
+// halftone.json in `folder`; {} where there is none. FileError for a key that the card reads and that
+// is of another type.
 Json read_receipt(const std::string& folder, const Context& context);
 
 }  // namespace halftone::cli

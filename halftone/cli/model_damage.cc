@@ -1,6 +1,8 @@
 #include "halftone/cli/model_damage.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -15,6 +17,8 @@ constexpr double kWorthSaying = 0.02;  // of the KL: less is not worth a line of
 constexpr int64_t kTakenApart = 2;     // blocks, the worst ones, whose linears are measured
 constexpr size_t kAdvice = 5;
 
+Json finite_or_null(double x) { return std::isfinite(x) ? Json(x) : Json(); }
+
 Json json_of(const pack::Unit& unit, const eval::UnitDamage& d) {
   return {{"unit", unit.name},
           {"kind", pack::unit_kind_name(unit.kind)},
@@ -23,6 +27,10 @@ Json json_of(const pack::Unit& unit, const eval::UnitDamage& d) {
           {"saved", d.saved},
           {"bytes", unit.bytes},
           {"bytes_8bit", unit.bytes_8bit}};
+}
+
+pack::ChannelSizes of_activations(const Matrix<float>& x) {
+  return pack::channel_sizes(x, pack::ChannelMeasure::root_mean_square);
 }
 
 // What a recipe says to keep a unit at 8 bits; null for tables, which have a key of their own.
@@ -77,23 +85,51 @@ Json json_of(const pack::ChannelSizes& c) {
           {"count", c.count}, {"worst", c.worst}};
 }
 
+Json hidden_errors(const std::shared_ptr<const runtime::Model>& reference,
+                   const std::shared_ptr<const runtime::Model>& model, std::span<const int32_t> ids,
+                   const Context& context) {
+  const auto& blocks = reference->spec().blocks;
+  Json out = Json::array();
+  if (blocks.size() != model->spec().blocks.size() ||
+      reference->spec().width != model->spec().width)
+    return out;
+  ids = ids.first(std::min(ids.size(), static_cast<size_t>(kStateTokens)));
+  const std::vector<std::vector<int32_t>> texts = {{ids.begin(), ids.end()}};
+  const runtime::HiddenStates a(reference, texts, context), b(model, texts, context);
+  for (int64_t block = 0; block < std::ssize(blocks); ++block)
+    out.push_back({{"block", blocks[static_cast<size_t>(block)].name},
+                   {"hidden_error",
+                    finite_or_null(eval::median_row_error(a.at(block + 1), b.at(block + 1)))}});
+  return out;
+}
+
+void add_first_divergence(Json& result) {
+  std::vector<double> errors;
+  for (const Json& row : result["layers"])
+    errors.push_back(row["hidden_error"].is_number() ? row["hidden_error"].get<double>()
+                                                     : std::numeric_limits<double>::quiet_NaN());
+  const auto first = eval::first_divergence(errors);
+  result["diverges_above"] = eval::kDiverges;
+  result["first_divergence"] =
+      first ? result["layers"][static_cast<size_t>(*first)]["block"] : Json();
+}
+
 void add_layers(Json& result, const runtime::HiddenStates& states,
                 const runtime::HiddenStates* quantized, const spec::ModelSpec& spec) {
-  std::vector<double> errors;
   Json rows = Json::array();
   for (int64_t block = 0; block < std::ssize(spec.blocks); ++block) {
     const Matrix<float>& hidden = states.at(block + 1);
-    if (quantized != nullptr)
-      errors.push_back(eval::median_row_error(hidden, quantized->at(block + 1)));
     rows.push_back({{"block", spec.blocks[static_cast<size_t>(block)].name},
-                    {"hidden_error", quantized != nullptr ? Json(errors.back()) : Json()},
+                    {"hidden_error", quantized != nullptr ? finite_or_null(eval::median_row_error(
+                                                                hidden, quantized->at(block + 1)))
+                                                          : Json()},
                     {"activations", json_of(pack::histogram(hidden.data))},
-                    {"channels", json_of(pack::channel_sizes(hidden))}});
+                    {"channels", json_of(of_activations(hidden))}});
   }
   result["layers"] = std::move(rows);
-  const auto first = eval::first_divergence(errors);
+  if (quantized != nullptr) return add_first_divergence(result);
   result["diverges_above"] = eval::kDiverges;
-  result["first_divergence"] = first ? Json(spec.blocks[static_cast<size_t>(*first)].name) : Json();
+  result["first_divergence"] = nullptr;
 }
 
 void add_inputs(Json& result, const std::shared_ptr<const runtime::Model>& model,
@@ -111,7 +147,7 @@ void add_inputs(Json& result, const std::shared_ptr<const runtime::Model>& model
                                Json row = places.at(ops.front());
                                row["ops"] = std::vector<std::string>(ops.begin(), ops.end());
                                row["activations"] = json_of(pack::histogram(inputs.data));
-                               row["channels"] = json_of(pack::channel_sizes(inputs));
+                               row["channels"] = json_of(of_activations(inputs));
                                rows.push_back(std::move(row));
                              });
   result["inputs"] = std::move(rows);

@@ -18,8 +18,20 @@ namespace halftone::cli {
 Json json_of(const pack::Histogram& h);
 Json json_of(const pack::ChannelSizes& c);
 
+// Where the hidden states of `model` leave those of the reference, behind each block: [{block,
+// hidden_error}], the median over the tokens of `ids`, the first kStateTokens; null where it is not
+// finite. Empty where the blocks of the two do not match.
+inline constexpr int64_t kStateTokens = 128;
+Json hidden_errors(const std::shared_ptr<const runtime::Model>& reference,
+                   const std::shared_ptr<const runtime::Model>& model, std::span<const int32_t> ids,
+                   const Context& context);
+
+// Adds "diverges_above", and as "first_divergence" the first of "layers" whose error is above (null:
+// none).
+void add_first_divergence(Json& result);
+
 // Adds "layers": what stands out in the hidden states behind each block, and what those of the
-// quantized model are off by (null without one); "first_divergence" (null: none), "diverges_above".
+// quantized model are off by (null without one); and add_first_divergence.
 void add_layers(Json& result, const runtime::HiddenStates& states,
                 const runtime::HiddenStates* quantized, const spec::ModelSpec& spec);
 

@@ -1,6 +1,5 @@
 #include "halftone/cli/run_journal.h"
 
-#include "halftone/base/error.h"
 #include "halftone/base/hash.h"
 #include "halftone/base/version.h"
 #include "halftone/spec/model_names.h"
@@ -14,18 +13,9 @@ constexpr auto kWriteEvery = std::chrono::milliseconds(500);
 
 std::string files_fingerprint(Env& env, const std::string& model) {
   Hasher hash;
-  const auto add_file = [&](const std::string& path) {
-    const auto info = env.stat(path);
-    if (!info || info->is_directory) return;
-    hash.add(path).add(std::to_string(info->size)).add(std::to_string(info->modified_ns));
-  };
-  const auto info = env.stat(model);
-  if (info && info->is_directory)
-    for (const std::string& name : env.list(model)) {
-      if (name != "measured.json") add_file(join_path(model, name));  // measuring changes no model
-    }
-  else
-    add_file(model);
+  for (const std::string& path : spec::model_files(env, model))
+    if (const auto info = env.stat(path))
+      hash.add(path).add(std::to_string(info->size)).add(std::to_string(info->modified_ns));
   return hash.hex();
 }
 
@@ -112,6 +102,17 @@ void RunJournal::remove() {
     context_.warn(e.line());
   }
   lock_.reset();
+}
+
+eval::RunMemory RunJournals::of(const std::string& model, const std::string& settings) {
+  auto& journal = journals_[{model, settings}];
+  if (!journal)
+    journal = std::make_unique<RunJournal>(context_, model, run_ + " " + settings, fresh_);
+  return journal->memory();
+}
+
+void RunJournals::remove() {
+  for (const auto& [_, journal] : journals_) journal->remove();
 }
 
 }  // namespace halftone::cli

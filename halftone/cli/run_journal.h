@@ -9,14 +9,17 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "halftone/base/context.h"
 #include "halftone/base/env.h"
+#include "halftone/base/error.h"
 #include "halftone/base/json.h"
 #include "halftone/eval/score.h"
 #include "halftone/recipe/journal.h"
@@ -53,5 +56,34 @@ class RunJournal {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
   bool off_ = false;
 };
+
+// Those of a run that measures several models: open until all of it is whole.
+class RunJournals {
+ public:
+  // `run` begins the settings of each: what one run keeps is nothing to another.
+  RunJournals(const Context& context, std::string run, bool fresh)
+      : context_(context), run_(std::move(run)), fresh_(fresh) {}
+  // As RunJournal's; the same one for the same model and settings.
+  eval::RunMemory of(const std::string& model, const std::string& settings);
+  void remove();
+
+ private:
+  const Context& context_;
+  std::string run_;
+  bool fresh_;
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<RunJournal>> journals_;
+};
+
+// What `run` throws when it is interrupted says how to go on.
+template <class F>
+auto resumable(const F& run) {
+  try {
+    return run();
+  } catch (const Error& e) {
+    if (e.code() != Code::interrupted) throw;
+    throw Error(Code::interrupted, e.subject(), e.fact(),
+                "the same command goes on where this one stopped");
+  }
+}
 
 }  // namespace halftone::cli

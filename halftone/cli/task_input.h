@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "halftone/base/entries.h"
-#include "halftone/base/error.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/eval/task.h"
 
@@ -23,17 +22,5 @@ ChosenTask choose_task(const Table<eval::Task>& table, const std::string& name);
 eval::TextCodec codec_of(const text::Tokenizer& tokenizer);
 // Renders messages in the model's template, now. InputError when it has none.
 std::function<std::string(const Json&)> chat_of(const ModelText& text, const std::string& model);
-
-// What `run` throws when it is interrupted says how to go on.
-template <class F>
-auto resumable(const F& run) {
-  try {
-    return run();
-  } catch (const Error& e) {
-    if (e.code() != Code::interrupted) throw;
-    throw Error(Code::interrupted, e.subject(), e.fact(),
-                "the same command goes on where this one stopped");
-  }
-}
 
 }  // namespace halftone::cli

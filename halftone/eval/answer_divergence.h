@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,12 +13,24 @@
 
 namespace halftone::eval {
 
-// KL(reference || candidate) in nats where each token of an answer is chosen: [answers][tokens].
-// `prompts` are at least a token each, answers may be empty. Errors: InputError where vocabularies differ,
-// NumericError for logits that are not finite. Progress stage "read", in tokens.
-std::vector<std::vector<double>> answer_divergence(LogitSource& reference, LogitSource& candidate,
-                                                   std::span<const std::vector<int32_t>> prompts,
-                                                   std::span<const Answer> answers,
-                                                   const Context& context);
+struct Likely {
+  int32_t id = 0;
+  double probability = 0;
+};
+struct AnswerDivergence {
+  std::vector<double>
+      kl;  // (reference || candidate), nats, where each token of the answer is chosen
+  std::vector<Likely> reference_top, candidate_top;  // where it was asked for: the five likeliest
+};
+
+// A row an answer. `ask_at`, of each answer: the place (0: the first token; its size: what follows it) whose
+// likeliest tokens are wanted, or none. `prompts` are at least a token each, answers may be empty. Errors:
+// InputError where vocabularies differ, NumericError for logits that are not finite. Progress stage
+// "read", in tokens.
+std::vector<AnswerDivergence> answer_divergence(LogitSource& reference, LogitSource& candidate,
+                                                std::span<const std::vector<int32_t>> prompts,
+                                                std::span<const Answer> answers,
+                                                std::span<const std::optional<int64_t>> ask_at,
+                                                const Context& context);
 
 }  // namespace halftone::eval

@@ -36,9 +36,8 @@ std::vector<UnitDamage> unit_damage(LogitSource& reference, double whole_kl,
         memory_key("damage " + units[u].name + ", " + std::to_string(protocol.windows.size()) +
                        " windows of " + protocol.name,
                    ids, 0);
-    const auto kept = memory.find ? memory.find(key) : std::nullopt;
-    const auto kl = kept ? kept->get<std::array<double, 2>>() : walk(u);
-    if (!kept && memory.keep) memory.keep(key, kl);
+    const auto kl =
+        remembered(memory, key, [&] { return Json(walk(u)); }).get<std::array<double, 2>>();
     out[u] = {
         .only = kl[0], .without = kl[1], .saved = whole_kl > 0 ? (whole_kl - kl[1]) / whole_kl : 0};
     done += units[u].work;

@@ -21,6 +21,10 @@
 
 namespace halftone::eval {
 
+// What units are told apart on where nobody asks for more: their KLs are paired, so that little text
+// does, and each takes a part of a pass over it.
+inline constexpr int64_t kDamageWindows = 2, kDamageWindow = 256;
+
 struct DamageUnit {
   std::string name;
   double work = 1;  // of its two walks, in a measure that all units share: for the remaining time

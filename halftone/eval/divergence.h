@@ -1,6 +1,7 @@
 // What a candidate lost against a reference, walked side by side over the same windows: no file of
-// logits. Memory: two buffers of a few rows (eval/rows.h), 100 KB of counts a candidate, and ten
-// numbers a window, whatever the length of text and windows and the vocabulary.
+// logits. Memory: two buffers of rows (rows_per_chunk of eval/rows.h: 16 MB each, or one row), for
+// each candidate 96 KB of counts and as much for the window under way, and 64 bytes a window and
+// candidate for the bootstrap. None of it grows with the length of the windows.
 #pragma once
 
 #include <cstdint>

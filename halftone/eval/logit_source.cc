@@ -17,7 +17,7 @@ void LogitSource::each_text(std::span<const WantedText> texts, const TakeRows& t
     return std::lexicographical_compare(x.begin(), x.end(), y.begin(), y.end());
   });
   const auto width = static_cast<size_t>(vocabulary());
-  std::vector<float> rows(static_cast<size_t>(kRowsPerChunk) * width);
+  std::vector<float> rows(static_cast<size_t>(rows_per_chunk(vocabulary())) * width);
   std::vector<TextRow> given;
   for (const int64_t& text : order) {
     const WantedText& wanted = texts[static_cast<size_t>(text)];
@@ -35,6 +35,17 @@ void LogitSource::each_text(std::span<const WantedText> texts, const TakeRows& t
       take(given);
     }
   }
+}
+
+void LogitSource::each_row(
+    std::span<const int32_t> ids, int64_t first,
+    const std::function<void(int64_t position, std::span<const float> row)>& row) {
+  const auto width = static_cast<size_t>(vocabulary());
+  std::vector<float> rows(static_cast<size_t>(rows_per_chunk(vocabulary())) * width);
+  begin(ids, first);
+  for (int64_t position = first, n = next(rows); n > 0; n = next(rows))
+    for (int64_t i = 0; i < n; ++i)
+      row(position++, std::span<const float>(rows).subspan(static_cast<size_t>(i) * width, width));
 }
 
 }  // namespace halftone::eval

@@ -49,15 +49,7 @@ class LogitSource {
 
   // The same, row by row. The row is valid during the call only.
   void each_row(std::span<const int32_t> ids, int64_t first,
-                const std::function<void(int64_t position, std::span<const float> row)>& row) {
-    constexpr int64_t kChunk = 64;
-    std::vector<float> rows(static_cast<size_t>(kChunk * vocabulary()));
-    begin(ids, first);
-    for (int64_t position = first, n = next(rows); n > 0; n = next(rows))
-      for (int64_t i = 0; i < n; ++i)
-        row(position++, std::span<const float>(rows).subspan(static_cast<size_t>(i * vocabulary()),
-                                                             static_cast<size_t>(vocabulary())));
-  }
+                const std::function<void(int64_t position, std::span<const float> row)>& row);
 };
 
 }  // namespace halftone::eval

@@ -23,9 +23,9 @@ Perplexity perplexity(LogitSource& source, std::span<const int32_t> ids, const P
   const auto start = std::chrono::steady_clock::now();
   Perplexity result;
   result.protocol = protocol.name;
-  const int64_t vocabulary = source.vocabulary();
-  std::vector<float> rows(static_cast<size_t>(kRowsPerChunk * vocabulary));
-  std::vector<double> losses(static_cast<size_t>(kRowsPerChunk));
+  const int64_t vocabulary = source.vocabulary(), chunk = rows_per_chunk(vocabulary);
+  std::vector<float> rows(static_cast<size_t>(chunk * vocabulary));
+  std::vector<double> losses(static_cast<size_t>(chunk));
   const double total = total_tokens(protocol);
   double done = 0;
   std::vector<double> weights;

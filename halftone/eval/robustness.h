@@ -6,10 +6,12 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "halftone/base/context.h"
 #include "halftone/eval/divergence.h"
+#include "halftone/eval/score.h"
 
 namespace halftone::eval {
 
@@ -30,10 +32,17 @@ struct Robustness {
 // The model under draw `seed`. Made, walked and destroyed one after the other.
 using Disturbed = std::function<std::unique_ptr<LogitSource>(uint64_t seed)>;
 
-// Walks `model` once a draw, so it should be cheap to walk again (runtime/hidden_states.h). Calls
-// `done` after each. Errors: those of divergence().
+struct RobustnessOptions {
+  // Draws that a run before has done. `noise` names this run's in it: "weights 0.25".
+  RunMemory memory = {};
+  std::string noise = {};
+  std::function<void()> done = {};  // called after each draw
+};
+
+// Walks `model` once a draw, so it should be cheap to walk again (runtime/hidden_states.h). Errors:
+// those of divergence().
 Robustness robustness(LogitSource& model, const Disturbed& disturbed, int64_t seeds,
                       std::span<const int32_t> ids, const Protocol& protocol,
-                      const Context& context, const std::function<void()>& done = {});
+                      const Context& context, const RobustnessOptions& options = {});
 
 }  // namespace halftone::eval

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "halftone/base/threads.h"
 #include "halftone/eval/test_source.h"
@@ -50,6 +51,39 @@ TEST(Robustness, OfNoNoiseIsExactlyZeroAndOfSomeIsThatOfEachDraw) {
   }
   EXPECT_GT(some.kl[2], some.kl[0]);
   EXPECT_EQ(some.kl_spread.mean, spread(some.kl).mean);
+}
+
+TEST(Robustness, DrawsThatAreKnownAreNotMadeAgain) {
+  ThreadPool pool(1);
+  Context context;
+  context.pool = &pool;
+  const std::vector<int32_t> ids(32, 3);
+  ToySource model(11, 0, 5);
+  int64_t made = 0;
+  std::map<uint64_t, Json> kept;
+  RobustnessOptions options{
+      .memory = {.find = [&](uint64_t key) -> std::optional<Json> {
+                   const auto found = kept.find(key);
+                   return found == kept.end() ? std::nullopt : std::optional(found->second);
+                 },
+                 .keep = [&](uint64_t key, const Json& value) { kept[key] = value; }},
+      .noise = "weights 0.1"};
+  const auto run = [&](int64_t seeds) {
+    return robustness(
+        model,
+        [&](uint64_t seed) {
+          ++made;
+          return std::make_unique<ToySource>(11, 0.1 * static_cast<double>(seed + 1), 7);
+        },
+        seeds, ids, gptq_windows(32, 16), context, options);
+  };
+  const Robustness three = run(3), four = run(4);
+  EXPECT_EQ(made, 4);
+  EXPECT_EQ(std::vector(four.kl.begin(), four.kl.begin() + 3), three.kl);
+  EXPECT_EQ(std::vector(four.drop.begin(), four.drop.begin() + 3), three.drop);
+  options.noise = "weights 0.25";
+  run(1);
+  EXPECT_EQ(made, 5);
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ inline Four js_terms(Four p, Four q, Four a) {
 }  // namespace
 
 int64_t rows_per_chunk(int64_t vocabulary) {
-  return std::clamp<int64_t>((int64_t{1} << 22) / vocabulary, 1, kRowsPerChunk);
+  return std::clamp<int64_t>((int64_t{1} << 22) / vocabulary, 1, 64);
 }
 
 RowSum log_sum_exp(std::span<const float> row) {

@@ -11,8 +11,7 @@
 
 namespace halftone::eval {
 
-constexpr int64_t kRowsPerChunk = 64;
-// The same, but fewer of a large vocabulary: 16 MB of logits at most, or one row.
+// Rows of logits that are in memory at once: 64, fewer of a large vocabulary (16 MB at most), or one.
 int64_t rows_per_chunk(int64_t vocabulary);
 
 struct RowSum {
@@ -31,7 +30,7 @@ struct TopFive {
   size_t count = 0;
 };
 TopFive top_five(std::span<const float> row);
-// |a and b| / 5: the share that two rows of one length have in common.
+// |a and b| / |a|: the share that the top fives of two rows of one length have in common.
 double overlap(const TopFive& a, const TopFive& b);
 
 // Between softmax(p) and softmax(q), both in nats. `p_sum` and `q_sum`: log_sum_exp of the rows.

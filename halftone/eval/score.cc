@@ -34,6 +34,14 @@ uint64_t memory_key(std::string_view what, std::span<const int32_t> ids, int64_t
   return hash64(bytes);
 }
 
+Json remembered(const RunMemory& memory, uint64_t key, FunctionRef<Json()> work) {
+  if (memory.find)
+    if (auto known = memory.find(key)) return std::move(*known);
+  Json found = work();
+  if (memory.keep) memory.keep(key, found);
+  return found;
+}
+
 std::vector<int32_t> TextCodec::operator()(std::string_view text) const {
   return encode(text, !prefix || prefix_text.empty() || !text.starts_with(prefix_text));
 }

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "halftone/base/context.h"
+#include "halftone/base/function_ref.h"
 #include "halftone/base/json.h"
 #include "halftone/eval/logit_source.h"
 
@@ -68,6 +69,8 @@ struct RunMemory {
   std::function<void(uint64_t key, const Json& value)> keep;
 };
 uint64_t memory_key(std::string_view what, std::span<const int32_t> ids, int64_t first);
+// What `memory` knows of `key`; else what `work` gives, which is kept.
+Json remembered(const RunMemory& memory, uint64_t key, FunctionRef<Json()> work);
 
 struct ScoreOptions {
   std::string stage;  // of progress: "piqa"

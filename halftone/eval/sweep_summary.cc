@@ -119,6 +119,7 @@ Json sweep_summary(const SweepGrid& grid, const std::vector<Json>& samples) {
     Table temperature(temperatures, 1), top_k(top_ks, 1), length(lengths, 1);
     Table temperature_top_k(temperatures, top_ks), length_temperature(lengths, temperatures),
         length_top_k(lengths, top_ks);
+    std::vector<Table> cube(lengths, temperature_top_k);
     int64_t without = 0;
     for (size_t i = 0; i < samples.size(); ++i) {
       if (samples[i].is_null()) continue;
@@ -131,9 +132,10 @@ Json sweep_summary(const SweepGrid& grid, const std::vector<Json>& samples) {
       const SweepPoint p = sweep_point(grid, static_cast<int64_t>(i));
       const auto t = static_cast<size_t>(p.temperature), k = static_cast<size_t>(p.top_k),
                  l = static_cast<size_t>(p.length);
-      for (Mean* m : {&by_prompt[static_cast<size_t>(p.prompt)], &temperature.cells[t][0],
-                      &top_k.cells[k][0], &length.cells[l][0], &temperature_top_k.cells[t][k],
-                      &length_temperature.cells[l][t], &length_top_k.cells[l][k]})
+      for (Mean* m :
+           {&by_prompt[static_cast<size_t>(p.prompt)], &temperature.cells[t][0], &top_k.cells[k][0],
+            &length.cells[l][0], &temperature_top_k.cells[t][k], &length_temperature.cells[l][t],
+            &length_top_k.cells[l][k], &cube[l].cells[t][k]})
         m->add(x);
     }
     Json& mean = out["mean"][measure.key];
@@ -146,6 +148,9 @@ Json sweep_summary(const SweepGrid& grid, const std::vector<Json>& samples) {
     out["temperature_top_k"][measure.key] = temperature_top_k.json();
     out["length_temperature"][measure.key] = length_temperature.json();
     out["length_top_k"][measure.key] = length_top_k.json();
+    if (&measure == sweep_measures().data())
+      for (const Table& of_length : cube)
+        out["by_length_temperature_top_k"][measure.key].push_back(of_length.json());
   }
   out["identical"] = identical(grid, samples);
   return out;

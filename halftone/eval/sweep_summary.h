@@ -22,6 +22,7 @@ std::span<const SweepMeasure> sweep_measures();
 //   mean {MEASURE: {mean, ci95 (bootstrap over prompts), samples, without}},
 //   by_temperature, by_top_k, by_length  {MEASURE: [mean of each value]},
 //   temperature_top_k, length_temperature, length_top_k  {MEASURE: [row by the first][by the second]},
+//   by_length_temperature_top_k  {the first measure: [such a plane of each length]},
 //   identical {groups, samples, differing: [first index of each group that is not]}
 Json sweep_summary(const SweepGrid& grid, const std::vector<Json>& samples);
 

@@ -192,6 +192,15 @@ TEST_F(SweepFiles, SummariesListGreedyCellsAndPairModels) {
   EXPECT_EQ(summary["mean"]["distinct_1"]["mean"], 0.5);
   EXPECT_EQ(summary["mean"]["distinct_3"]["without"], 16);
   EXPECT_EQ(summary["stops"]["length"], 16);
+  // The planes of each length have the plane over all lengths as their mean: every cell holds as many.
+  const std::string key = "duplicates_per_content_word";
+  const Json &cube = summary["by_length_temperature_top_k"][key],
+             &plane = summary["temperature_top_k"][key];
+  ASSERT_EQ(cube.size(), 2u);
+  for (size_t t = 0; t < plane.size(); ++t)
+    for (size_t k = 0; k < plane[t].size(); ++k)
+      EXPECT_DOUBLE_EQ((cube[0][t][k].get<double>() + cube[1][t][k].get<double>()) / 2,
+                       plane[t][k].get<double>());
   std::vector<Json> changed = samples;
   changed[2]["text"] = "other";  // prompt 0, length 0, the second temperature, greedy
   changed[2]["duplicates"] = 17;

@@ -44,4 +44,14 @@ Protocol strided_windows(int64_t tokens, int64_t length, int64_t stride, int64_t
   return protocol;
 }
 
+std::vector<std::vector<int32_t>> texts_of(const Protocol& protocol, std::span<const int32_t> ids) {
+  std::vector<std::vector<int32_t>> out;
+  for (const Window& w : protocol.windows) {
+    const auto text =
+        ids.subspan(static_cast<size_t>(w.begin), static_cast<size_t>(w.end - w.begin));
+    out.emplace_back(text.begin(), text.end());
+  }
+  return out;
+}
+
 }  // namespace halftone::eval

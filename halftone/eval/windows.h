@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,5 +30,8 @@ void check_stride(int64_t stride, int64_t window);
 // Windows of `length` that advance by `stride`; each scores only what the one before did not
 // (Hugging Face's guide, its weights of labels kept minus one included).
 Protocol strided_windows(int64_t tokens, int64_t length, int64_t stride, int64_t limit = 0);
+
+// The ids of each window, as texts of their own.
+std::vector<std::vector<int32_t>> texts_of(const Protocol& protocol, std::span<const int32_t> ids);
 
 }  // namespace halftone::eval

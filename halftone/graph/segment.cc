@@ -54,13 +54,13 @@ class Interpreter {
     return segment_.ops.empty() ? input : values_[static_cast<size_t>(segment_.ops.back().out)];
   }
 
-  at::Tensor resume(const at::Tensor& input, Suspended&& suspended, const Capture* capture) {
+  at::Tensor resume(const at::Tensor& input, Suspended&& suspended) {
     values_ = std::move(suspended.values);
     values_[0] = input;
     std::vector<Step> steps(segment_.ops.size());
     for (size_t i = 0; i < steps.size(); ++i)
       steps[i] = suspended.done[i] ? Step::done : Step::compute;
-    walk(steps, capture);
+    walk(steps, nullptr);
     return values_[static_cast<size_t>(segment_.ops.back().out)];
   }
 
@@ -348,10 +348,8 @@ Suspended run_for_capture(const spec::Segment& segment, const Parameters& parame
 }
 
 at::Tensor resume_segment(const spec::Segment& segment, const Parameters& parameters,
-                          const at::Tensor& input, const Sequence& sequence, Suspended suspended,
-                          const Capture* capture) {
-  return Interpreter(segment, parameters, sequence, nullptr)
-      .resume(input, std::move(suspended), capture);
+                          const at::Tensor& input, const Sequence& sequence, Suspended suspended) {
+  return Interpreter(segment, parameters, sequence, nullptr).resume(input, std::move(suspended));
 }
 
 }  // namespace halftone::graph

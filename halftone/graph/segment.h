@@ -61,7 +61,6 @@ Suspended run_for_capture(const spec::Segment& segment, const Parameters& parame
                           const Capture& capture);
 // The ops that are not done, with the bytes that run_segment gives.
 at::Tensor resume_segment(const spec::Segment& segment, const Parameters& parameters,
-                          const at::Tensor& input, const Sequence& sequence, Suspended suspended,
-                          const Capture* capture = nullptr);
+                          const at::Tensor& input, const Sequence& sequence, Suspended suspended);
 
 }  // namespace halftone::graph

@@ -20,19 +20,14 @@ class DenseCopy final : public PackedModel {
         checkpoint_(model_->checkpoint()) {
     spec::ModelSpec& spec = checkpoint_.spec;
     int64_t made = 0;
-    const auto rename = [&](spec::Segment& segment, const spec::Segment& original) {
-      for (size_t i = 0; i < segment.ops.size(); ++i) {
-        auto* linear = std::get_if<spec::Linear>(&segment.ops[i].params);
-        if (linear == nullptr) continue;
-        originals_.emplace(segment.ops[i].name, &original.ops[i]);
-        linear->weight.name = kMade + linear->weight.name;
-        made += linear->in * linear->out;
-      }
-    };
-    const spec::ModelSpec& original = model_->checkpoint().spec;
-    rename(spec.prologue, original.prologue);
-    for (size_t i = 0; i < spec.blocks.size(); ++i) rename(spec.blocks[i], original.blocks[i]);
-    rename(spec.epilogue, original.epilogue);
+    for (const auto& original : spec::linears(model_->checkpoint().spec))
+      originals_.emplace(original.op->name, original.op);
+    for (spec::Segment* segment : spec::segments(spec))
+      for (spec::Op& op : segment->ops)
+        if (auto* linear = std::get_if<spec::Linear>(&op.params)) {
+          linear->weight.name = kMade + linear->weight.name;
+          made += linear->in * linear->out;
+        }
     spec.tied_head = false;
     checkpoint_.gguf = nullptr;
     checkpoint_.quantized = false;

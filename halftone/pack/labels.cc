@@ -8,7 +8,7 @@
 
 #include "halftone/base/numbers.h"
 #include "halftone/files/gguf.h"
-#include "halftone/pack/mixed_model.h"
+#include "halftone/pack/compression.h"
 
 namespace halftone::pack {
 namespace {
@@ -38,22 +38,26 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-std::string storage_of(const PackedModel& model, const spec::Op& op) {
-  if (const auto* f = model.plan().find(op.name, format::Port::weight)) return f->label();
-  const auto* info =
-      model.checkpoint().tensors->find(std::get<spec::Linear>(op.params).weight.name);
-  return info == nullptr ? "?" : lower(info->stored_as);
+// How the linears but the head are stored, and how many weights so; what most have comes first.
+std::vector<std::pair<std::string, int64_t>> kinds_of(const PackedModel& model) {
+  std::map<std::string, int64_t> kinds;
+  for (const LinearStorage& linear : linear_storage(model))
+    if (linear.role != spec::Role::head) kinds[linear.kind] += linear.weights;
+  std::vector<std::pair<std::string, int64_t>> out(kinds.begin(), kinds.end());
+  std::stable_sort(out.begin(), out.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  return out;
 }
 
-void check_gguf_label(const files::GgufFile& file, const StoredBits& bits,
+void check_gguf_label(const files::GgufFile& file, const std::string& most,
                       std::vector<Finding>& out) {
-  if (!file.has("general.file_type") || bits.kinds.empty()) return;
+  if (!file.has("general.file_type")) return;
   const int64_t id = file.integer("general.file_type", 0, 1 << 20);
   for (const FileType& type : kFileTypes) {
-    if (type.id != id || bits.kinds[0].first == type.type) continue;
-    out.push_back({Finding::Level::warning, "label",
-                   "general.file_type says " + std::string(type.name) + ", most weights are " +
-                       bits.kinds[0].first});
+    if (type.id != id || most == type.type) continue;
+    out.push_back(
+        {Finding::Level::warning, "label",
+         "general.file_type says " + std::string(type.name) + ", most weights are " + most});
   }
 }
 
@@ -71,32 +75,6 @@ std::string_view level_name(Finding::Level level) {
   return "note";
 }
 
-StoredBits stored_bits(const PackedModel& model) {
-  StoredBits out;
-  std::map<std::string, int64_t> kinds;
-  double bits = 0, codes = 0, weights = 0, means = 0, linears = 0;
-  for (const auto& ref : spec::linears(model.checkpoint().spec)) {
-    if (ref.linear().role == spec::Role::head) continue;
-    const int64_t n = ref.linear().in * ref.linear().out;
-    const double stored = 8 * static_cast<double>(stored_bytes(model, *ref.op));
-    const auto* format = model.plan().find(ref.op->name, format::Port::weight);
-    kinds[storage_of(model, *ref.op)] += n;
-    bits += stored;
-    codes += format == nullptr ? stored : static_cast<double>(format->bits * n);
-    weights += static_cast<double>(n);
-    means += stored / static_cast<double>(n);
-    ++linears;
-  }
-  if (linears == 0) return out;
-  out.bits_per_weight = bits / weights;
-  out.nominal = codes / weights;
-  out.mean_of_linears = means / linears;
-  out.kinds.assign(kinds.begin(), kinds.end());
-  std::stable_sort(out.kinds.begin(), out.kinds.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  return out;
-}
-
 std::optional<int64_t> claimed_bits(std::string_view name) {
   while (name.ends_with('/')) name.remove_suffix(1);
   const std::string last = lower(name.substr(name.rfind('/') + 1));
@@ -108,21 +86,23 @@ std::optional<int64_t> claimed_bits(std::string_view name) {
   return std::stoll(found[1].matched ? found[1].str() : found[2].str());
 }
 
-std::vector<Finding> label_findings(const PackedModel& model, const StoredBits& bits) {
+std::vector<Finding> label_findings(const PackedModel& model) {
   std::vector<Finding> out;
   const spec::Checkpoint& checkpoint = model.checkpoint();
-  if (bits.kinds.empty()) return out;
+  const auto stored = kinds_of(model);
+  if (stored.empty()) return out;
   std::string kinds;
-  for (const auto& [kind, n] : bits.kinds) kinds += (kinds.empty() ? "" : ", ") + kind;
+  for (const auto& [kind, n] : stored) kinds += (kinds.empty() ? "" : ", ") + kind;
+  const double bits = compression(model).linears;
   // Scales and zeros take up to 1.5 bits in the usual formats; mixtures go above, none below.
   auto claimed = claimed_bits(checkpoint.path);
   if (!claimed) claimed = claimed_bits(checkpoint.name);
-  if (claimed && (bits.bits_per_weight > static_cast<double>(*claimed) + 1.5 ||
-                  bits.bits_per_weight < static_cast<double>(*claimed) - 0.1))
+  if (claimed &&
+      (bits > static_cast<double>(*claimed) + 1.5 || bits < static_cast<double>(*claimed) - 0.1))
     out.push_back({Finding::Level::warning, "label",
                    "the name says " + std::to_string(*claimed) + " bits, its linears take " +
-                       significant(bits.bits_per_weight) + " bits a weight (" + kinds + ")"});
-  if (checkpoint.gguf) check_gguf_label(*checkpoint.gguf, bits, out);
+                       significant(bits) + " bits a weight (" + kinds + ")"});
+  if (checkpoint.gguf) check_gguf_label(*checkpoint.gguf, stored[0].first, out);
   if (const Json* config = spec::quantization_of(checkpoint.config)) {
     int64_t dense = 0, all = 0;
     for (const auto& ref : spec::linears(checkpoint.spec)) {

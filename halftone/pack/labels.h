@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "halftone/pack/packed_model.h"
@@ -20,21 +19,11 @@ struct Finding {
 };
 std::string_view level_name(Finding::Level level);  // "fault", "warning", "note"
 
-// How the weights of the linears but the head are stored.
-struct StoredBits {
-  double bits_per_weight = 0;  // of all of them together
-  double mean_of_linears = 0;  // the same, every linear counting alike
-  double nominal = 0;          // codes only: scales and zeros not counted
-  // "int4_g64", "q4_1", "bf16" -> weights, most first
-  std::vector<std::pair<std::string, int64_t>> kinds;
-};
-StoredBits stored_bits(const PackedModel& model);
-
 // The bits that a name claims, if it claims any: "x-4bit", "W8A8", "int4", "q4_k_m", "Q8_0", "gptq4".
 // The last path part counts.
 std::optional<int64_t> claimed_bits(std::string_view name);
 
-// The name, quantization_config, general.file_type of a GGUF, each against the tensors.
-std::vector<Finding> label_findings(const PackedModel& model, const StoredBits& bits);
+// The name, quantization_config, general.file_type of a GGUF, each against the linears but the head.
+std::vector<Finding> label_findings(const PackedModel& model);
 
 }  // namespace halftone::pack

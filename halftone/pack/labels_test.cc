@@ -5,6 +5,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/threads.h"
+#include "halftone/pack/compression.h"
 #include "halftone/pack/test_wrapped.h"
 
 namespace halftone::pack {
@@ -56,7 +57,7 @@ class FilesThatSay : public ::testing::Test {
     const Other model(
         open_model(std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/" + fixture, context_), path,
         config);
-    return label_findings(model, stored_bits(model));
+    return label_findings(model);
   }
   std::unique_ptr<Env> env_ = posix_env();
   ThreadPool pool_{1};
@@ -103,10 +104,14 @@ TEST_F(FilesThatSay, AFileTypeThatMostWeightsAreNotIsFound) {
 TEST_F(FilesThatSay, BitsOfLinearsCountScalesAndZeros) {
   const auto model = open_model(
       std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/packed/ct_int4_sym_g16", context_);
-  const StoredBits bits = stored_bits(*model);
-  EXPECT_EQ(bits.nominal, 4);
-  EXPECT_GT(bits.bits_per_weight, 5);  // a scale of 16 bits for 16 weights, and the shapes
-  EXPECT_LT(bits.bits_per_weight, 6.5);
+  for (const LinearStorage& linear : linear_storage(*model)) {
+    if (linear.role == spec::Role::head) continue;
+    EXPECT_EQ(linear.code_bits, 4) << linear.op->name;
+    EXPECT_EQ(linear.kind, "int4_g16") << linear.op->name;
+  }
+  const double bits = compression(*model).linears;
+  EXPECT_GT(bits, 5);  // a scale of 16 bits for 16 weights, and the shapes
+  EXPECT_LT(bits, 6.5);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "halftone/base/error.h"
+#include "halftone/pack/compression.h"
 
 namespace halftone::pack {
 namespace {
@@ -17,23 +18,6 @@ constexpr const char* kOther = "other:";
 bool is_other(const std::string& name) { return name.starts_with(kOther); }
 std::string own_name(const std::string& name) {
   return name.substr(std::char_traits<char>::length(kOther));
-}
-
-std::vector<const spec::Segment*> segments(const spec::ModelSpec& spec) {
-  std::vector<const spec::Segment*> out = {&spec.prologue};
-  for (const spec::Segment& block : spec.blocks) out.push_back(&block);
-  out.push_back(&spec.epilogue);
-  return out;
-}
-
-// The tensors that an op reads, changed in place.
-void each_tensor(spec::OpParams& params, const auto& change) {
-  const auto maybe = [&](std::optional<TensorRef>& ref) {
-    if (ref) change(*ref);
-  };
-  if (auto* e = std::get_if<spec::Embed>(&params)) change(e->table);
-  if (auto* n = std::get_if<spec::Norm>(&params)) maybe(n->weight), maybe(n->bias);
-  if (auto* l = std::get_if<spec::Linear>(&params)) change(l->weight), maybe(l->bias);
 }
 
 class MixedTensors final : public files::TensorSource {
@@ -87,24 +71,21 @@ class MixedModel final : public PackedModel {
         std::make_shared<MixedTensors>(base_->checkpoint().tensors, other_->checkpoint().tensors);
     plan_ = base_->plan();
     std::set<std::string> tables;
-    const auto change = [&](spec::Segment& segment, const spec::Segment& theirs) {
-      for (size_t i = 0; i < segment.ops.size(); ++i) {
-        Op& op = segment.ops[i];
+    const auto ours = spec::segments(spec);
+    const auto theirs = spec::segments(other_->checkpoint().spec);
+    for (size_t s = 0; s < ours.size(); ++s)
+      for (size_t i = 0; i < ours[s]->ops.size(); ++i) {
+        Op& op = ours[s]->ops[i];
         if (!ops.contains(op.name)) continue;
-        taken_.emplace(op.name, &theirs.ops[i]);
-        op.params = theirs.ops[i].params;
-        each_tensor(op.params, [](TensorRef& ref) { ref.name = kOther + ref.name; });
+        taken_.emplace(op.name, &theirs[s]->ops[i]);
+        op.params = theirs[s]->ops[i].params;
+        spec::each_tensor(op, [](TensorRef& ref) { ref.name = kOther + ref.name; });
         for (const Port port : {Port::weight, Port::input}) {
           plan_.ports.erase({op.name, port});
           if (const format::Format* f = other_->plan().find(op.name, port))
             plan_.ports[{op.name, port}] = *f;
         }
       }
-    };
-    const spec::ModelSpec& theirs = other_->checkpoint().spec;
-    change(spec.prologue, theirs.prologue);
-    for (size_t i = 0; i < spec.blocks.size(); ++i) change(spec.blocks[i], theirs.blocks[i]);
-    change(spec.epilogue, theirs.epilogue);
     check(taken_.size() == ops.size(), "an op that is to be taken from another model is in it");
     for (const Op& op : spec.prologue.ops)
       if (const auto* e = std::get_if<spec::Embed>(&op.params)) tables.insert(e->table.name);
@@ -147,11 +128,11 @@ class MixedModel final : public PackedModel {
   // Tensors that several ops read count once.
   void count_bytes() {
     std::set<std::string> dense;
-    for (const spec::Segment* segment : segments(checkpoint_.spec))
+    const spec::ModelSpec& spec = checkpoint_.spec;
+    for (const spec::Segment* segment : spec::segments(spec))
       for (const Op& op : segment->ops) {
         if (plan_.find(op.name, Port::weight) == nullptr) {
-          spec::OpParams params = op.params;
-          each_tensor(params, [&](TensorRef& ref) { dense.insert(ref.name); });
+          spec::each_tensor(op, [&](const TensorRef& ref) { dense.insert(ref.name); });
           continue;
         }
         const auto taken = taken_.find(op.name);
@@ -196,7 +177,8 @@ bool same_op(const Op& a, const Op& b) {
 }  // namespace
 
 void check_mixable(const PackedModel& a, const PackedModel& b) {
-  const auto ours = segments(a.checkpoint().spec), theirs = segments(b.checkpoint().spec);
+  const auto ours = spec::segments(a.checkpoint().spec),
+             theirs = spec::segments(b.checkpoint().spec);
   const auto refuse = [&](const std::string& what) {
     throw InputError(b.checkpoint().name, what, "compare a model with what it was made from");
   };
@@ -220,27 +202,6 @@ std::shared_ptr<const PackedModel> mix(std::shared_ptr<const PackedModel> base,
                                        const std::set<std::string>& ops) {
   check_mixable(*base, *other);
   return std::make_shared<MixedModel>(std::move(base), std::move(other), ops);
-}
-
-uint64_t stored_bytes(const PackedModel& model, const Op& op) {
-  const files::TensorSource& tensors = *model.checkpoint().tensors;
-  uint64_t bytes = 0;
-  const auto add = [&](const std::string& name) {
-    if (const files::TensorInfo* info = tensors.find(name)) bytes += info->stored_bytes;
-  };
-  if (model.plan().find(op.name, Port::weight) != nullptr) {
-    // Its parts are called after the op, whatever the layout.
-    const auto& infos = tensors.tensors();
-    const std::string prefix = op.name + ".";
-    auto at =
-        std::lower_bound(infos.begin(), infos.end(), prefix,
-                         [](const auto& info, const std::string& n) { return info.name < n; });
-    for (; at != infos.end() && at->name.starts_with(prefix); ++at) bytes += at->stored_bytes;
-    return bytes;
-  }
-  spec::OpParams params = op.params;
-  each_tensor(params, [&](TensorRef& ref) { add(ref.name); });
-  return bytes;
 }
 
 }  // namespace halftone::pack

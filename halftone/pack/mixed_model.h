@@ -30,8 +30,4 @@ std::shared_ptr<const PackedModel> mix(std::shared_ptr<const PackedModel> base,
                                        std::shared_ptr<const PackedModel> other,
                                        const std::set<std::string>& ops);
 
-// Bytes on disk of what this op is read from, its own tensors only: a table that several ops read
-// counts for each.
-uint64_t stored_bytes(const PackedModel& model, const spec::Op& op);
-
 }  // namespace halftone::pack

@@ -132,8 +132,8 @@ class OpenModel final : public PackedModel {
       elsewhere.insert(ref.linear().weight.name);
       if (ref.linear().bias) elsewhere.insert(ref.linear().bias->name);
     }
-    for (const auto& embedding : {&checkpoint_.spec.prologue, &checkpoint_.spec.epilogue})
-      for (const auto& op : embedding->ops)
+    for (const spec::Segment* segment : spec::segments(checkpoint_.spec))
+      for (const auto& op : segment->ops)
         if (const auto* e = std::get_if<spec::Embed>(&op.params))
           elsewhere.erase(e->table.name);  // tied to a quantized head
     for (const spec::TensorRef& ref : spec::tensors(checkpoint_.spec))

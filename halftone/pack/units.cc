@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "halftone/pack/mixed_model.h"
+#include "halftone/pack/compression.h"
 
 namespace halftone::pack {
 namespace {
@@ -30,13 +30,6 @@ const spec::TensorRef* main_tensor(const Op& op) {
 
 bool has_tensors(const Op& op) {
   return main_tensor(op) != nullptr || std::holds_alternative<spec::Norm>(op.params);
-}
-
-std::vector<const spec::Segment*> segments(const spec::ModelSpec& spec) {
-  std::vector<const spec::Segment*> out = {&spec.prologue};
-  for (const spec::Segment& block : spec.blocks) out.push_back(&block);
-  out.push_back(&spec.epilogue);
-  return out;
 }
 
 class Builder {
@@ -146,8 +139,8 @@ std::vector<Unit> linears_of(const Unit& unit, const PackedModel& reference,
 
 double norm_difference(const PackedModel& reference, const PackedModel& quantized) {
   double worst = 0;
-  const auto ours = segments(reference.checkpoint().spec),
-             theirs = segments(quantized.checkpoint().spec);
+  const auto ours = spec::segments(reference.checkpoint().spec),
+             theirs = spec::segments(quantized.checkpoint().spec);
   for (size_t s = 0; s < ours.size(); ++s)
     for (size_t i = 0; i < ours[s]->ops.size(); ++i) {
       const auto *a = std::get_if<spec::Norm>(&ours[s]->ops[i].params),

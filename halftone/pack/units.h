@@ -34,9 +34,9 @@ std::vector<Unit> units(const PackedModel& reference, const PackedModel& quantiz
 std::vector<Unit> linears_of(const Unit& unit, const PackedModel& reference,
                              const PackedModel& quantized);
 
-// The largest relative difference between norm weights of the two: beyond rounding, factors were
-// folded into them, and then a linear of the one does not fit beside those of the other (whole
-// blocks still do).
+// Over the norms, the largest ||w_q - w|| / ||w|| of their weights. Where it is more than rounding to
+// 16 bits makes, factors were folded into norms: a single linear of one model does not fit beside
+// those of the other, whole blocks do. Of two models that check_mixable lets pass.
 double norm_difference(const PackedModel& reference, const PackedModel& quantized);
 
 }  // namespace halftone::pack

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
-#include "halftone/base/error.h"
 #include "halftone/base/threads.h"
 
 namespace halftone::pack {
@@ -17,37 +15,9 @@ Histogram histogram(std::span<const float> values) {
   out.rms = std::sqrt(square / static_cast<double>(values.size()));
   const double bins = Histogram::kBins, per_unit = bins / (2 * Histogram::kReach) / out.rms;
   for (const float v : values) {
-    const double bin = std::floor(static_cast<double>(v) * per_unit + bins / 2);
+    const double bin = static_cast<double>(v) * per_unit + bins / 2;
     ++out.counts[static_cast<size_t>(std::clamp(bin, 0.0, bins - 1))];
   }
-  return out;
-}
-
-ChannelSizes channel_sizes(const Matrix<float>& m) {
-  std::vector<double> sizes(static_cast<size_t>(m.cols), 0.0);
-  for (int64_t r = 0; r < m.rows; ++r) {
-    const auto row = m.row(r);
-    for (size_t k = 0; k < sizes.size(); ++k)
-      sizes[k] += static_cast<double>(row[k]) * static_cast<double>(row[k]);
-  }
-  ChannelSizes out;
-  if (sizes.empty() || m.rows == 0) return out;
-  for (double& s : sizes) s = std::sqrt(s / static_cast<double>(m.rows));
-  std::vector<int64_t> order(sizes.size());
-  std::iota(order.begin(), order.end(), 0);
-  const auto size = [&](int64_t channel) { return sizes[static_cast<size_t>(channel)]; };
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return size(a) > size(b); });
-  const auto at = [&](double share) {  // of the channels that are smaller
-    const auto last = static_cast<double>(order.size() - 1);
-    return size(order[static_cast<size_t>(std::lround((1 - share) * last))]);
-  };
-  out = {.p1 = at(0.01), .q1 = at(0.25), .median = at(0.5), .q3 = at(0.75), .p99 = at(0.99)};
-  for (const int64_t k : order) {
-    if (out.worst.size() < 8) out.worst.emplace_back(k, size(k));
-    if (out.median > 0 && size(k) > kOutlier * out.median) ++out.count;
-  }
-  if (out.median > 0) out.ratio = out.worst[0].second / out.median;
   return out;
 }
 
@@ -61,49 +31,72 @@ int64_t clean(Matrix<float>& m) {
   return bad;
 }
 
-WeightError row_of(const spec::Op& op, const PackedModel& model, const PackedModel* reference) {
-  const auto& params = std::get<spec::Linear>(op.params);
-  WeightError out{.op = op.name, .role = std::string(spec::role_name(params.role))};
-  Matrix<float> w;
-  try {
-    w = effective_weight(model.linear(op));
-  } catch (const Error& e) {
-    if (e.code() == Code::interrupted) throw;
-    out.refused = e.what();
-    return out;
-  }
-  out.not_finite = clean(w);
-  out.weights = histogram(w.data);
-  const spec::Op* theirs =
-      reference == nullptr ? nullptr : spec::find_op(reference->checkpoint().spec, op.name);
-  if (theirs == nullptr) {
-    out.inputs = channel_sizes(w);
-    return out;
-  }
-  Matrix<float> r = effective_weight(reference->linear(*theirs));
-  check(w.rows == r.rows && w.cols == r.cols, "weights of one shape are compared");
-  clean(r);
+// Of weights that are finite.
+WeightError row_of(const spec::LinearRef& linear, const Matrix<float>& w) {
+  return {.op = linear.op->name,
+          .role = std::string(spec::role_name(linear.linear().role)),
+          .block = linear.segment,
+          .refused = {},
+          .weights = histogram(w.data),
+          .inputs = channel_sizes(w, ChannelMeasure::largest)};
+}
+
+double relative_error(const Matrix<float>& reference, const Matrix<float>& w) {
+  check(w.rows == reference.rows && w.cols == reference.cols, "weights of one shape are compared");
   double square = 0, apart = 0;
-  for (size_t i = 0; i < r.data.size(); ++i) {
-    const double x = static_cast<double>(r.data[i]), d = static_cast<double>(w.data[i]) - x;
+  for (size_t i = 0; i < w.data.size(); ++i) {
+    const double x = static_cast<double>(reference.data[i]), d = static_cast<double>(w.data[i]) - x;
     square += x * x;
     apart += d * d;
   }
-  out.relative = square > 0 ? std::sqrt(apart / square) : apart > 0 ? 1 : 0;
-  out.inputs = channel_sizes(r);
-  return out;
+  return square > 0 ? std::sqrt(apart / square) : apart > 0 ? 1 : 0;
 }
 
 }  // namespace
 
-std::vector<WeightError> weight_errors(const PackedModel& model, const PackedModel* reference,
-                                       const Context& context) {
-  const auto linears = spec::linears(model.checkpoint().spec);
-  std::vector<WeightError> out(linears.size());
-  context.pool->each(std::ssize(linears), [&](int64_t i) {
-    const spec::Op& op = *linears[static_cast<size_t>(i)].op;
+std::vector<std::vector<WeightError>> weight_errors(std::span<const PackedModel* const> models,
+                                                    const PackedModel* reference,
+                                                    const Context& context) {
+  const auto linears_of = [](const PackedModel& m) { return spec::linears(m.checkpoint().spec); };
+  std::vector<std::vector<spec::LinearRef>> linears;
+  std::vector<std::vector<WeightError>> out;
+  for (const PackedModel* model : models) {
+    linears.push_back(linears_of(*model));
+    out.emplace_back(linears.back().size());
+  }
+  const auto theirs = reference == nullptr ? linears.at(0) : linears_of(*reference);
+  for (const auto& each : linears)
+    check(each.size() == theirs.size(), "weights of models with the same ops are compared");
+  context.pool->each(std::ssize(theirs), [&](int64_t at) {
+    const auto i = static_cast<size_t>(at);
     context.throw_if_stopped();
-    out[static_cast<size_t>(i)] = row_of(op, model, reference);
+    Matrix<float> w, whole;
+    int64_t whole_not_finite = 0;
+    if (reference != nullptr) {
+      whole = effective_weight(reference->linear(*theirs[i].op));
+      whole_not_finite = clean(whole);
+    }
+    for (size_t m = 0; m < models.size(); ++m) {
+      WeightError& row = out[m][i];
+      const spec::LinearRef& linear = linears[m][i];
+      if (models[m] == reference) {
+        row = row_of(linear, whole);
+        row.not_finite = whole_not_finite;
+        continue;
+      }
+      try {
+        w = effective_weight(models[m]->linear(*linear.op));
+      } catch (const Error& e) {
+        if (e.code() == Code::interrupted) throw;
+        row = row_of(linear, {});
+        row.refused = e;
+        continue;
+      }
+      const int64_t not_finite = clean(w);
+      row = row_of(linear, w);
+      row.not_finite = not_finite;
+      if (reference != nullptr) row.relative = relative_error(whole, w);
+    }
   });
   return out;
 }

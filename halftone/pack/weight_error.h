@@ -3,11 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "halftone/base/context.h"
+#include "halftone/base/error.h"
+#include "halftone/pack/channel_sizes.h"
 #include "halftone/pack/packed_model.h"
 
 namespace halftone::pack {
@@ -22,32 +25,24 @@ struct Histogram {
 };
 Histogram histogram(std::span<const float> values);
 
-// How large the channels of a matrix are (its columns: inputs of a linear, channels of an
-// activation), each by its root mean square, and which stand out.
-struct ChannelSizes {
-  double p1 = 0, q1 = 0, median = 0, q3 = 0, p99 = 0;  // of the channels' sizes, nearest rank
-  double ratio = 0;                                    // largest / median; 0 where the median is
-  int64_t count = 0;                              // of channels beyond kOutlier times the median
-  std::vector<std::pair<int64_t, double>> worst;  // channel, size: the largest first, at most 8
-};
-inline constexpr double kOutlier = 6;
-ChannelSizes channel_sizes(const Matrix<float>& m);
-
 struct WeightError {
   std::string op, role;
+  int64_t block = 0;  // -1 prologue, 0.. blocks, blocks() epilogue
   // ||W_q - W|| / ||W||, Frobenius; 0 without a reference. A linear of zeros has 1, so more than
   // that is another model's, or one in another basis (a rotation, folded factors).
   double relative = 0;
-  int64_t not_finite = 0;  // weights that are NaN or infinite, left out of everything else
-  std::string refused;     // why the linear cannot be read (a scale that is NaN), else empty
-  Histogram weights;       // of the quantized model
-  ChannelSizes inputs;     // of the reference's weights where there is one
+  int64_t not_finite = 0;        // weights that are NaN or infinite, left out of everything else
+  std::optional<Error> refused;  // why the linear cannot be read (a scale that is NaN)
+  Histogram weights;
+  ChannelSizes inputs;  // largest weight of each
 };
 
-// One row for each linear of `model`, in execution order. `reference` may be null. Reads every
-// weight once; the peak is two linears in f32 for each thread. Errors: those of the reference; what
-// is wrong with a linear of `model` is in its row.
-std::vector<WeightError> weight_errors(const PackedModel& model, const PackedModel* reference,
-                                       const Context& context);
+// For each of `models` a row for each linear, in execution order. `reference` may be null, or one of
+// `models`. Every weight of every model is read once; the peak is two linears in f32 for each
+// thread. Models whose ops are not those of the reference: a bug (check_mixable). Errors: those of
+// the reference; what is wrong with a linear of a model is in its row.
+std::vector<std::vector<WeightError>> weight_errors(std::span<const PackedModel* const> models,
+                                                    const PackedModel* reference,
+                                                    const Context& context);
 
 }  // namespace halftone::pack

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <span>
 
 #include "halftone/base/env.h"
 #include "halftone/base/threads.h"
@@ -15,7 +14,6 @@
 namespace halftone::pack {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::Pair;
 
 TEST(Histogram, CountsEveryValueInUnitsOfTheRootMeanSquare) {
@@ -32,24 +30,6 @@ TEST(Histogram, CountsEveryValueInUnitsOfTheRootMeanSquare) {
   EXPECT_EQ(histogram(far).counts.back(), 1);
 }
 
-TEST(ChannelSizes, AreRootMeanSquaresAndThoseBeyondSixMediansStandOut) {
-  Matrix<float> m(4, 9);
-  for (int64_t r = 0; r < 4; ++r)
-    for (int64_t k = 0; k < 9; ++k)
-      m.at(r, k) = k == 2 ? 7.0f : k == 5 ? -20.0f : k == 6 ? 6.0f : k == 8 ? 0.5f : 1.0f;
-  const ChannelSizes out = channel_sizes(m);
-  EXPECT_DOUBLE_EQ(out.ratio, 20);
-  EXPECT_EQ(out.count, 2);
-  EXPECT_DOUBLE_EQ(out.p1, 0.5);
-  EXPECT_DOUBLE_EQ(out.q1, 1);
-  EXPECT_DOUBLE_EQ(out.median, 1);
-  EXPECT_DOUBLE_EQ(out.q3, 6);
-  EXPECT_DOUBLE_EQ(out.p99, 20);
-  ASSERT_EQ(out.worst.size(), 8u);
-  EXPECT_THAT(std::span(out.worst).first(3),
-              ElementsAre(Pair(5, 20.0), Pair(2, 7.0), Pair(6, 6.0)));
-}
-
 // Weights changed in known ways, by op.
 TEST(WeightErrors, AreRelativeToTheReferenceAndSayWhatIsNotFinite) {
   const auto env = posix_env();
@@ -63,10 +43,17 @@ TEST(WeightErrors, AreRelativeToTheReferenceAndSayWhatIsNotFinite) {
     if (role == spec::Role::query)
       for (float& v : w.data) v *= 1.25f;
     if (role == spec::Role::key) w.data[3] = std::numeric_limits<float>::quiet_NaN();
+    if (role == spec::Role::mlp_down) w.at(1, 7) = -1000;
   });
-  int64_t queries = 0, keys = 0;
-  for (const WeightError& row : weight_errors(changed, dense.get(), context)) {
-    EXPECT_EQ(row.refused, "");
+  int64_t queries = 0, keys = 0, downs = 0;
+  const PackedModel* const models[] = {dense.get(), &changed};
+  const auto rows = weight_errors(models, dense.get(), context);
+  for (const WeightError& row : rows[0]) {
+    EXPECT_EQ(row.relative, 0) << row.op;
+    EXPECT_LT(row.inputs.worst[0].second, 100) << row.op;
+  }
+  for (const WeightError& row : rows[1]) {
+    EXPECT_FALSE(row.refused) << row.op;
     if (row.role == "query") {
       EXPECT_NEAR(row.relative, 0.25, 1e-6) << row.op;
       ++queries;
@@ -75,12 +62,17 @@ TEST(WeightErrors, AreRelativeToTheReferenceAndSayWhatIsNotFinite) {
       EXPECT_GT(row.relative, 0) << row.op;
       EXPECT_LT(row.relative, 1) << row.op;
       ++keys;
+    } else if (row.role == "mlp_down") {
+      EXPECT_EQ(row.block, downs++);
+      EXPECT_THAT(row.inputs.worst[0], Pair(7, 1000));
+      EXPECT_LT(row.inputs.median, 100);
     } else {
       EXPECT_EQ(row.relative, 0) << row.op;
     }
   }
   EXPECT_EQ(queries, std::ssize(dense->checkpoint().spec.blocks));
   EXPECT_EQ(keys, queries);
+  EXPECT_EQ(downs, queries);
 }
 
 }  // namespace

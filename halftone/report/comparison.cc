@@ -20,12 +20,6 @@ double number(const Json& row, const char* key) {
   return has(row, key) ? row[key].get<double>() : 0;
 }
 
-// "1 token in 27": a rate that people can picture.
-std::string one_in(double share) {
-  if (share <= 0) return "no token";
-  return "1 token in " + std::to_string(std::max<int64_t>(1, std::lround(1 / share)));
-}
-
 bool within_noise(const Json& result, const Json& row) {
   return result.contains("noise_floor") && has(result["noise_floor"], "kl_mean") &&
          number(row, "kl_mean") <= number(result["noise_floor"], "kl_mean");
@@ -42,7 +36,7 @@ std::string verdict(const Json& result, size_t m) {
   std::string out =
       "<strong>" +
       (within_noise(result, row) ? "identical within noise" : std::string(closeness(at_least))) +
-      "</strong>: " + one_in(1 - same) + " gets another first choice";
+      "</strong>: " + first_choices(same);
   if (number(row, "bytes") > 0)
     out += "; " + fixed(number(reference, "bytes") / number(row, "bytes"), 2) + " times smaller";
   if (number(row, "decode_tok_s") > 0 && number(reference, "decode_tok_s") > 0)
@@ -124,7 +118,7 @@ std::string table_of(const Json& result) {
         best = column.lower_is_better ? mine <= other : mine >= other;
       }
       const std::string cell = column.cell(figures, i);
-      rows.back().push_back(best ? "<span class=\"best\">" + cell + " *</span>" : cell);
+      rows.back().push_back(best ? "<span class=\"best\">* " + cell + "</span>" : cell);
     }
   }
   return html_table("all figures", head, rows);
@@ -180,6 +174,25 @@ std::string speed_section(const Json& result) {
                      "figures are in the table above.</p>");
 }
 
+// What a reader may look for in vain, and how to get it.
+std::string not_here(const Json& result) {
+  std::string out;
+  const auto add = [&](bool there, const char* what, const char* how) {
+    if (!there) out += std::string(out.empty() ? "" : "; ") + what + " (<code>" + how + "</code>)";
+  };
+  add(any_model_has(result, "tasks"), "tasks", "--tasks piqa,arc_easy");
+  add(result.contains("prompts"), "answers side by side", "--prompts FILE");
+  add(result.contains("sweep"), "a generation study", "--sweep DIR, of halftone sweep");
+  const auto measured = [](const Json& model) {
+    return model.contains("units") &&
+           std::any_of(model["units"].begin(), model["units"].end(),
+                       [](const Json& unit) { return has(unit, "kl_share"); });
+  };
+  add(std::any_of(result["models"].begin(), result["models"].end(), measured),
+      "what each block costs", "--damage, or halftone check MODEL");
+  return out.empty() ? "" : "<p class=\"quiet\">Not on this page: " + out + ".</p>";
+}
+
 std::string method_section(const Json& result, const Json& facts, const std::string& quality) {
   std::string out = "<dl>";
   const auto fact = [&](const std::string& key, const std::string& value) {
@@ -199,7 +212,15 @@ std::string method_section(const Json& result, const Json& facts, const std::str
                       result["isa"].get<std::string>());
   for (const auto& [key, value] : facts.items())
     fact(key, value.is_string() ? value.get<std::string>() : value.dump());
-  return section("method", "Method", out + "</dl><p id=\"download\"></p>");
+  return section("method", "Method", out + "</dl>" + not_here(result) + "<p id=\"download\"></p>");
+}
+
+// Thousands of means: a page tells no more than four digits.
+void round_all(Json& value) {
+  if (value.is_structured())
+    for (Json& part : value) round_all(part);
+  else if (value.is_number_float())
+    value = rounded(value.get<double>(), 4);
 }
 
 // The sections that are there, linked in a line that stays in sight.
@@ -233,6 +254,15 @@ std::string_view closeness(double low) {
   return "broken";
 }
 
+std::string first_choices(double same_top) {
+  const double share = 1 - same_top;
+  if (share <= 0) return "no token gets another first choice";
+  if (share >= 1) return "every token gets another first choice";
+  return (share > 0.5 ? std::to_string(std::lround(100 * share)) + " of 100 tokens get"
+                      : "1 token in " + std::to_string(std::lround(1 / share)) + " gets") +
+         " another first choice";
+}
+
 Json measurement_facts(const std::vector<std::string>& argv) {
   std::string command = "halftone";
   for (size_t i = 1; i < argv.size(); ++i) command += " " + argv[i];
@@ -244,7 +274,9 @@ Json measurement_facts(const std::vector<std::string>& argv) {
           {"compiler", "GCC " __VERSION__}};
 }
 
-std::string comparison_page(const Json& result, const Json& facts) {
+std::string comparison_page(const Json& whole, const Json& facts) {
+  Json result = whole;
+  if (result.contains("sweep")) round_all(result["sweep"]);
   const Json& models = result["models"];
   const size_t best = best_of(models);
   const std::string reference = models[0]["name"].get<std::string>();
@@ -281,9 +313,9 @@ std::string comparison_page(const Json& result, const Json& facts) {
   add("sweep", "Generation", sweep_section(result));
   add("ranges", "Channels", ranges_section(result));
   add("speed", "Speed", speed_section(result));
+  add("recipes", "Recipes", recipes_section(result));
   add("method", "Method", method_section(result, facts, quality));
-  Json data = result;
-  data["facts"] = facts;
+  result["facts"] = facts;
   return "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
          "content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" "
          "content=\"light dark\"><meta http-equiv=\"Content-Security-Policy\" content=\"" +
@@ -292,7 +324,7 @@ std::string comparison_page(const Json& result, const Json& facts) {
          "</style></head><body><a class=\"skip\" href=\"#main\">Skip to the verdict</a>" +
          navigation(links) + "<main id=\"main\" tabindex=\"-1\"><section id=\"verdict\">" + top +
          "</section>" + body + "</main><p id=\"live\" class=\"unseen\" aria-live=\"polite\"></p>" +
-         "<script type=\"application/json\" id=\"data\">" + script_json(data) +
+         "<script type=\"application/json\" id=\"data\">" + script_json(packed_lists(result)) +
          "</script><script>" + std::string(page_script()) + "</script></body></html>\n";
 }
 

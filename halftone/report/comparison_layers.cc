@@ -27,7 +27,8 @@ std::vector<size_t> largest(const Json& list, const char* key) {
 
 // Blocks down, roles across; `cell` gets the index of the row that stands there.
 template <class Cell>
-std::string by_block(const std::string& what, const Json& list, const Cell& cell) {
+std::string by_block(const std::string& what, const Json& list, const std::string& base,
+                     const Cell& cell) {
   std::vector<std::string> roles;
   std::vector<int64_t> blocks;
   for (const Json& row : list) {
@@ -49,10 +50,10 @@ std::string by_block(const std::string& what, const Json& list, const Cell& cell
     rows[static_cast<size_t>(b - blocks.begin())][static_cast<size_t>(r - roles.begin()) + 1] =
         cell(u);
   }
-  return html_table(what, head, rows);
+  return html_table(what, head, rows, base);
 }
 
-// What blocks and roles add to the KL, where it was measured.
+// What blocks add to the KL, where it was measured.
 std::string share_table(const Json& result, size_t m, const Json& units) {
   const std::vector<size_t> order = largest(units, "kl_share");
   std::vector<std::vector<std::string>> rows;
@@ -67,7 +68,7 @@ std::string share_table(const Json& result, size_t m, const Json& units) {
   }
   if (rows.empty()) return {};
   return chart_place("shares", "data-model=\"" + std::to_string(m) + "\"") +
-         folded("Share of the KL by block and role, as a table",
+         folded("Share of the KL by block, as a table",
                 html_table("shares of the KL, " + model_name(result, m),
                            {"part", "KL that leaving it whole takes off, %", "MB"}, rows)) +
          "<p class=\"quiet\">Measured, each part by itself; the blocks sum to " + fixed(blocks, 2) +
@@ -83,8 +84,8 @@ std::string layers_section(const Json& result) {
     const Json& model = result["models"][m];
     if (!model.contains("units") || model["units"].empty()) continue;
     const Json& units = model["units"];
-    const Figures figures(result);
-    const std::string name = model_name(result, m);
+    const std::string name = model_name(result, m), base = model_path(m, "units/");
+    const Figures figures(result, base);
     const std::vector<size_t> worst = largest(units, "relative_error");
     body += "<h3>" + name + "</h3>";
     if (!worst.empty()) {
@@ -96,9 +97,8 @@ std::string layers_section(const Json& result) {
     }
     body += chart_place("damage", "data-model=\"" + std::to_string(m) + "\"") +
             folded("Error of every linear, as a table",
-                   by_block("error of the weights in %, " + name, units, [&](size_t u) {
-                     return figures.significant(
-                         model_path(m, "units/" + std::to_string(u) + "/relative_error"), 100);
+                   by_block("error of the weights in %, " + name, units, base, [&](size_t u) {
+                     return figures.significant(base + std::to_string(u) + "/relative_error", 100);
                    }));
     body += share_table(result, m, units);
   }
@@ -118,10 +118,9 @@ std::string ranges_section(const Json& result) {
     const Json& model = result["models"][m];
     if (!model.contains("channel_ranges") || model["channel_ranges"].empty()) continue;
     const Json& ranges = model["channel_ranges"];
-    const Figures figures(result);
-    const auto path = [&](size_t u) {
-      return model_path(m, "channel_ranges/" + std::to_string(u) + "/");
-    };
+    const std::string base = model_path(m, "channel_ranges/");
+    const Figures figures(result, base);
+    const auto path = [&](size_t u) { return base + std::to_string(u) + "/"; };
     for (const Json& row : ranges) {
       if (!has_number(row, "median") || row["worst"].empty()) continue;
       const double median = row["median"].get<double>(), top = row["worst"][0][1].get<double>();
@@ -132,7 +131,7 @@ std::string ranges_section(const Json& result) {
     body += folded(
         model_name(result, m) + ": median and largest channel, as a table",
         by_block("largest weight of an input channel: median and largest, " + model_name(result, m),
-                 ranges, [&](size_t u) {
+                 ranges, base, [&](size_t u) {
                    return figures.significant(path(u) + "median") + " / " +
                           figures.significant(path(u) + "worst/0/1");
                  }));

@@ -13,6 +13,7 @@ std::string layers_section(const Json& result);   // models[i].units
 std::string ranges_section(const Json& result);   // models[i].channel_ranges
 std::string answers_section(const Json& result);  // models[i].fidelity, models[i].answers
 std::string sweep_section(const Json& result);    // sweep
+std::string recipes_section(const Json& result);  // models[i].recipe
 
 // "/models/2/" + key.
 std::string model_path(size_t model, const std::string& key);

@@ -6,12 +6,7 @@
 namespace halftone::report {
 namespace {
 
-// Shares are shown in percent; perplexities and the like as they are.
-double task_factor(const Json& task) {
-  const std::string metric = task.value("metric", "");
-  return metric.find("perplexity") == metric.npos && metric.find("bits_per") == metric.npos ? 100
-                                                                                            : 1;
-}
+constexpr double kPercent = 100;  // what is compared are shares: tasks of right and wrong items
 
 std::string text_at(const Json& row, const char* key) {
   if (!row.contains(key) || row[key].is_null()) return "&#8211;";
@@ -21,17 +16,16 @@ std::string text_at(const Json& row, const char* key) {
 std::vector<std::string> task_row(const Json& result, size_t model, size_t t) {
   const Json& task = result["models"][model]["tasks"][t];
   const Figures figures(result);
-  const double factor = task_factor(task);
   const std::string path = model_path(model, "tasks/" + std::to_string(t) + "/");
-  return {
-      text_at(task, "task") + " <span class=\"quiet\">" + text_at(task, "metric") + "</span>",
-      figures.fixed(path + "n", 0),
-      figures.fixed(path + "reference", 1, factor),
-      figures.fixed(path + "value", 1, factor),
-      figures.fixed(path + "change", 1, factor) + figures.interval(path + "change_ci95", 1, factor),
-      figures.fixed(path + "lost", 0) + "/" + figures.fixed(path + "won", 0),
-      figures.significant(path + "p_holm"),
-      text_at(task, "verdict")};
+  return {text_at(task, "task") + " <span class=\"quiet\">" + text_at(task, "metric") + "</span>",
+          figures.fixed(path + "n", 0),
+          figures.fixed(path + "reference", 1, kPercent),
+          figures.fixed(path + "value", 1, kPercent),
+          figures.fixed(path + "change", 1, kPercent) +
+              figures.interval(path + "change_ci95", 1, kPercent),
+          figures.fixed(path + "lost", 0) + "/" + figures.fixed(path + "won", 0),
+          figures.significant(path + "p_holm"),
+          text_at(task, "verdict")};
 }
 
 // Items whose answer became right or wrong.

@@ -30,13 +30,49 @@ double mean_kl(const Json& answer) {
   return answer["tokens"].empty() ? 0 : sum / static_cast<double>(answer["tokens"].size());
 }
 
-std::string two_columns(const Json& answer, const std::string& reference, const std::string& name) {
+// What either model found likeliest where their answers part.
+std::string parting(const Json& result, size_t m, size_t i, const std::string& reference,
+                    const std::string& name) {
+  const Json& answer = result["models"][m]["answers"][i];
+  if (!answer.contains("parts")) return {};
+  const Figures figures(result);
+  const std::string path = model_path(m, "answers/" + std::to_string(i) + "/parts/");
+  std::vector<std::vector<std::string>> rows;
+  const Json &left = answer["parts"]["reference"], &right = answer["parts"]["candidate"];
+  for (size_t k = 0; k < std::min(left.size(), right.size()); ++k) {
+    rows.push_back({std::to_string(k + 1)});
+    for (const auto& [side, list] :
+         {std::pair("reference/", &left), std::pair("candidate/", &right)}) {
+      // Quoted: a token's space is part of it.
+      rows.back().push_back(
+          "<bdi>" +
+          escape_html((*list)[k]["text"].dump(-1, ' ', false, Json::error_handler_t::replace)) +
+          "</bdi>");
+      rows.back().push_back(figures.fixed(path + side + std::to_string(k) + "/p", 1, 100));
+    }
+  }
+  return "<div class=\"parting\" id=\"parting-" + std::to_string(m) + "-" + std::to_string(i) +
+         "\"><h4>Where they part: the likeliest next tokens</h4>" +
+         html_table(
+             "likeliest tokens where they part, prompt " + std::to_string(i + 1) + ", " + name,
+             {"", reference, "%", name, "%"}, rows) +
+         "</div>";
+}
+
+std::string two_columns(const Json& result, size_t m, size_t row, const std::string& reference,
+                        const std::string& name) {
+  const Json& answer = result["models"][m]["answers"][row];
   std::string left, right;
   const Json& at = answer["parts_at"];
   const auto parts = at.is_number() ? at.get<size_t>() : SIZE_MAX;
-  const auto part_mark = [&](size_t i) {
-    return i == parts ? "<b class=\"part\" title=\"here they part\">&#9660;</b>" : "";
-  };
+  const std::string likeliest = parting(result, m, row, reference, name);
+  const std::string mark =
+      likeliest.empty()
+          ? "<b class=\"part\" title=\"here they part\">&#9660;</b>"
+          : "<a class=\"part\" title=\"here they part\" aria-label=\"Here they part: the "
+            "likeliest tokens\" href=\"#parting-" +
+                std::to_string(m) + "-" + std::to_string(row) + "\">&#9660;</a>";
+  const auto part_mark = [&](size_t i) { return i == parts ? mark : ""; };
   const Json &tokens = answer["tokens"], &own = answer["candidate_tokens"];
   for (size_t i = 0; i < tokens.size(); ++i)
     left += part_mark(i) + ("<span class=\"" + token_class(tokens[i].value("kl", Json())) + "\">" +
@@ -44,13 +80,16 @@ std::string two_columns(const Json& answer, const std::string& reference, const 
   for (size_t i = 0; i < own.size(); ++i)
     right += part_mark(i) + (i < parts ? token_text(own[i])
                                        : "<span class=\"own\">" + token_text(own[i]) + "</span>");
+  // One has ended there.
+  if (parts == tokens.size()) left += mark;
+  if (parts == own.size()) right += mark;
   return "<p class=\"prompt\"><span class=\"quiet\">Prompt:</span> <bdi>" +
          escape_html(answer["prompt"].get<std::string>()) +
          "</bdi></p><div class=\"columns\"><div><h4>" + reference +
          " <span class=\"quiet\">its text, coloured by what " + name +
          " thinks of it</span></h4><p class=\"text\" dir=\"auto\">" + left + "</p></div><div><h4>" +
          name + " <span class=\"quiet\">on its own</span></h4><p class=\"text\" dir=\"auto\">" +
-         right + "</p></div></div>";
+         right + "</p></div></div>" + likeliest;
 }
 
 // Open where the divergence is the median one; the prompts in their order.
@@ -76,7 +115,7 @@ std::string side_by_side(const Json& result, size_t m) {
            "</summary>" +
            chart_place("answer", "data-model=\"" + std::to_string(m) + "\" data-answer=\"" +
                                      std::to_string(i) + "\"") +
-           two_columns(answers[i], reference, name) + "</details>";
+           two_columns(result, m, i, reference, name) + "</details>";
   }
   return out;
 }
@@ -128,6 +167,41 @@ std::string sweep_table(const Json& sweep, size_t m, const std::string& measure)
   return folded(name + ", as a table", html_table("generation study, " + name, head, rows));
 }
 
+// A measure over length, a row a model.
+std::string length_table(const Json& sweep, const std::string& measure) {
+  std::vector<std::string> head = {"model"};
+  for (const Json& length : sweep["grid"]["lengths"]) head.push_back(length.dump());
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& model : sweep["models"]) {
+    rows.push_back({escape_html(model["name"].get<std::string>())});
+    for (const Json& value : model["summary"]["by_length"][measure])
+      rows.back().push_back(shown(value));
+  }
+  return html_table("by the most new tokens", head, rows);
+}
+
+std::string cost_table(const Json& sweep) {
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& model : sweep["models"]) {
+    const Json solo = model.value("one_at_a_time", Json()),
+               batched = model.value("batched", Json());
+    const auto of = [](const Json& object, const char* key, int digits = 4) {
+      return object.is_object() && object.contains(key) && object[key].is_number()
+                 ? significant(object[key].get<double>(), digits)
+                 : "&#8211;";
+    };
+    const Json peak = model.value("peak_rss_bytes", Json());
+    rows.push_back({escape_html(model["name"].get<std::string>()), of(model, "bits_per_weight", 3),
+                    peak.is_number() ? significant(peak.get<double>() / 1e6, 4) : "&#8211;",
+                    of(solo, "min_tok_s"), of(solo, "mean_tok_s"), of(solo, "max_tok_s"),
+                    of(batched, "tok_s")});
+  }
+  return html_table("speed and memory of the study",
+                    {"model", "bits/weight", "peak MB &#8595;", "min tok/s", "mean tok/s &#8593;",
+                     "max tok/s", "batched tok/s &#8593;"},
+                    rows);
+}
+
 }  // namespace
 
 std::string answers_section(const Json& result) {
@@ -160,9 +234,13 @@ std::string sweep_section(const Json& result) {
             " " + shown(mean);
     body += sweep_table(sweep, m, measure);
   }
-  return folded_section("sweep", "Generation study",
-                        escape_html(sweep["measures"][0][1].get<std::string>()) + ": " + line,
-                        body);
+  const std::string title = escape_html(sweep["measures"][0][1].get<std::string>());
+  if (sweep["grid"]["lengths"].size() > 1)
+    body += chart_place("lengths") +
+            folded(title + " by length, as a table", length_table(sweep, measure));
+  body += chart_place("cost") + folded("Speed and memory, as a table", cost_table(sweep)) +
+          "<p class=\"quiet\">Speed: one text at a time; batched, many.</p>";
+  return folded_section("sweep", "Generation study", title + ": " + line, body);
 }
 
 }  // namespace halftone::report

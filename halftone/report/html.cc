@@ -83,6 +83,29 @@ std::string script_json(const Json& value) {
   return out;
 }
 
+Json packed_lists(const Json& value) {
+  if (!value.is_structured()) return value;
+  Json out = value;
+  for (Json& part : out) part = packed_lists(part);
+  constexpr size_t kFew = 4;
+  if (!value.is_array() || value.size() < kFew) return out;
+  std::vector<std::string> keys;  // of the object that has most
+  for (const Json& row : value) {
+    if (!row.is_object()) return out;
+    size_t i = 0;
+    for (const auto& [key, field] : row.items()) {
+      if (i == keys.size()) keys.push_back(key);
+      if (keys[i++] != key) return out;
+    }
+  }
+  Json rows = Json::array();
+  for (const Json& row : out) {
+    Json& line = rows.emplace_back(Json::array());
+    for (const Json& field : row) line.push_back(field);
+  }
+  return {{"columns", keys}, {"rows", std::move(rows)}};
+}
+
 const Json* Figures::at(const std::string& path) const {
   const Json::json_pointer pointer(path);
   if (!data_.contains(pointer)) return nullptr;
@@ -91,7 +114,7 @@ const Json* Figures::at(const std::string& path) const {
 }
 
 std::string Figures::marked(const std::string& path, double factor, const std::string& text) const {
-  return "<span data-path=\"" + path + "\"" +
+  return "<span data-path=\"" + path.substr(base_.size()) + "\"" +
          (factor == 1 ? "" : " data-scale=\"" + Json(factor).dump() + "\"") + ">" + text +
          "</span>";
 }
@@ -118,9 +141,10 @@ std::string Figures::interval(const std::string& path, int digits, double factor
 }
 
 std::string html_table(const std::string& what, const std::vector<std::string>& head,
-                       const std::vector<std::vector<std::string>>& rows) {
+                       const std::vector<std::vector<std::string>>& rows, const std::string& base) {
   std::string out = "<div class=\"scroll\" role=\"group\" tabindex=\"0\" aria-label=\"" + what +
-                    "\"><table><thead><tr>";
+                    "\"" + (base.empty() ? "" : " data-base=\"" + base + "\"") +
+                    "><table><thead><tr>";
   for (const std::string& cell : head) out += "<th scope=\"col\">" + cell + "</th>";
   out += "</tr></thead><tbody>";
   for (const auto& row : rows) {

@@ -1,11 +1,11 @@
 #include "halftone/report/loss_card.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
+#include <optional>
 
 #include "halftone/base/error.h"
 #include "halftone/base/numbers.h"
+#include "halftone/report/card_json.h"
 #include "halftone/report/comparison.h"
 
 namespace halftone::report {
@@ -14,18 +14,6 @@ namespace {
 constexpr size_t kIndent = 2, kLabel = 9;  // "  size     ": figures begin in column 11
 constexpr double kDiverged = 0.1;          // of a hidden state's norm: `first` in damage
 
-// A member that is there and not null.
-const Json* at(const Json& object, const char* key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-double number(const Json& object, const char* key) { return object.at(key).get<double>(); }
-std::string words(const Json& object, const char* key) { return object.value(key, std::string()); }
-
-std::string counted(int64_t n, const std::string& thing) {
-  return std::to_string(n) + " " + thing + (n == 1 ? "" : "s");
-}
 std::string mega(double bytes) { return significant(bytes / 1e6, bytes < 1e8 ? 3 : 4); }
 
 // UTF-8: bytes that continue a character take no column. Names are ASCII as good as always.
@@ -93,6 +81,12 @@ std::string ci(const Json& object, const char* key, double factor, int digits) {
   return " [" + end(0) + ", " + end(1) + "]";
 }
 
+std::optional<double> noise_floor(const Json& measured) {
+  const Json* floor = at(measured, "noise_floor");
+  const Json* kl = floor ? at(*floor, "kl_mean") : nullptr;
+  return kl ? std::optional(kl->get<double>()) : std::nullopt;
+}
+
 // The sentence that two people say alike: a word for the lower end of the interval, and a rate to
 // picture.
 std::string verdict(const Json& measured) {
@@ -103,18 +97,10 @@ std::string verdict(const Json& measured) {
     return out + (at(measured, "failure") ? "broken: " + words(measured, "failure")
                                           : "its quality was not measured");
   const double kl = number(*divergence, "kl_mean"), same = number(*divergence, "top1_agreement");
-  const Json* floor = at(measured, "noise_floor");
-  out += kl <= (floor ? number(*floor, "kl_mean") : 0)
+  out += kl <= noise_floor(measured).value_or(0)
              ? "identical within noise"
              : std::string(closeness((*divergence)["top1_ci95"][0].get<double>()));
-  if (same >= 1)
-    out += ": no token gets another first choice";
-  else if (same >= 0.5)
-    out += ": 1 token in " + std::to_string(std::lround(1 / (1 - same))) +
-           " gets another first choice";
-  else
-    out += ": " + std::to_string(std::lround(100 * (1 - same))) +
-           " of 100 tokens get another first choice";
+  out += ": " + first_choices(same);
   if (const Json* tasks = at(measured, "tasks"); tasks && !tasks->empty()) {
     std::vector<std::string> worse;
     for (const Json& task : *tasks)
@@ -169,10 +155,10 @@ void add_cost(Card& card, const Json& measured) {
 void add_quality(Card& card, const Json& measured) {
   const Json* d = at(measured, "divergence");
   if (d == nullptr) return;
-  const Json* floor = at(measured, "noise_floor");
+  const auto floor = noise_floor(measured);
   card.row("KL",
            {significant(number(*d, "kl_mean")) + ci(*d, "kl_ci95", 1, -1) + " nats/token",
-            floor ? "noise floor " + significant(number(*floor, "kl_mean")) : ""},
+            floor ? "noise floor " + significant(*floor) : ""},
            {40});
   card.row(
       "",
@@ -263,40 +249,12 @@ void add_damage(Card& card, const Json& measured) {
                            : "above 10 % from " + printable(words(*first, "block")) + " on")});
 }
 
-// Two texts of a kind share phrases; more than this is a text that was seen.
-bool overlaps(const Json& overlap) {
-  return std::max(number(overlap, "share"), number(overlap, "windows_share")) >= 0.02;
-}
-
 std::string overlap_note(const Json& measured) {
   const Json* overlap = at(measured, "overlap");
   if (overlap == nullptr) return {};
   if ((*overlap)["shared"] == 0) return "no overlap with test text";
   return significant(100 * number(*overlap, "share"), 2) + " % of it in the test text" +
          (overlaps(*overlap) ? ": OVERLAP" : "");
-}
-
-// The linears of each (format, rounder), most first.
-std::vector<std::pair<std::string, int64_t>> kinds_of(const Json& layers) {
-  std::map<std::string, int64_t> counts;
-  for (const Json& layer : layers) {
-    const Json& f = layer["format"];
-    std::string label = f["bits"].dump() + " bits";
-    if (words(f, "granularity") == "group") label += " in groups of " + f["group"].dump();
-    if (words(f, "granularity") == "row") label += ", a scale a row";
-    if (words(f, "granularity") == "tensor") label += ", one scale";
-    label += f.value("symmetric", true) ? "" : " with zero-points";
-    ++counts[label + ", rounded by " + words(layer, "rounder")];
-  }
-  std::vector<std::pair<std::string, int64_t>> out(counts.begin(), counts.end());
-  std::stable_sort(out.begin(), out.end(),
-                   [](const auto& a, const auto& b) { return a.second > b.second; });
-  return out;
-}
-
-int64_t fallbacks_of(const Json& layers) {
-  return std::count_if(layers.begin(), layers.end(),
-                       [](const Json& layer) { return at(layer, "fallback") != nullptr; });
 }
 
 }  // namespace
@@ -355,110 +313,6 @@ std::string loss_card(const Json& measured, const Json& receipt, int64_t width) 
                                                         : "where it was lost: halftone check " +
                                                               name + " --reference " + reference});
   return card.text();
-}
-
-std::vector<std::string> explanation(const Json& measured, const Json& receipt) {
-  std::vector<std::string> out;
-  if (const Json* recipe = at(receipt, "recipe")) {
-    const std::string summary = words(*recipe, "summary");
-    out.push_back("Recipe " + words(*recipe, "name") + (summary.empty() ? "" : ": " + summary) +
-                  ".");
-  } else {
-    out.push_back("There is no halftone.json: what was done to this model is not known here.");
-  }
-  if (const Json* layers = at(receipt, "layers")) {
-    for (const auto& [kind, count] : kinds_of(*layers))
-      out.push_back(counted(count, "linear") + (count == 1 ? " has" : " have") + " weights of " +
-                    kind + ".");
-    if (const Json* bits = at(receipt, "quantized_bits_per_weight"))
-      out.push_back("With scales and zero-points such a weight takes " +
-                    significant(bits->get<double>(), 4) + " bits.");
-  }
-  if (const Json* recipe = at(receipt, "recipe"); recipe && at(*recipe, "keep")) {
-    const Json& keep = (*recipe)["keep"];
-    out.push_back(keep.empty()
-                      ? "Nothing was told to stay in floats."
-                      : "Kept in floats where the model has it: " +
-                            listed(keep, [](const Json& k) { return k.get<std::string>(); }) +
-                            ", and everything that is not a linear (embeddings, norms, "
-                            "biases), stored as " +
-                            words(*recipe, "dense_dtype") + ".");
-  }
-  if (const Json* c = at(receipt, "calibration")) {
-    out.push_back("The rounding was steered by " + (*c)["samples"].dump() + " samples of " +
-                  (*c)["length"].dump() + " tokens of " + words(*c, "data") + ": " +
-                  words(*c, "windows") + ".");
-    if (const Json* scarce = at(*c, "scarce"))
-      out.push_back("Text was scarce: " + scarce->get<std::string>() + ".");
-  } else if (at(receipt, "recipe")) {
-    out.push_back("No text was read: the recipe needs no calibration.");
-  }
-  if (const Json* layers = at(receipt, "layers")) {
-    if (fallbacks_of(*layers) == 0) {
-      out.push_back("Nothing fell back: every linear was rounded as the recipe says.");
-    } else {
-      std::map<std::string, std::vector<std::string>> reasons;
-      for (const Json& layer : *layers)
-        if (const Json* why = at(layer, "fallback"))
-          reasons[why->get<std::string>()].push_back(words(layer, "op"));
-      for (const auto& [why, ops] : reasons) {
-        constexpr size_t kNamed = 4;
-        const std::vector<std::string> some(
-            ops.begin(), ops.begin() + static_cast<int64_t>(std::min(kNamed, ops.size())));
-        out.push_back(
-            "Rounded to the nearest code instead, because " + why + ": " + listed(some) +
-            (ops.size() > kNamed ? " and " + std::to_string(ops.size() - kNamed) + " more" : "") +
-            ".");
-      }
-    }
-    int64_t dead = 0, clamped = 0;
-    for (const Json& layer : *layers) {
-      dead += layer.value("dead_columns", int64_t{0});
-      clamped += layer.value("clamped_scales", int64_t{0});
-    }
-    if (dead > 0)
-      out.push_back(counted(dead, "input") +
-                    " of linears were always 0 in the calibration text: their weights were rounded "
-                    "without knowing what they are worth.");
-    if (clamped > 0)
-      out.push_back(counted(clamped, "scale") +
-                    " did not fit into the type that scales are stored in, and were clamped.");
-  }
-  if (const Json* overlap = at(measured, "overlap")) {
-    const std::string of = (*overlap)["shared"].dump() + " of " + (*overlap)["places"].dump() +
-                           " runs of 16 tokens of the calibration text (" +
-                           significant(100 * number(*overlap, "share"), 2) +
-                           " %) stand in the test text, too";
-    if ((*overlap)["shared"] == 0)
-      out.push_back("Calibration and test text have no run of 16 tokens in common.");
-    else if (!overlaps(*overlap))
-      out.push_back(of + ": phrases that any two texts of a kind have, not a text that was seen.");
-    else
-      out.push_back(
-          "CALIBRATION AND TEST TEXT OVERLAP: " + of + ", and " +
-          significant(100 * number(*overlap, "windows_share"), 2) +
-          " % of those that were scored were seen. The figures look better than they are; "
-          "calibrate or measure on other text.");
-  }
-  if (const Json* d = at(measured, "divergence")) {
-    const Json& protocol = measured["protocol"];
-    out.push_back("Measured on " + counted(protocol["windows"].get<int64_t>(), "window") + " of " +
-                  protocol["window"].dump() + " tokens of " + words(protocol, "data") +
-                  " against " + words(measured, "reference") +
-                  ", side by side, by the real kernels in mode " + words(protocol, "mode") + ".");
-    out.push_back(
-        "KL is how far the probabilities of the next token moved, in nats, on average over " +
-        protocol["positions"].dump() +
-        " tokens; 0 is no change. top-1 is how often both "
-        "models would pick the same token.");
-    out.push_back(
-        "The word comes from the lower end of top-1's interval: nearly identical from 99 %, "
-        "close from 96, noticeable from 90, strong change from 80, broken below; here it is " +
-        fixed(100 * (*d)["top1_ci95"][0].get<double>(), 1) + " %.");
-  }
-  if (const Json* failure = at(measured, "failure"))
-    out.push_back("Its quality could not be measured: " + failure->get<std::string>() + ".");
-  return out;
 }
 
 }  // namespace halftone::report

@@ -9,8 +9,9 @@
 //   speed {mode, threads, isa, model, reference {prefill_tok_s, decode_tok_s, load_ms}}, or null
 //   memory {peak_rss_bytes, reference_peak_rss_bytes}, or null
 //   divergence (the keys of a model in `compare --json`, and reference_perplexity), or null
-//   noise_floor {kl_mean} where there is one
-//   tasks [{task, reference, value, change, change_ci95, lost, won, n, verdict}]
+//   noise_floor {what, windows, kl_mean, js_mean, top1_agreement, top5_agreement}, or null
+//   failure: why there is no divergence, where that was tried
+//   tasks [as `compare --json` has them, and limit, num_fewshot]: those that `verify --tasks` named
 //   damage [{block, hidden_error}]
 //   overlap {shared, places, share} of runs of 16 tokens of the calibration text that stand in the
 //         test text, {windows_share} of those in the scored windows that calibration had; or null
@@ -27,8 +28,15 @@ namespace halftone::report {
 
 inline constexpr int64_t kCardWidth = 84;
 
+// What the card, the explanation and those who look for a reference or a recipe take for granted of
+// files that anybody may have written. FileError naming the file and the first key that is missing or
+// of another type.
+void check_measured(const Json& measured, const std::string& path);
+void check_receipt(const Json& receipt, const std::string& path);
+
 // Lines of at most `width` columns (40 at least); what does not fit goes on below its row. `receipt`
-// is halftone.json, null where there is none. Same input, same bytes.
+// is halftone.json, null where there is none; both are of a shape that was checked. Same input, same
+// bytes.
 std::string loss_card(const Json& measured, const Json& receipt, int64_t width = kCardWidth);
 
 // Sentences: what was done to what, what fell back and why, what stayed in floats, whether the

@@ -100,6 +100,30 @@ TEST(Report, FiguresSayWhichNumberTheyShow) {
   EXPECT_EQ(figures.interval("/none"), "");
 }
 
+TEST(Report, ListsThatBeginWithTheSameKeysArePacked) {
+  const Json rows = {
+      {{"a", 1}, {"b", "x"}}, {{"a", 2}, {"b", "y"}}, {{"a", 3}}, {{"a", 4}, {"b", nullptr}}};
+  EXPECT_EQ(
+      packed_lists({{"list", rows}, {"few", {{{"a", 1}}}}}).dump(),
+      R"({"list":{"columns":["a","b"],"rows":[[1,"x"],[2,"y"],[3],[4,null]]},"few":[{"a":1}]})");
+  const Json other = {{{"a", 1}, {"b", 2}}, {{"b", 1}, {"a", 2}}, {{"a", 1}}, {{"a", 1}}};
+  EXPECT_EQ(packed_lists(other), other);
+  EXPECT_EQ(packed_lists({1, 2, 3, 4, 5}), Json({1, 2, 3, 4, 5}));
+}
+
+TEST(Report, RecipesStandBesideEachOtherFieldByField) {
+  Json result = comparison("rtn");
+  result["models"][1]["recipe"] = {{"name", "<b>"}, {"format", {{"bits", 4}}}, {"keep", {"head"}}};
+  result["models"][2]["recipe"] = {
+      {"name", "<b>"}, {"format", {{"bits", 8}, {"group", 64}}}, {"keep", {"head"}}};
+  const std::string page = comparison_page(result, {});
+  EXPECT_THAT(page, testing::HasSubstr("2 of 4 fields differ"));
+  EXPECT_THAT(page,
+              testing::HasSubstr("format.bits</th><td><bdi>4</bdi></td><td><bdi>8</bdi></td>"));
+  EXPECT_THAT(page, testing::HasSubstr("format.group</th><td>&#8211;</td><td><bdi>64</bdi></td>"));
+  EXPECT_THAT(page, testing::HasSubstr("<bdi>&lt;b&gt;</bdi>"));
+}
+
 TEST(Report, HasASectionWhereThereIsSomethingForIt) {
   Json result = comparison("rtn");
   const std::string without = comparison_page(result, {});

@@ -11,14 +11,15 @@ namespace halftone::report {
 namespace {
 
 constexpr std::string_view kStyle = R"(
-:root{--ink:#1a1c1f;--paper:#fff;--quiet:#5b6168;--line:#d8dce0}
-@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--paper:#121417;--quiet:#a0a7ae;--line:#333a41}}
+:root{--ink:#1a1c1f;--paper:#fff;--quiet:#5b6168;--line:#d8dce0;--link:#0072b2}
+@media(prefers-color-scheme:dark){:root{--ink:#e8eaed;--paper:#121417;--quiet:#a0a7ae;--line:#333a41;--link:#56b4e9}}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 main{max-width:1100px;margin:0 auto;padding:24px 16px 64px}h1{font-size:22px;margin:0}h2{font-size:18px;margin:36px 0 8px}
 .quiet,dt{color:var(--quiet)}.quiet,dl,th{font-size:14px}.scroll{overflow-x:auto}svg{width:100%;height:auto;display:block;margin:8px 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px}dd{margin:0;overflow-wrap:anywhere}
-@media print{svg,table{break-inside:avoid}})";
+p,dd{max-width:68ch}nav{font-size:14px}nav a{color:var(--link);margin-right:14px;display:inline-block;padding:4px 0}
+@media print{svg,table{break-inside:avoid}nav{display:none}})";
 
 std::string shown(const Json& value, int digits = 3) {
   return value.is_number() ? significant(value.get<double>(), digits) : "&#8211;";
@@ -42,6 +43,10 @@ std::string table(const std::vector<std::string>& head,
     out += "</tr>";
   }
   return out + "</tbody></table></div>";
+}
+
+std::string heading(const std::string& id, const std::string& title) {
+  return "<h2 id=\"" + id + "\">" + title + "</h2>";
 }
 
 std::string name_of(const Json& model) { return model["name"].get<std::string>(); }
@@ -88,7 +93,7 @@ std::string planes(const Json& result, const char* plane, const std::string& mea
 std::string of_measure(const Json& result, const std::string& key, const std::string& title) {
   const Json& grid = result["grid"];
   const HeatText text{"temperature", "top_k", title};
-  std::string out = "<h2>" + escape_html(title) + "</h2>";
+  std::string out = heading(key, escape_html(title));
   out += planes(result, "temperature_top_k", key, text, grid["temperatures"], grid["top_ks"], -1);
   if (result["models"].size() > 1)
     out += planes(
@@ -141,7 +146,7 @@ std::string simulated_table(const Json& simulated) {
                     shown(row["simulated"]["kl"]), shown(row["real"]["perplexity"], 5),
                     shown(row["simulated"]["perplexity"], 5), shown(row["real"]["tok_s"], 4),
                     shown(row["simulated"]["tok_s"], 4)});
-  return "<h2>Simulated against real quantization</h2>" +
+  return heading("simulated", "Simulated against real quantization") +
          table({"model", "KL real", "KL simulated", "ppl real", "ppl simulated", "tok/s real",
                 "tok/s simulated"},
                rows) +
@@ -180,6 +185,16 @@ std::string sweep_page(const Json& result, const Json& facts) {
           std::to_string(grid["lengths"].size()) + " lengths x " +
           std::to_string(grid["temperatures"].size()) + " temperatures x " +
           std::to_string(grid["top_ks"].size()) + " top_k x " + grid["samples"].dump() + ".</p>";
+  page +=
+      "<nav aria-label=\"sections\"><a href=\"#length\">Over length</a><a href=\"#speed\">Speed "
+      "and "
+      "memory</a>";
+  if (!result["simulated"].is_null()) page += "<a href=\"#simulated\">Simulated</a>";
+  page += "<a href=\"#margins\">One by one</a>";
+  for (const Json& measure : result["measures"])
+    page += "<a href=\"#" + measure[0].get<std::string>() + "\">" +
+            escape_html(measure[1].get<std::string>()) + "</a>";
+  page += "<a href=\"#method\">Method</a></nav>";
   std::vector<std::vector<std::string>> rows;
   for (const Json& model : result["models"]) {
     const Json &s = model["summary"], &mean = s["mean"], &same = s["identical"];
@@ -198,10 +213,10 @@ std::string sweep_page(const Json& result, const Json& facts) {
   page += table({"model", "samples", "clamped", "top_k 1", "duplicates per content word",
                  "difference", "distinct-2", "repetition rate", "similarity", "tokens"},
                 rows);
-  page += "<h2>Duplicates over length</h2>" + sweep_curves(result);
-  page += "<h2>Speed and memory</h2>" + speed_table(result);
+  page += heading("length", "Duplicates over length") + sweep_curves(result);
+  page += heading("speed", "Speed and memory") + speed_table(result);
   if (!result["simulated"].is_null()) page += simulated_table(result["simulated"]);
-  page += "<h2>Duplicates per content word by length, temperature, top_k</h2>";
+  page += heading("margins", "Duplicates per content word by length, temperature, top_k");
   page += margins(result, "by_length", grid["lengths"], "duplicates_per_content_word");
   page += margins(result, "by_temperature", grid["temperatures"], "duplicates_per_content_word");
   page += margins(result, "by_top_k", grid["top_ks"], "duplicates_per_content_word");
@@ -209,7 +224,10 @@ std::string sweep_page(const Json& result, const Json& facts) {
     page += of_measure(result, measure[0].get<std::string>(), measure[1].get<std::string>());
   page +=
       "<p class=\"quiet\">The column top_k 1 is greedy: identical at every temperature by "
-      "definition. Intervals: 95 %, bootstrap over prompts.</p><h2>Method</h2><dl>";
+      "definition. Intervals: 95 %, bootstrap over prompts. Beside KL, tasks and answers of these "
+      "models: halftone compare REF A B --sweep DIR --report out.html, DIR being this study's "
+      "folder.</p>" +
+      heading("method", "Method") + "<dl>";
   const auto fact = [&](const std::string& key, const Json& value) {
     page += "<dt>" + escape_html(key) + "</dt><dd>" +
             escape_html(value.is_string() ? value.get<std::string>() : value.dump()) + "</dd>";

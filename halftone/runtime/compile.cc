@@ -210,6 +210,7 @@ class Compiler {
           ++end;
         LinearStep step;
         step.in = operand(op.in[0]);
+        if (&s != &spec_.epilogue) step.input = inputs_++;
         for (size_t j = i; j < end; ++j)
           add_linear(step, *order[j],
                      place(*order[j], std::get<spec::Linear>(order[j]->params).out));
@@ -448,6 +449,7 @@ class Compiler {
   std::vector<Value> values_;
   std::vector<int32_t> free_;
   int64_t low_bit_ = 0, paired_ = 0;  // linears
+  int64_t inputs_ = 0;                // values that linears read
 };
 
 }  // namespace

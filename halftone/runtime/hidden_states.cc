@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "halftone/base/error.h"
+#include "halftone/eval/rows.h"
 
 namespace halftone::runtime {
 
@@ -44,7 +45,6 @@ std::span<const float> HiddenStates::rows(int64_t cut, size_t text, int64_t firs
 
 void each_linear_input(std::shared_ptr<const Model> model, const HiddenStates& states,
                        const Context& context, const TakeInputs& take) {
-  constexpr int64_t kLogitRows = 64;
   struct Input {
     std::vector<std::string> ops;
     Matrix<float> rows;
@@ -52,7 +52,7 @@ void each_linear_input(std::shared_ptr<const Model> model, const HiddenStates& s
   };
   std::vector<Input> inputs;  // in the order in which they are read
   const int64_t tokens = states.at(0).rows, blocks = states.cuts() - 1;
-  const int64_t vocabulary = model->vocabulary();
+  const int64_t vocabulary = model->vocabulary(), chunk = eval::rows_per_chunk(vocabulary);
   Session session(std::move(model), {}, context);
   session.observe_inputs([&](const Session::LinearInput& seen) {
     auto at = std::find_if(inputs.begin(), inputs.end(), [&](const Input& input) {
@@ -65,7 +65,7 @@ void each_linear_input(std::shared_ptr<const Model> model, const HiddenStates& s
     for (int64_t r = 0; r < seen.count; ++r)
       std::copy_n(seen.rows + r * seen.ld, seen.width, at->rows.row(at->filled++).data());
   });
-  std::vector<float> logits(static_cast<size_t>(kLogitRows * vocabulary));
+  std::vector<float> logits(static_cast<size_t>(chunk * vocabulary));
   for (int64_t block = 0; block <= blocks; ++block) {
     inputs.clear();
     for (size_t t = 0; t < states.texts().size(); ++t) {
@@ -75,8 +75,8 @@ void each_linear_input(std::shared_ptr<const Model> model, const HiddenStates& s
         n = std::min(session.chunk(), std::ssize(text) - i);
         session.advance_from(block, text.subspan(static_cast<size_t>(i), static_cast<size_t>(n)),
                              states.rows(block, t, i, n), std::min(block + 1, blocks));
-        for (int64_t r = 0; block == blocks && r < n; r += kLogitRows)
-          session.logits(r, std::min(kLogitRows, n - r), logits);
+        for (int64_t r = 0; block == blocks && r < n; r += chunk)
+          session.logits(r, std::min(chunk, n - r), logits);
       }
     }
     for (const Input& input : inputs) take(input.ops, input.rows);

@@ -5,8 +5,8 @@
 //   ResumedLogits same(reference, states, blocks, context);     // its logits: only the head is left
 //   ResumedLogits mixed(with_block_7_of_another, states, 7, context);
 //
-// The bits are those of RuntimeLogits: they do not depend on where computing starts. Takes
-// (blocks + 1) * tokens * width * 4 bytes (SmolLM2, 1024 tokens: 73 MB).
+// The bits are those of RuntimeLogits of the same model: they do not depend on where computing
+// starts. Takes (blocks + 1) * tokens * width * 4 bytes (SmolLM2, 1024 tokens: 73 MB).
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ namespace halftone::runtime {
 class HiddenStates {
  public:
   // Runs the model over every text, each from its beginning. Progress stage "hidden", in tokens.
+  // Errors: those of Session::advance, for an encoder, or a text longer than the model's context.
   HiddenStates(std::shared_ptr<const Model> model, std::vector<std::vector<int32_t>> texts,
                const Context& context);
 
@@ -43,15 +44,17 @@ class HiddenStates {
 };
 
 // What each linear of a model reads over the texts, [tokens of all texts, in], once for all that
-// read the same value: block by block, then the head. `states` are the model's own; from them on it
-// costs a pass, and the inputs of a block are in memory at a time. Progress stage "inputs".
+// read the same value: block by block, then the head. Linears of the prologue are left. `states` are
+// the model's own. Costs a pass and the logits of every token, and the inputs of one block are in
+// memory at a time. Progress stage "inputs".
 using TakeInputs =
     std::function<void(std::span<const std::string> ops, const Matrix<float>& inputs)>;
 void each_linear_input(std::shared_ptr<const Model> model, const HiddenStates& states,
                        const Context& context, const TakeInputs& take);
 
-// Logits of a model whose blocks before `block`, and whose embedding, are those that gave `states`.
-// It takes the texts of `states` only; which one is seen by its tokens.
+// Logits of a model whose blocks before `block`, and whose embedding, are those that gave `states`,
+// which outlive it. It takes the texts of `states` only, whole; which one is seen by its tokens, and
+// another one is a bug of the caller.
 class ResumedLogits final : public eval::LogitSource {
  public:
   ResumedLogits(std::shared_ptr<const Model> model, const HiddenStates& states, int64_t block,

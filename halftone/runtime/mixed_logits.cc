@@ -21,15 +21,16 @@ MixedLogits::Side MixedLogits::side(std::shared_ptr<const pack::PackedModel> pac
   auto model = Model::load(packed, options_, context_);
   auto states = std::make_unique<HiddenStates>(model, texts, context_);
   auto logits = std::make_unique<ResumedLogits>(model, *states, states->cuts() - 1, context_);
-  return {std::move(packed), std::move(model), std::move(states), std::move(logits)};
+  const auto tiles =
+      std::make_shared<const std::map<std::string, TiledLinear>>(tiled_linears(model->program()));
+  return {std::move(packed), std::move(model), std::move(states), std::move(logits),
+          [tiles](const std::string& op) { return &tiles->at(op); }};
 }
 
 std::unique_ptr<eval::LogitSource> MixedLogits::mixed(const pack::Unit& unit, bool only) const {
   const Side &base = only ? reference_ : quantized_, &other = only ? quantized_ : reference_;
-  const auto ours = tiled_linears(base.model->program()),
-             theirs = tiled_linears(other.model->program());
   const auto in_memory = [&](const std::string& op) {
-    return &(unit.ops.contains(op) ? theirs : ours).at(op);
+    return (unit.ops.contains(op) ? other : base).tiles(op);
   };
   const auto model =
       Model::load(pack::mix(base.packed, other.packed, unit.ops), options_, in_memory, context_);

@@ -41,6 +41,7 @@ class MixedLogits {
     std::shared_ptr<const Model> model;
     std::unique_ptr<HiddenStates> states;
     std::unique_ptr<eval::LogitSource> logits;
+    TilesInMemory tiles;
   };
   Side side(std::shared_ptr<const pack::PackedModel> packed,
             const std::vector<std::vector<int32_t>>& texts) const;

@@ -102,6 +102,15 @@ std::shared_ptr<const Model> Model::load(std::shared_ptr<const pack::PackedModel
   return model;
 }
 
+std::shared_ptr<const Model> Model::with_kv(const Model& model, KvType kv, const Context& context) {
+  const auto tiles = tiled_linears(model.program());
+  LoadOptions options = model.options();
+  options.kv = kv;
+  options.tile_cache.clear();
+  return load(
+      model.packed_, options, [&](const std::string& op) { return &tiles.at(op); }, context);
+}
+
 KvType Model::kv_type() const {
   if (options_.kv != KvType::by_numerics) return options_.kv;
   return options_.numerics == Numerics::exact ? KvType::f32 : KvType::f16;

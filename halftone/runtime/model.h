@@ -89,6 +89,10 @@ class Model {
   static std::shared_ptr<const Model> load(std::shared_ptr<const pack::PackedModel> packed,
                                            const LoadOptions& options,
                                            const TilesInMemory& in_memory, const Context& context);
+  // The same weights, keys and values kept as `kv` says: shares the tiles of `model`, so it takes
+  // neither memory for linears nor time to load. Nothing can be wrong that load() had not refused.
+  static std::shared_ptr<const Model> with_kv(const Model& model, KvType kv,
+                                              const Context& context);
   ~Model();
 
   const spec::ModelSpec& spec() const { return packed_->checkpoint().spec; }

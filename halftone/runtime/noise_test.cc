@@ -8,6 +8,7 @@
 
 #include "halftone/base/rng.h"
 #include "halftone/pack/compression.h"
+#include "halftone/runtime/hidden_states.h"
 #include "halftone/runtime/logit_source.h"
 #include "halftone/runtime/test_quantized.h"
 #include "halftone/runtime/test_support.h"
@@ -103,6 +104,40 @@ TEST_F(Noise, OfNothingChangesNoBitAndOfSomethingDoesAtAnyThreadCount) {
     other.insert(other.end(), row.begin(), row.end());
   });
   EXPECT_EQ(other, on_inputs);
+}
+
+// An input has one number, wherever a step begins: the noise of a resumed pass is that of a whole one.
+TEST_F(Noise, OnInputsIsTheSameWhereAPassIsResumed) {
+  const auto model = Model::load(dense_, {}, bench_.context);
+  const auto ids = some_ids(9, 2);
+  Session session(model, {}, bench_.context);
+  std::vector<int64_t> numbers;
+  session.disturb(
+      [&](int64_t input, std::span<const int64_t>, float*, int64_t) { numbers.push_back(input); });
+  for (int step = 0; step < 2; ++step) {
+    session.reset();
+    session.advance(ids);
+  }
+  const auto inputs = std::ssize(numbers) / 2, blocks = std::ssize(model->spec().blocks);
+  for (int64_t i = 0; i < 2 * inputs; ++i) EXPECT_EQ(numbers[static_cast<size_t>(i)], i % inputs);
+
+  // Without noise before the last block, a pass with noise in it is that block resumed with noise.
+  const int64_t last = blocks - 1, first = last * inputs / blocks;  // all blocks are alike
+  const auto noise = input_noise(0.5, 3, bench_.context);
+  session.disturb([&](int64_t input, std::span<const int64_t> at, float* rows, int64_t width) {
+    if (input >= first) noise(input, at, rows, width);
+  });
+  std::vector<float> whole(static_cast<size_t>(model->vocabulary()), 0), resumed = whole;
+  session.reset();
+  session.advance(ids);
+  session.logits(8, 1, whole);
+  const HiddenStates states(model, {ids}, bench_.context);
+  for (int step = 0; step < 2; ++step) {
+    session.reset();
+    session.advance_from(last, ids, states.rows(last, 0, 0, 9));
+    session.logits(8, 1, resumed);
+    EXPECT_EQ(resumed, whole);
+  }
 }
 
 // The inputs of one linear as a disturber sees them, before and after.

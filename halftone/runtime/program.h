@@ -83,6 +83,7 @@ struct LinearJob {
 };
 struct LinearStep {
   Operand in;
+  int64_t input = -1;  // number of the value, over prologue and blocks; -1: of the epilogue
   std::vector<std::string> ops;  // names, one a job
   std::vector<Preparation> preparations;
   std::vector<LinearJob> jobs;

@@ -168,13 +168,12 @@ struct Session::Engine {
     const float* x = rows_of(step.in);
     int64_t ldx = stride(step.in);
     if (input_observer) input_observer({step.ops, x, rows, step.in.width, ldx});
-    if (disturber && batch.positions != nullptr) {
+    if (disturber && step.input >= 0) {
       const int64_t width = step.in.width;
       disturbed.resize(static_cast<size_t>(rows * width));
       for (int64_t r = 0; r < rows; ++r)
         std::copy_n(x + r * ldx, width, disturbed.data() + r * width);
-      disturber(inputs_disturbed++, {batch.positions, static_cast<size_t>(rows)}, disturbed.data(),
-                width);
+      disturber(step.input, {batch.positions, static_cast<size_t>(rows)}, disturbed.data(), width);
       x = disturbed.data();
       ldx = width;
     }
@@ -341,7 +340,6 @@ struct Session::Engine {
   void blocks(const Batch& batch, int64_t rows) {
     reserve_rows(std::max(rows, rows_wanted));
     input_row = 0;
-    inputs_disturbed = 0;
     run(program.prologue, batch, rows);
     blocks_from(0, std::ssize(program.blocks), batch, rows);
   }
@@ -381,7 +379,6 @@ struct Session::Engine {
   Observer observer;
   InputObserver input_observer;
   Disturber disturber;
-  int64_t inputs_disturbed = 0;       // in this step
   std::vector<KvCache> caches, pads;  // of a decoder's sequences; of an encoder's
   std::vector<RopeTable> ropes;
   std::vector<HostTensor> slots;

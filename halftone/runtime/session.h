@@ -98,8 +98,10 @@ class Session {
   // Valid during the call. An empty function ends it.
   using Observer = std::function<void(int64_t block, const float* rows, int64_t ld)>;
   void observe(Observer observer);
-  // The same for what linears read, [rows, width] before any gather or scale of theirs: called once
-  // for all that read one value, by name.
+  // The same for what linears read, [rows, width] before any gather, scale or disturbance: called
+  // once for all that read one value, by name. Rows are those of the step; of the head, which runs in
+  // logits() only, those that are asked for, 64 at a time at most. Valid during the call. An empty
+  // function ends it.
   struct LinearInput {
     std::span<const std::string> ops;
     const float* rows = nullptr;
@@ -108,9 +110,10 @@ class Session {
   using InputObserver = std::function<void(const LinearInput&)>;
   void observe_inputs(InputObserver observer);
   // Changes a copy of what the linears of the blocks read, before they read it, in every step from
-  // now on: `input` counts the inputs in the order of their use (linears that read one value count
-  // once), rows are [positions.size(), width] at these positions of their sequences. The head's
-  // input is left. For measuring how robust a model is. An empty function ends it.
+  // now on. `input` is the number of the value among all that linears of the model read, in the order
+  // of their use (linears that read one value count once): the same wherever a step begins
+  // (advance_from). Rows are [positions.size(), width] at these positions of their sequences. The
+  // head's input is left. For measuring how robust a model is. An empty function ends it.
   using Disturber = std::function<void(int64_t input, std::span<const int64_t> positions,
                                        float* rows, int64_t width)>;
   void disturb(Disturber disturber);

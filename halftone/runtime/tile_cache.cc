@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <set>
 
 #include "halftone/base/error.h"
 #include "halftone/base/hash.h"
+#include "halftone/spec/model_names.h"
 
 namespace halftone::runtime {
 namespace {
@@ -26,16 +26,9 @@ std::string hex(uint64_t x) {
 
 // Names, sizes and times of the files that a model is made of.
 Json state_of(const spec::Checkpoint& checkpoint, const Context& context) {
-  std::set<std::string> paths;
-  if (const auto info = context.env->stat(checkpoint.path); info && info->is_directory) {
-    for (const std::string& name : context.env->list(checkpoint.path))
-      if (!name.starts_with('.')) paths.insert(join_path(checkpoint.path, name));
-  } else {
-    for (const auto& tensor : checkpoint.tensors->tensors()) paths.insert(tensor.file);
-  }
   Json files = Json::array();
-  for (const std::string& path : paths)
-    if (const auto info = context.env->stat(path); info && info->is_regular)
+  for (const std::string& path : spec::model_files(*context.env, checkpoint.path))
+    if (const auto info = context.env->stat(path))
       files.push_back({file_name(path), info->size, info->modified_ns});
   return files;
 }

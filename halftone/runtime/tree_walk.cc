@@ -118,8 +118,9 @@ void TreeWalk::give(const eval::TakeRows& take) {
   const auto width = static_cast<size_t>(session_.model().vocabulary());
   std::vector<int64_t> wanted;
   std::vector<eval::TextRow> given;
-  for (size_t first = 0; first < rows.size(); first += eval::kRowsPerChunk) {
-    const size_t count = std::min<size_t>(eval::kRowsPerChunk, rows.size() - first);
+  const auto chunk = static_cast<size_t>(eval::rows_per_chunk(session_.model().vocabulary()));
+  for (size_t first = 0; first < rows.size(); first += chunk) {
+    const size_t count = std::min(chunk, rows.size() - first);
     wanted.clear();
     given.clear();
     logits_.resize(std::max(logits_.size(), count * width));

@@ -23,4 +23,8 @@ const std::vector<NamedModel>& named_models();
 // Hugging Face cache. E_MISSING says what was looked for and what to do.
 std::string resolve_model(const std::string& model, const Context& context);
 
+// Paths of the files that the model at `path` is made of, sorted: all of a folder but hidden ones and
+// measured.json, which measuring adds; all parts of a split GGUF. Empty where nothing is there.
+std::vector<std::string> model_files(Env& env, const std::string& path);
+
 }  // namespace halftone::spec

@@ -115,11 +115,21 @@ class SegmentCheck {
   std::vector<int64_t> widths_;
 };
 
-template <class F>
-void each_segment(const ModelSpec& spec, const F& f) {
-  f(int64_t{-1}, spec.prologue);
-  for (size_t i = 0; i < spec.blocks.size(); ++i) f(static_cast<int64_t>(i), spec.blocks[i]);
-  f(static_cast<int64_t>(spec.blocks.size()), spec.epilogue);
+// Specs and ops that are const, and others.
+template <class S>
+auto segments_of(S& spec) {
+  std::vector<decltype(&spec.prologue)> out = {&spec.prologue};
+  for (auto& block : spec.blocks) out.push_back(&block);
+  out.push_back(&spec.epilogue);
+  return out;
+}
+void each_tensor_of(auto& op, const auto& take) {
+  const auto maybe = [&](auto& ref) {
+    if (ref) take(*ref);
+  };
+  if (auto* embed = std::get_if<Embed>(&op.params)) take(embed->table);
+  if (auto* norm = std::get_if<Norm>(&op.params)) maybe(norm->weight), maybe(norm->bias);
+  if (auto* linear = std::get_if<Linear>(&op.params)) take(linear->weight), maybe(linear->bias);
 }
 
 }  // namespace
@@ -138,11 +148,10 @@ int32_t Segment::values() const { return static_cast<int32_t>(ops.size()) + 1; }
 
 void validate(const ModelSpec& spec, const std::string& path) {
   std::set<std::string> names;
-  each_segment(spec, [&](int64_t, const Segment& segment) {
-    for (const Op& op : segment.ops)
+  for (const Segment* segment : segments(spec))
+    for (const Op& op : segment->ops)
       if (!names.insert(op.name).second)
         throw FileError(Code::duplicate, path, "two ops are called " + quote(op.name));
-  });
   int64_t width = SegmentCheck(spec.prologue, 0, path).output_width();
   for (const Segment& block : spec.blocks) {
     const int64_t out = SegmentCheck(block, width, path).output_width();
@@ -158,41 +167,40 @@ void validate(const ModelSpec& spec, const std::string& path) {
                         std::to_string(spec.vocabulary));
 }
 
+std::vector<const Segment*> segments(const ModelSpec& spec) { return segments_of(spec); }
+std::vector<Segment*> segments(ModelSpec& spec) { return segments_of(spec); }
+
+void each_tensor(const Op& op, FunctionRef<void(const TensorRef&)> take) {
+  each_tensor_of(op, take);
+}
+void each_tensor(Op& op, FunctionRef<void(TensorRef&)> take) { each_tensor_of(op, take); }
+
 std::vector<LinearRef> linears(const ModelSpec& spec) {
   std::vector<LinearRef> out;
-  each_segment(spec, [&](int64_t index, const Segment& segment) {
-    for (const Op& op : segment.ops)
+  int64_t index = -1;
+  for (const Segment* segment : segments(spec)) {
+    for (const Op& op : segment->ops)
       if (std::holds_alternative<Linear>(op.params)) out.push_back({index, &op});
-  });
+    ++index;
+  }
   return out;
 }
 
 const Op* find_op(const ModelSpec& spec, const std::string& name) {
-  const Op* found = nullptr;
-  each_segment(spec, [&](int64_t, const Segment& segment) {
-    for (const Op& op : segment.ops)
-      if (op.name == name) found = &op;
-  });
-  return found;
+  for (const Segment* segment : segments(spec))
+    for (const Op& op : segment->ops)
+      if (op.name == name) return &op;
+  return nullptr;
 }
 
 std::vector<TensorRef> tensors(const ModelSpec& spec) {
   std::vector<TensorRef> out;
   std::set<std::string> seen;
-  const auto add = [&](const TensorRef& ref) {
-    if (seen.insert(ref.name).second) out.push_back(ref);
-  };
-  const auto maybe = [&](const std::optional<TensorRef>& ref) {
-    if (ref) add(*ref);
-  };
-  each_segment(spec, [&](int64_t, const Segment& segment) {
-    for (const Op& op : segment.ops) {
-      if (const auto* embed = std::get_if<Embed>(&op.params)) add(embed->table);
-      if (const auto* norm = std::get_if<Norm>(&op.params)) maybe(norm->weight), maybe(norm->bias);
-      if (const auto* linear = std::get_if<Linear>(&op.params))
-        add(linear->weight), maybe(linear->bias);
-    }
-  });
+  for (const Segment* segment : segments(spec))
+    for (const Op& op : segment->ops)
+      each_tensor(op, [&](const TensorRef& ref) {
+        if (seen.insert(ref.name).second) out.push_back(ref);
+      });
   return out;
 }
 

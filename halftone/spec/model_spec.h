@@ -32,6 +32,7 @@
 #include <variant>
 #include <vector>
 
+#include "halftone/base/function_ref.h"
 #include "halftone/base/tensor.h"
 
 namespace halftone::spec {
@@ -159,6 +160,13 @@ struct ModelSpec {
 // Throws FileError{E_VALUE/E_MISMATCH} naming `path` when widths, views or names do not fit
 // together.
 void validate(const ModelSpec& spec, const std::string& path);
+
+// Prologue, blocks, epilogue.
+std::vector<const Segment*> segments(const ModelSpec& spec);
+std::vector<Segment*> segments(ModelSpec& spec);
+// The tensors that an op reads, one after the other.
+void each_tensor(const Op& op, FunctionRef<void(const TensorRef&)> take);
+void each_tensor(Op& op, FunctionRef<void(TensorRef&)> take);
 
 // Every linear in execution order, with the segment it is in (index into blocks; -1 prologue,
 // blocks.size() epilogue).

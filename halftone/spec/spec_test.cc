@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "halftone/base/env.h"
 #include "halftone/base/threads.h"
@@ -13,6 +14,7 @@
 #include "halftone/spec/checkpoint.h"
 #include "halftone/spec/family.h"
 #include "halftone/spec/fold_graph.h"
+#include "halftone/spec/model_names.h"
 #include "halftone/spec/pieces.h"
 #include "halftone/spec/rescale.h"
 #include "tests/support/recorded_models.h"
@@ -56,6 +58,49 @@ TEST(Spec, EveryTinyModelAssembles) {
     EXPECT_EQ(spec.blocks.size(), 2u) << model;
     EXPECT_GT(parameter_count(spec), 10000) << model;
   }
+}
+
+// What is found by walking the segments, and each tensor of an op changed in place.
+TEST(Spec, SegmentsAndTensorsAreAllOfAModel) {
+  for (const std::string& model : tests::recorded_models()) {
+    ModelSpec spec = assemble(tiny_config(model));
+    const auto segments = halftone::spec::segments(std::as_const(spec));
+    ASSERT_EQ(segments.size(), spec.blocks.size() + 2) << model;
+    for (const LinearRef& ref : linears(spec)) {
+      const auto& ops = segments[static_cast<size_t>(ref.segment + 1)]->ops;
+      EXPECT_TRUE(ref.op >= ops.data() && ref.op < ops.data() + ops.size()) << ref.op->name;
+    }
+    const size_t count = tensors(spec).size();
+    for (Segment* segment : halftone::spec::segments(spec))
+      for (Op& op : segment->ops) each_tensor(op, [](TensorRef& ref) { ref.name += "?"; });
+    EXPECT_EQ(tensors(spec).size(), count) << model;
+    for (const TensorRef& ref : tensors(spec)) EXPECT_TRUE(ref.name.ends_with("?")) << ref.name;
+  }
+}
+
+TEST(ModelFiles, AreWhatBelongsToAModelAndNoMore) {
+  const auto env = posix_env();
+  const std::string folder =
+      join_path(testing::TempDir(), "model_files" + std::to_string(getpid()));
+  env->make_directories(join_path(folder, "below"));
+  const auto paths = [&](const std::vector<std::string>& names) {
+    std::vector<std::string> out;
+    for (const std::string& name : names) out.push_back(join_path(folder, name));
+    return out;
+  };
+  const auto all =
+      paths({".hidden", "a-00001-of-00002.gguf", "a-00001-of-00003.gguf", "a-00002-of-00003.gguf",
+             "b.gguf", "config.json", "measured.json", "xa-00001-of-00003.gguf"});
+  for (const std::string& path : all) write_atomically(*env, path, "x");
+  EXPECT_EQ(model_files(*env, folder),
+            paths({"a-00001-of-00002.gguf", "a-00001-of-00003.gguf", "a-00002-of-00003.gguf",
+                   "b.gguf", "config.json", "xa-00001-of-00003.gguf"}));
+  for (const char* part : {"a-00001-of-00003.gguf", "a-00002-of-00003.gguf"})
+    EXPECT_EQ(model_files(*env, join_path(folder, part)),
+              paths({"a-00001-of-00003.gguf", "a-00002-of-00003.gguf"}));
+  EXPECT_EQ(model_files(*env, join_path(folder, "b.gguf")), paths({"b.gguf"}));
+  EXPECT_EQ(model_files(*env, join_path(folder, "none")), paths({}));
+  env->remove_tree(folder);
 }
 
 TEST(Spec, TheSameRopeIsReadFromOldAndNewConfigs) {

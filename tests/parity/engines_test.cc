@@ -20,10 +20,8 @@ class Edited final : public pack::testing::Wrapped {
          const std::function<void(spec::Op&)>& change)
       : Wrapped(std::move(model)), checkpoint_(Wrapped::checkpoint()) {
     auto& spec = checkpoint_.spec;
-    for (spec::Op& op : spec.prologue.ops) change(op);
-    for (spec::Segment& block : spec.blocks)
-      for (spec::Op& op : block.ops) change(op);
-    for (spec::Op& op : spec.epilogue.ops) change(op);
+    for (spec::Segment* segment : spec::segments(spec))
+      for (spec::Op& op : segment->ops) change(op);
     spec::validate(spec, checkpoint_.path);
   }
   const spec::Checkpoint& checkpoint() const override { return checkpoint_; }

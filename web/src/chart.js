@@ -19,8 +19,9 @@ const element = (tag, className, parent) => {
 };
 
 export class Chart {
-  // `make(chart)` gives {title, about, height, option, points, columns}, or nothing where there is nothing to draw: points are what arrows
-  // visit, {text, series, index}; columns, how many of them lie beside each other. `place` names what is drawn in data-chart and data-*.
+  // `make(chart)` gives {title, about, height, option, points, columns, table}, or nothing where there is nothing to draw: points are what
+  // arrows visit, {text, series, index}; columns, how many of them lie beside each other; table, {head, rows} of what is drawn where the page
+  // has no table of it. `place` names what is drawn in data-chart and data-*.
   constructor(place, make, page) {
     this.place = place;
     this.make = make;
@@ -39,6 +40,12 @@ export class Chart {
     this.canvas.addEventListener('keydown', event => this.key(event));
     this.canvas.addEventListener('blur', () => this.hideTip());
     this.inner = element('div', '', this.canvas);
+    this.fold = element('details', 'data', place);
+    this.fold.hidden = true;
+    element('summary', '', this.fold).textContent = 'What is drawn, as a table';
+    this.box = element('div', 'scroll', this.fold);
+    this.box.tabIndex = 0;
+    this.box.setAttribute('role', 'group');
     page.observe(this);
   }
 
@@ -48,6 +55,7 @@ export class Chart {
   choose(name, label, choices) {
     if (choices.length < 2) return choices[0][0];
     const key = `${this.id}.${name}`;
+    this.asked.add(name);
     let select = this.selects.get(name);
     if (!select) {
       const around = element('label', '', this.controls);
@@ -61,7 +69,8 @@ export class Chart {
       const asked = this.page.get(key);
       if (choices.some(([value]) => value === asked)) select.value = asked;
       select.addEventListener('change', () => {
-        this.page.set(key, select.value);
+        this.page.set(key, select.selectedIndex === 0 ? undefined : select.value);
+        if (this.page.get('at')?.startsWith(`${this.id}@`)) this.page.set('at', undefined);
         this.at = undefined;
         this.draw();
       });
@@ -70,11 +79,25 @@ export class Chart {
     return select.value;
   }
 
+  // As the page's state says.
+  restore() {
+    for (const [name, select] of this.selects) {
+      select.value = this.page.get(`${this.id}.${name}`) ?? '';
+      if (select.selectedIndex < 0) select.selectedIndex = 0;
+    }
+    this.fold.open = this.page.get(`${this.id}.table`) === '1';
+    this.at = undefined;
+    if (this.chart) this.draw();
+  }
+
+  turn() { this.page.set(`${this.id}.table`, this.fold.open ? '1' : undefined); }
+
   draw() {
     this.width = this.printing ? kPrintWidth : this.place.clientWidth;
     if (this.width === 0) return;
     const dark = !this.printing && matchMedia('(prefers-color-scheme: dark)').matches;
     this.theme = {...(dark ? kDark : kLight), motion: !this.printing && !matchMedia('(prefers-reduced-motion: reduce)').matches};
+    this.asked = new Set();
     const made = this.make(this);
     if (!made) {
       this.place.hidden = true;
@@ -82,6 +105,8 @@ export class Chart {
     }
     this.points = made.points;
     this.columns = made.columns;
+    for (const [name, select] of this.selects) select.parentElement.hidden = !this.asked.has(name);
+    this.tabulate(made);
     this.title.textContent = made.title;
     this.canvas.setAttribute('aria-label', `${made.title}. ${made.about} Arrow keys move over its ${made.points.length} points.`);
     this.text = new Map(made.points.map(point => [`${point.series}.${point.index}`, point.text]));
@@ -95,17 +120,41 @@ export class Chart {
     this.option = option;
     if (this.at === undefined) {
       const asked = this.page.get('at');
-      if (asked?.startsWith(`${this.id}@`)) this.at = Math.min(Number(asked.slice(this.id.length + 1)) || 0, this.points.length - 1);
+      if (asked?.startsWith(`${this.id}@`)) this.tip(Math.min(Number(asked.slice(this.id.length + 1)) || 0, this.points.length - 1));
     }
   }
 
-  go(at) {
-    this.at = Math.min(Math.max(at, 0), this.points.length - 1);
-    const point = this.points[this.at];
+  tabulate({title, table}) {
+    this.fold.hidden = !table;
+    if (!table) return;
+    const made = document.createElement('table'), row = (parent, cells, tags) => {
+      const line = element('tr', '', parent);
+      cells.forEach((cell, i) => {
+        const [tag, scope] = tags(i), out = element(tag, '', line);
+        if (scope) out.scope = scope;
+        out.textContent = cell;
+      });
+    };
+    row(element('thead', '', made), table.head, () => ['th', 'col']);
+    const body = element('tbody', '', made);
+    for (const cells of table.rows) row(body, cells, i => i === 0 ? ['th', 'row'] : ['td']);
+    this.box.setAttribute('aria-label', title);
+    this.box.replaceChildren(made);
+  }
+
+  tip(at) {
+    this.at = at;
+    const point = this.points[at];
+    if (!point) return;
     this.chart.dispatchAction({type: 'showTip', seriesIndex: point.series, dataIndex: point.index});
+    point.visit?.();
+    return point;
+  }
+
+  go(at) {
+    const point = this.tip(Math.min(Math.max(at, 0), this.points.length - 1));
     this.page.say(point.text);
     this.page.set('at', `${this.id}@${this.at}`);
-    point.visit?.();
   }
 
   hideTip() { this.chart?.dispatchAction({type: 'hideTip'}); }

@@ -1,5 +1,5 @@
 // What each linear lost, as a heat map of blocks and roles; and shares of the KL, where they were measured.
-import {finite, significant, visible} from './numbers.js';
+import {finite, sentence, significant, visible} from './numbers.js';
 import {base, categoryAxis, colourAt, inkOn, valueAxis} from './theme.js';
 
 const kShows = [
@@ -34,9 +34,12 @@ export function damage(chart) {
   const worst = points.reduce((a, b) => (b.value ?? -1) > (a.value ?? -1) ? b : a);
   const cell = turned ? 22 : 34;
   return {
-    title: `${name}: most in block ${worst.block}, ${visible(worst.role)} (${significant(worst.value)}); colour from ${significant(Math.exp(low))} to ${significant(Math.exp(high))}, logarithmic`,
+    title: `${sentence(name)}: most in block ${worst.block}, ${visible(worst.role)} (${significant(worst.value)}); colour from ${significant(Math.exp(low))} to ${significant(Math.exp(high))}, logarithmic`,
     about: `Heat map of ${blocks.length} blocks and ${roles.length} roles.`,
     height: rows.length * cell + 70, points, columns: columns.length,
+    // The page has one of the errors.
+    table: key === 'relative_error' ? null : {head: ['block', ...roles.map(visible)],
+      rows: blocks.map(b => [String(b), ...roles.map(role => significant(cells.has(`${b} ${role}`) ? of(cells.get(`${b} ${role}`)) : null))])},
     option: {
       ...base(theme, `${name} of every linear.`),
       grid: {left: turned ? 44 : 110, right: 12, top: turned ? 84 : 8, bottom: turned ? 12 : 48},

@@ -18,3 +18,13 @@ export const shortened = (text, most = 28) => {
   const all = visible(text);
   return all.length <= most ? all : `${all.slice(0, most / 2 - 1)}\u2026${all.slice(1 - most / 2)}`;
 };
+
+// Digits behind the point by which cells up to `most` are short and alike.
+export const behind = most => Math.min(Math.max(1 - Math.floor(Math.log10(most || 1)), 0), 4);
+
+export const sentence = text => text.charAt(0).toUpperCase() + text.slice(1);
+
+// What packed_lists() of halftone/report/html.cc made smaller.
+export const unpacked = value => Array.isArray(value) ? value.map(unpacked) : value === null || typeof value !== 'object' ? value
+  : value.columns && value.rows ? value.rows.map(row => Object.fromEntries(row.map((field, i) => [value.columns[i], unpacked(field)])))
+  : Object.fromEntries(Object.entries(value).map(([key, field]) => [key, unpacked(field)]));

@@ -27,7 +27,7 @@ export function ranges(chart) {
       data: blocks.map(b => byBlock.has(b) ? kBox.map(k => y.to(byBlock.get(b)[k])) : Array(5).fill('-')),
       itemStyle: {color: s === 0 ? theme.paper : `${colours[s]}55`, borderColor: colours[s], borderWidth: 1.5},
     });
-    blocks.forEach((b, index) => byBlock.has(b) && points.push({series: s, index, order: index * rows.length + s,
+    blocks.forEach((b, index) => byBlock.has(b) && points.push({series: s, index, block: b, role, model: data.models.indexOf(sides[s]), order: index * rows.length + s,
       text: `block ${b}, ${nameOf(sides[s])}: median ${significant(byBlock.get(b).median)}, quartiles ${significant(byBlock.get(b).q1)} and ${significant(byBlock.get(b).q3)}, ` +
         `largest ${byBlock.get(b).worst.slice(0, 3).map(w => `channel ${w[0]} ${significant(w[1])}`).join(', ')}`}));
   });
@@ -42,6 +42,11 @@ export function ranges(chart) {
     title: `${visible(role)}: widest in block ${widest.block}, its largest channel ${significant(widest.worst[0]?.[1] / widest.median)} times the median`,
     about: `Box plots of ${blocks.length} blocks: box, quartiles; whiskers, 1st and 99th percentile; points, the largest channels.`,
     height: narrow ? blocks.length * 26 + 100 : 360, points,
+    table: {
+      head: ['block', 'model', '1 %', '25 %', 'median', '75 %', '99 %', 'largest (channel)'],
+      rows: blocks.flatMap(b => rows.flatMap((list, s) => list.filter(r => r.block === b).map(r =>
+        [String(b), nameOf(sides[s]), ...kBox.map(k => significant(r[k])), r.worst.map(w => `${significant(w[1])} (${w[0]})`).join(', ')]))),
+    },
     option: {
       ...base(theme, `Largest weight of every input channel of ${visible(role)}, by block.`),
       legend: {bottom: 0, textStyle: {color: theme.ink}, selectedMode: false, data: sides.map(nameOf), type: 'plain', width: '90%'},

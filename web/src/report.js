@@ -3,18 +3,21 @@ import {answer, walkTokens} from './answer.js';
 import {Chart} from './chart.js';
 import {damage, shares} from './damage.js';
 import {frontier} from './frontier.js';
+import {unpacked} from './numbers.js';
 import {Page} from './page.js';
 import {ranges} from './ranges.js';
+import {recipes} from './recipes.js';
 import {speed} from './speed.js';
-import {sweep} from './sweep.js';
+import {cost, lengths, sweep} from './sweep.js';
 import {tasks} from './tasks.js';
+import {palettes} from './theme.js';
 
-const kCharts = {answer, damage, frontier, ranges, shares, speed, sweep, tasks};
+const kCharts = {answer, cost, damage, frontier, lengths, ranges, shares, speed, sweep, tasks};
 
-const text = document.getElementById('data').textContent;
-const page = new Page(JSON.parse(text));
+const page = new Page(unpacked(JSON.parse(document.getElementById('data').textContent)));
 for (const place of document.querySelectorAll('.chart')) new Chart(place, kCharts[place.dataset.chart], page);
-page.show();
+recipes(page);
+page.restore();
 walkTokens(page);
 
 const save = document.createElement('button');
@@ -22,10 +25,10 @@ save.type = 'button';
 save.textContent = 'Save the figures of this page as JSON';
 save.addEventListener('click', () => {
   const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([text], {type: 'application/json'}));
+  link.href = URL.createObjectURL(new Blob([JSON.stringify(page.data)], {type: 'application/json'}));
   link.download = 'comparison.json';
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
 document.getElementById('download').append(save);
-window.halftone = page;
+window.halftone = Object.assign(page, {palettes});

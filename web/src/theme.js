@@ -1,21 +1,29 @@
 // Colours by ground, and pieces of options that all charts share.
 import {significant} from './numbers.js';
 
-// Okabe and Ito's: told apart by any eye, and 3:1 against both grounds (the last one is the ground's ink).
+// Okabe and Ito's: told apart by any eye, and 3:1 against both grounds; of the fifth and the reference each ground has its own.
 const kSeries = ['#0072B2', '#D55E00', '#009E73', '#CC79A7'];
-export const kSymbols = ['circle', 'rect', 'triangle', 'diamond', 'roundRect'];
+const kSymbols = ['circle', 'rect', 'triangle', 'diamond', 'roundRect'];
 const kCividis = ['#00224e', '#123570', '#3b496c', '#575d6d', '#707173', '#8a8678', '#a59c74', '#c3b369', '#e1cc55', '#fee838'];
+
+export const kDashes = ['solid', [8, 3], [2, 3], [8, 3, 2, 3], [1, 1]];
 
 export const kDark = {
   dark: true, ink: '#e8eaed', paper: '#121417', quiet: '#a0a7ae', line: '#333a41', band: 'rgba(160,167,174,0.18)',
-  sequential: kCividis, diverging: ['#56B4E9', '#22262a', '#E69F00'], bins: ['#5b6168', '#8a6a3a', '#b9822f', '#E07B1A', '#FFC078'],
+  sequential: kCividis, diverging: ['#56B4E9', '#22262a', '#E69F00'], bins: ['#565c63', '#85591a', '#b27c2c', '#ebad5e', '#ffe0b8'], reference: '#d0d4d8', fifth: '#656c73',
 };
 export const kLight = {
   dark: false, ink: '#1a1c1f', paper: '#ffffff', quiet: '#5b6168', line: '#d8dce0', band: 'rgba(91,97,104,0.14)',
-  sequential: [...kCividis].reverse(), diverging: ['#0072B2', '#F2F2F2', '#D55E00'], bins: ['#a0a7ae', '#c9a25c', '#c98a1e', '#D0661A', '#8A2E00'],
+  sequential: [...kCividis].reverse(), diverging: ['#0072B2', '#F2F2F2', '#D55E00'], bins: ['#a0a7ae', '#d09a34', '#b06a12', '#8a3f0a', '#541a00'], reference: '#5b6168', fifth: '#1a1c1f',
 };
 
-export const seriesColour = (theme, i) => kSeries[i] ?? (i === kSeries.length ? theme.ink : theme.quiet);
+export const symbolOf = i => kSymbols[(i + kSymbols.length) % kSymbols.length];
+
+// Both of candidate i; the reference is -1.
+export const seriesColour = (theme, i) => i < 0 ? theme.reference : kSeries[i] ?? (i === kSeries.length ? theme.fifth : theme.quiet);
+
+// What must stay apart to any eye.
+export const palettes = [['light', kLight], ['dark', kDark]].map(([name, theme]) => ({name, series: [-1, 0, 1, 2, 3, 4].map(i => seriesColour(theme, i)), bins: theme.bins}));
 
 // Which of black and white stands out on a colour "#rrggbb" or "rgb(r,g,b)".
 export function inkOn(colour) {
@@ -52,6 +60,8 @@ export const valueAxis = (theme, name, more = {}) => ({type: 'value', name, name
 export const categoryAxis = (theme, name, data, more = {}) =>
   ({type: 'category', name, nameLocation: 'middle', data, ...axis(theme), splitLine: {show: false}, axisTick: {show: false}, ...more});
 
+const kFine = [1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3, 3.5, 4, 4.5, 5, 5.5, 6, 7, 8, 9];
+
 // A logarithmic axis over `values`, with ticks at 1, 2, 5 where it is short (the library's has powers of ten only). What is not above 0 lies
 // on a floor below the smallest value, labelled 0. `to` gives places on it.
 export function logAxis(theme, name, values, more = {}) {
@@ -61,7 +71,7 @@ export function logAxis(theme, name, values, more = {}) {
   const pad = Math.max(0.06 * span, 0.08), min = Math.log10(floor) - (zero ? 0.12 : 1) * pad, max = Math.log10(high) + pad;
   const ticks = zero ? [Math.log10(floor)] : [];
   for (let p = Math.floor(min); p <= max; ++p)
-    for (const m of span < 1.3 ? [1, 1.5, 2, 3, 5, 7] : span < 2.2 ? [1, 2, 5] : [1]) {
+    for (const m of span < 0.3 ? kFine : span < 1.3 ? [1, 1.5, 2, 3, 5, 7] : span < 2.2 ? [1, 2, 5] : [1]) {
       const at = p + Math.log10(m);
       if (at >= min && at <= max && !(zero && at < Math.log10(floor) + 0.15)) ticks.push(at);
     }

@@ -11,15 +11,17 @@
 #include "halftone/base/error.h"
 #include "halftone/cli/check_text.h"
 #include "halftone/cli/divergence_json.h"
+#include "halftone/cli/measure.h"
 #include "halftone/cli/model_damage.h"
 #include "halftone/cli/model_findings.h"
 #include "halftone/cli/model_text.h"
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
 #include "halftone/cli/text_options.h"
+#include "halftone/eval/damage.h"
 #include "halftone/eval/divergence.h"
 #include "halftone/eval/perplexity.h"
-#include "halftone/eval/task.h"
+#include "halftone/pack/compression.h"
 #include "halftone/pack/mixed_model.h"
 #include "halftone/pack/weight_error.h"
 #include "halftone/recipe/preflight.h"
@@ -35,67 +37,52 @@ constexpr double kBetterWithBos = 0.95;  // of the perplexity without
 
 struct Options {
   std::string model, reference, text, data;
-  int64_t windows = 2, window = 512;
+  int64_t windows = eval::kDamageWindows, window = eval::kDamageWindow;
   bool fast = false, fresh = false;
 };
 
-struct Texts {
-  std::string label;
-  eval::Protocol protocol;
-  std::vector<int32_t> ids;
-  std::vector<std::vector<int32_t>> windows;
+// What a model was made from, and what says so.
+struct Reference {
+  std::string name, from;
 };
 
-Texts cut_text(Session& session, const Options& options, const ModelText& text, int64_t context) {
-  const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
-  Texts out;
-  if (options.text.empty()) {
-    eval::ScoredText scored =
-        eval::scored_text("wikitext2", files::Split::test, session.places, encode, session.context);
-    out.label = scored.label;
-    out.ids = std::move(scored.ids);
-  } else {
-    const files::TextSet own = files::read_text_file(
-        *session.env, options.text, session.places.parquet, session.context.limits);
-    out.label = own.label;
-    out.ids = encode(own.joined());
-  }
-  // A token of room: the BOS that is tried in front.
-  const int64_t window = std::min({options.window, context - 1, std::ssize(out.ids)});
-  if (window < 2)
-    throw InputError(out.label, "has too few tokens to score", "give more text with --text");
-  out.protocol = eval::gptq_windows(std::ssize(out.ids), window, options.windows);
-  for (const eval::Window& w : out.protocol.windows)
-    out.windows.emplace_back(out.ids.begin() + w.begin, out.ids.begin() + w.end);
-  return out;
-}
-
-// The reference whose weights halftone.json names by their hash, where it is one of the models in
-// the cache.
-std::string remembered_reference(const pack::PackedModel& model, const Context& context) {
+// As measured.json names it; else the model in the cache whose weights halftone.json has the hash
+// of. Where there is that hash, both are held to it.
+Reference remembered_reference(const pack::PackedModel& model, const Context& context) {
   const spec::Checkpoint& checkpoint = model.checkpoint();
-  const std::string path = join_path(checkpoint.path, "halftone.json");
-  if (checkpoint.gguf || !context.env->stat(path)) return {};
-  const Json receipt =
-      parse_json(context.env->read_text(path, context.limits.json_file_bytes), path);
-  const std::string wanted = receipt.value("/source/weights"_json_pointer, std::string());
-  if (wanted.empty()) return {};
-  for (const spec::NamedModel& named : spec::named_models()) {
-    if (!context.env->stat(join_path(spec::cache_folder(), named.path))) continue;
-    const spec::Checkpoint candidate = spec::open_checkpoint(named.name, context);
-    if (candidate.spec.family == checkpoint.spec.family &&
-        candidate.spec.width == checkpoint.spec.width &&
-        recipe::scan_weights(candidate, {}, context) == wanted)
-      return named.name;
+  if (checkpoint.gguf) return {};
+  const std::string wanted =
+      read_receipt(checkpoint.path, context).value("/source/weights"_json_pointer, std::string());
+  const auto is_source = [&](const std::string& name) {
+    const spec::Checkpoint candidate = spec::open_checkpoint(name, context);
+    return candidate.spec.family == checkpoint.spec.family &&
+           candidate.spec.width == checkpoint.spec.width &&
+           (wanted.empty() || recipe::scan_weights(candidate, {}, context) == wanted);
+  };
+  try {
+    const auto measured = read_measured(checkpoint.path, context);
+    const Json named = measured ? measured->value("reference", Json()) : Json();
+    if (named.is_string()) {
+      if (is_source(named)) return {named, "measured.json"};
+      context.warn("measured.json names " + named.get<std::string>() +
+                   " as the reference, which holds other weights now");
+    }
+  } catch (const Error& e) {
+    if (e.code() == Code::interrupted) throw;
+    context.warn("the reference of measured.json is not used: " + e.line());
   }
+  if (wanted.empty()) return {};
+  for (const spec::NamedModel& named : spec::named_models())
+    if (context.env->stat(join_path(spec::cache_folder(), named.path)) && is_source(named.name))
+      return {named.name, "the hash in halftone.json"};
   return {};
 }
 
 // Mean negative log-likelihood of the windows' tokens but their first, `bos` in front of each where
 // given.
-double mean_nll(eval::LogitSource& source, const Texts& texts, std::optional<int32_t> bos) {
+double mean_nll(eval::LogitSource& source, const CutText& texts, std::optional<int32_t> bos) {
   double sum = 0, count = 0;
-  for (const auto& window : texts.windows) {
+  for (const auto& window : texts.windows()) {
     std::vector<int32_t> ids = window;
     if (bos) ids.insert(ids.begin(), *bos);
     source.each_row(ids, bos ? 1 : 0, [&](int64_t position, std::span<const float> row) {
@@ -111,28 +98,30 @@ double mean_nll(eval::LogitSource& source, const Texts& texts, std::optional<int
 struct Files {
   std::vector<Finding> findings;
   Json weights = Json::array();
-  bool readable = true;  // every linear
-  bool related = true;   // no linear is further from the reference's than zeros are
+  std::optional<Code> broken;  // what is wrong with the first linear that cannot be run
+  bool related = true;         // no linear is further from the reference's than zeros are
 };
 
 Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* reference,
-                    const pack::StoredBits& bits, const Context& context) {
+                    const Context& context) {
   Files out;
-  out.findings = pack::label_findings(model, bits);
+  out.findings = pack::label_findings(model);
   int64_t unrelated = 0;
   const pack::WeightError* first = nullptr;
-  const auto rows = pack::weight_errors(model, reference, context);
-  for (const pack::WeightError& row : rows) {
+  const pack::PackedModel* const models[] = {&model};
+  const auto rows = pack::weight_errors(models, reference, context);
+  for (const pack::WeightError& row : rows[0]) {
     out.weights.push_back({{"op", row.op},
                            {"role", row.role},
                            {"relative_error", reference ? Json(row.relative) : Json()},
                            {"weights", json_of(row.weights)},
                            {"inputs", json_of(row.inputs)}});
-    if (!row.refused.empty()) {
-      out.readable = false;
-      out.findings.push_back({Finding::Level::fault, "weights", row.op + ": " + row.refused});
+    if (row.refused) {
+      if (!out.broken) out.broken = row.refused->code();
+      out.findings.push_back(
+          {Finding::Level::fault, "weights", row.op + ": " + row.refused->what()});
     } else if (row.not_finite > 0) {
-      out.readable = false;
+      if (!out.broken) out.broken = Code::nonfinite;
       out.findings.push_back(
           {Finding::Level::fault, "weights",
            row.op + ": " + std::to_string(row.not_finite) + " weights are not finite"});
@@ -153,9 +142,9 @@ Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* ref
 
 // Everything that takes both models.
 void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model,
-             const std::shared_ptr<const pack::PackedModel>& reference, const Texts& texts,
+             const std::shared_ptr<const pack::PackedModel>& reference, const CutText& texts,
              Files& files, RunJournal* journal, const Context& context) {
-  runtime::MixedLogits mixed(reference, model, texts.windows, {}, context);
+  runtime::MixedLogits mixed(reference, model, texts.windows(), {}, context);
   add_layers(result, mixed.reference_states(), &mixed.quantized_states(), model->checkpoint().spec);
   add_inputs(result, mixed.reference_model(), mixed.reference_states(), context);
   eval::LogitSource* const candidate = &mixed.quantized();
@@ -170,7 +159,7 @@ void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model
                  : "its weights are not the reference's, rounded") +
              std::string(", so only whole blocks are exchanged")});
   if (journal == nullptr) return;
-  try {
+  resumable([&] {
     add_units(result,
               {.model = *model,
                .reference = *reference,
@@ -181,15 +170,11 @@ void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model
                .blocks_only = folded || !files.related,
                .memory = journal->memory()},
               context);
-  } catch (const Error& e) {
-    if (e.code() != Code::interrupted) throw;
-    throw Error(Code::interrupted, e.subject(), e.fact(),
-                "the same command goes on where this one stopped");
-  }
+  });
 }
 
 // The tokenizer adds no BOS: does the model read the text better with one?
-void try_bos(Json& result, eval::LogitSource& source, const ModelText& text, const Texts& texts,
+void try_bos(Json& result, eval::LogitSource& source, const ModelText& text, const CutText& texts,
              Files& files) {
   const double plain = std::exp(mean_nll(source, texts, {}));
   result["card"]["perplexity"] = plain;
@@ -206,9 +191,9 @@ void try_bos(Json& result, eval::LogitSource& source, const ModelText& text, con
 
 // What a model does without a reference.
 void look_alone(Json& result, const std::shared_ptr<const pack::PackedModel>& packed,
-                const ModelText& text, const Texts& texts, Files& files, const Context& context) {
+                const ModelText& text, const CutText& texts, Files& files, const Context& context) {
   const auto model = runtime::Model::load(packed, {}, context);
-  const runtime::HiddenStates states(model, texts.windows, context);
+  const runtime::HiddenStates states(model, texts.windows(), context);
   add_layers(result, states, nullptr, model->spec());
   add_inputs(result, model, states, context);
   runtime::RuntimeLogits source(model, {}, context);
@@ -239,41 +224,47 @@ void look_at_text(Files& files, const Options& options, const std::optional<Mode
 
 int check_model(Session& session, Options options) {
   const Context& context = session.start();
-  if (!options.data.empty()) session.places.data_dir = options.data;
   const auto model = pack::open_model(options.model, context);
   const spec::Checkpoint& checkpoint = model->checkpoint();
-  if (options.reference.empty()) options.reference = remembered_reference(*model, context);
+  const Reference source = options.reference.empty() ? remembered_reference(*model, context)
+                                                     : Reference{options.reference, "--reference"};
   std::shared_ptr<const pack::PackedModel> reference;
-  if (!options.reference.empty()) {
-    reference = pack::open_model(options.reference, context);
+  if (!source.name.empty()) {
+    reference = pack::open_model(source.name, context);
     pack::check_mixable(*reference, *model);
   }
-  const pack::StoredBits bits = pack::stored_bits(*model);
-  Files files = look_at_files(*model, reference.get(), bits, context);
+  const pack::Compression bits = pack::compression(*model);
+  Files files = look_at_files(*model, reference.get(), context);
   const auto text = text_of(checkpoint, context);
   const auto theirs = reference ? text_of(reference->checkpoint(), context) : std::nullopt;
   look_at_text(files, options, text, theirs);
   Json result = {{"model", options.model},
                  {"path", checkpoint.path},
                  {"family", checkpoint.spec.family},
-                 {"reference", reference ? Json(options.reference) : Json()},
+                 {"reference", reference ? Json(source.name) : Json()},
+                 {"reference_from", reference ? Json(source.from) : Json()},
                  {"card",
                   {{"bytes", model->weight_bytes()},
-                   {"bits_per_weight", model->bits_per_weight()},
-                   {"linear_bits", bits.bits_per_weight},
-                   {"linear_bits_mean", bits.mean_of_linears},
-                   {"linear_code_bits", bits.nominal}}}};
+                   {"bits_per_weight", bits.effective},
+                   {"nominal_bits", bits.nominal},
+                   {"layer_mean_bits", bits.layer_mean},
+                   {"linear_bits", bits.linears}}}};
   if (reference)
     result["card"]["compression"] =
         static_cast<double>(reference->weight_bytes()) / static_cast<double>(model->weight_bytes());
   std::optional<RunJournal> journal;
   const bool speaks = checkpoint.spec.output == spec::ModelSpec::Output::language_model;
-  if (files.readable && speaks && (text || theirs)) {
+  if (!files.broken && speaks && (text || theirs)) {
     // The reference's tokens where there is one: both models are to read the same.
-    const Texts texts =
-        cut_text(session, options, theirs ? *theirs : *text, checkpoint.spec.context);
+    const ModelText& reads = theirs ? *theirs : *text;
+    const auto encode = [&](std::string_view s) { return reads.tokenizer.encode(s); };
+    // A token of room: the BOS that is tried in front.
+    const CutText texts =
+        cut(TextChoice(options.text, options.data, session).encoded(encode),
+            std::min(options.window, checkpoint.spec.context - 1), options.windows);
     if (text && theirs) {
-      const std::string some = theirs->tokenizer.decode(texts.windows[0]);
+      const std::string some =
+          theirs->tokenizer.decode(std::span(texts.ids).first(static_cast<size_t>(texts.window)));
       if (text->tokenizer.encode(some, false) != theirs->tokenizer.encode(some, false))
         files.findings.push_back({Finding::Level::fault, "tokenizer",
                                   text->tokenizer.source() +
@@ -283,13 +274,14 @@ int check_model(Session& session, Options options) {
     }
     result["data"] = texts.label;
     result["protocol"] = texts.protocol.name;
-    result["windows"] = texts.windows.size();
-    result["window"] = texts.windows[0].size();
+    result["windows"] = texts.protocol.windows.size();
+    result["window"] = texts.window;
     if (reference) {
       if (!options.fast)
         journal.emplace(context, checkpoint.path,
                         "check " + files_fingerprint(*context.env, reference->checkpoint().path) +
-                            " " + texts.protocol.name + " " + std::to_string(texts.windows.size()),
+                            " " + texts.protocol.name + " " +
+                            std::to_string(texts.protocol.windows.size()),
                         options.fresh);
       measure(result, model, reference, texts, files, journal ? &*journal : nullptr, context);
     } else {
@@ -305,7 +297,7 @@ int check_model(Session& session, Options options) {
   result["weights"] = std::move(files.weights);
   session.print(result, [&] { print_check(session.terminal, result); });
   if (journal) journal->remove();
-  return files.readable ? 0 : static_cast<int>(exit_for(Code::nonfinite));
+  return files.broken ? static_cast<int>(exit_for(*files.broken)) : 0;
 }
 
 }  // namespace
@@ -326,11 +318,11 @@ Command check() {
         auto options = std::make_shared<Options>();
         app.add_option("MODEL", options->model, "any model that the engine reads")->required();
         app.add_option("--reference", options->reference,
-                       "what it was made from (default: the model that halftone.json names by its "
-                       "hash, if it is in the cache)");
+                       "what it was made from (default: as measured.json names it, else the model "
+                       "in the cache that has the hash of halftone.json)");
         app.add_option("--windows", options->windows, "windows of text to score (default 2)")
             ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-        app.add_option("--window", options->window, "tokens a window (default 512)")
+        app.add_option("--window", options->window, "tokens a window (default 256)")
             ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
         app.add_flag("--fast", options->fast,
                      "loss card, files and hidden states only: no unit is exchanged");

@@ -6,20 +6,21 @@
 #include <limits>
 
 #include "halftone/base/error.h"
-#include "halftone/base/memory.h"
+#include "halftone/cli/check_text.h"
 #include "halftone/cli/child.h"
 #include "halftone/cli/compare_answers.h"
 #include "halftone/cli/compare_layers.h"
 #include "halftone/cli/compare_tasks.h"
 #include "halftone/cli/divergence_json.h"
+#include "halftone/cli/measure.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/model_text.h"
+#include "halftone/cli/noise_floor.h"
 #include "halftone/cli/output_file.h"
 #include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
 #include "halftone/cli/text_options.h"
 #include "halftone/eval/divergence.h"
-#include "halftone/eval/task.h"
 #include "halftone/eval/windows.h"
 #include "halftone/kernel/isa.h"
 #include "halftone/report/comparison.h"
@@ -38,12 +39,6 @@ struct Options {
   TaskOptions tasks;
   LogitOptions logits;
 };
-
-// The JSON that `halftone bench MODEL --json` prints, run as a child.
-Json bench_child(const std::string& model, const Session& session) {
-  return child_json(session, {"bench", model, "--json", "--quiet", "--prefill", "256", "--decode",
-                              "48", "--threads", std::to_string(session.context.threads)});
-}
 
 Json row_of(const std::string& name, const pack::PackedModel& model, const eval::Divergence& d) {
   Json row = {{"name", name},
@@ -79,6 +74,9 @@ void print_details(Terminal& t, const Json& result) {
                                    : "noise floor: KL " + figure(floor["kl_mean"]) + ", same top " +
                                          figure(floor["top1_agreement"], 100, 4) + " %: " + what +
                                          ", windows: " + floor["windows"].dump());
+  for (const Json& row : result["models"])
+    if (row.contains("layers"))
+      print_hidden_errors(t, row, "hidden states of " + row["name"].get<std::string>());
 }
 
 void print_result(Terminal& t, const Json& result) {
@@ -133,66 +131,55 @@ void check_same_tokens(const std::string& name, const spec::Checkpoint& checkpoi
                      "compare models with one tokenizer");
 }
 
-// The reference against itself with keys and values in another float type: a KL that is not a loss.
-// The number of threads changes no bit (runtime/model.h), so it has no floor.
-struct NoiseFloor {
-  std::unique_ptr<eval::LogitSource> source;  // null: not measured
-  std::string what;                           // or why it is not
-  int64_t windows = 0;
-};
-
-NoiseFloor noise_floor(const LogitModel& reference, LogitOptions options, int64_t windows,
-                       const Context& context) {
-  if (!reference.model) return {.what = "the torch engine has one float type"};
-  const runtime::MemoryUse& use = reference.model->memory();
-  if (use.weights + use.tables > available_memory_bytes() / 4)
-    return {.what = "a second reference would take more than a quarter of the free memory"};
-  const auto kept = reference.model->kv_type(),
-             other = kept == runtime::KvType::f16 ? runtime::KvType::f32 : runtime::KvType::f16;
-  options.load.kv = runtime::kv_type_name(other);
-  auto model = runtime::Model::load(reference.packed, options.load.options(), context);
-  return {.source = std::make_unique<runtime::RuntimeLogits>(std::move(model),
-                                                             runtime::SessionOptions{}, context),
-          .what = "the reference with keys and values in " + options.load.kv + " instead of " +
-                  std::string(runtime::kv_type_name(kept)),
-          .windows = std::max<int64_t>(1, windows / 8)};
-}
-
-Json json_of(const NoiseFloor& floor, const eval::Divergence* d) {
-  Json out = {{"what", floor.what}, {"windows", floor.windows}};
-  for (const char* key : {"kl_mean", "js_mean", "top1_agreement", "top5_agreement"})
-    out[key] = nullptr;
-  if (d != nullptr)
-    out.update({{"kl_mean", d->kl_mean},
-                {"js_mean", d->js_mean},
-                {"top1_agreement", d->top1_agreement},
-                {"top5_agreement", d->top5_agreement}});
+// Where a run keeps what it has measured, by model: of the reference what it is measured against
+// itself for.
+std::vector<eval::RunMemory> memory_of(RunJournals& journals, const std::vector<LogitModel>& models,
+                                       const NoiseFloor& floor,
+                                       const std::vector<std::string>& paths,
+                                       const Session& session) {
+  const std::string against =
+      fingerprint(*session.env, paths[0], logit_settings(*models[0].source, session));
+  std::vector<eval::RunMemory> out = {journals.of(
+      paths[0],
+      against + " itself " + (floor.source ? logit_settings(*floor.source, session) : ""))};
+  for (size_t i = 1; i < models.size(); ++i)
+    out.push_back(
+        journals.of(paths[i], against + " " + logit_settings(*models[i].source, session)));
   return out;
 }
 
 // Of `models` over the same windows; the floor, if there is one, comes last.
-std::vector<eval::Divergence> diverge(const std::vector<LogitModel>& models, NoiseFloor& floor,
-                                      const eval::ScoredText& text, const eval::Protocol& protocol,
-                                      const std::vector<std::string>& paths, const Session& session,
-                                      const Options& options) {
+std::vector<eval::Divergence> diverge(const std::vector<LogitModel>& models,
+                                      const NoiseFloor& floor, const CutText& text,
+                                      const std::vector<eval::RunMemory>& memory,
+                                      const Context& context) {
   std::vector<eval::LogitSource*> candidates;
+  eval::DivergenceOptions options{.last_windows = floor.windows,
+                                  .memory = {memory.begin() + 1, memory.end()}};
   for (size_t i = 1; i < models.size(); ++i) candidates.push_back(models[i].source.get());
-  if (floor.source) candidates.push_back(floor.source.get());
-  const std::string against =
-      fingerprint(*session.env, paths[0], logit_settings(*models[0].source, session));
-  std::vector<std::unique_ptr<RunJournal>> journals;
-  eval::DivergenceOptions how{.last_windows = floor.windows};
-  for (size_t c = 0; c < candidates.size(); ++c) {
-    const std::string& path = c + 1 < models.size() ? paths[c + 1] : paths[0];
-    journals.push_back(std::make_unique<RunJournal>(
-        session.context, path, "against " + against + " " + logit_settings(*candidates[c], session),
-        options.fresh));
-    how.memory.push_back(journals.back()->memory());
+  if (floor.source) {
+    candidates.push_back(floor.source.get());
+    options.memory.push_back(memory[0]);
   }
-  auto found =
-      eval::divergence(*models[0].source, candidates, text.ids, protocol, session.context, how);
-  for (const auto& journal : journals) journal->remove();
-  return found;
+  return eval::divergence(*models[0].source, candidates, text.ids, text.protocol, context, options);
+}
+
+// Speed and memory of each, where a run that was stopped has not measured them.
+void add_speed(Json& rows, const std::vector<std::string>& names,
+               const std::vector<eval::RunMemory>& memory, const Session& session) {
+  const Context& context = session.context;
+  const uint64_t key = eval::memory_key("bench " + std::to_string(context.threads), {}, 0);
+  for (size_t i = 0; i < names.size(); ++i) {
+    context.throw_if_stopped();
+    context.progress(
+        {"bench", names[i], static_cast<double>(i), static_cast<double>(names.size()), ""});
+    const Json bench =
+        eval::remembered(memory[i], key, [&] { return bench_child(names[i], {}, session); });
+    rows[i]["prefill_tok_s"] = bench["prefill"]["tok_s"];
+    rows[i]["decode_tok_s"] = bench["decode"]["tok_s"];
+    rows[i]["peak_rss_bytes"] = bench["peak_rss_bytes"];
+    rows[i]["load_ms"] = bench["load_ms"];
+  }
 }
 
 int compare_models(Session& session, Options& options) {
@@ -204,7 +191,6 @@ int compare_models(Session& session, Options& options) {
   options.logits.settle(session);
   Context& context = session.start();
   eval::check_stride(options.stride, options.window > 0 ? options.window : eval::kWindow);
-  if (!options.data.empty()) session.places.data_dir = options.data;
   std::vector<std::string> names = {options.reference};
   names.insert(names.end(), options.candidates.begin(), options.candidates.end());
   // Mistakes before any work: a model that is not there, a page that cannot be written, text that
@@ -212,15 +198,8 @@ int compare_models(Session& session, Options& options) {
   std::vector<std::string> paths;
   for (const std::string& name : names) paths.push_back(spec::resolve_model(name, context));
   std::vector<std::string> inputs = paths;
-  std::optional<files::TextSet> own;
-  if (!options.text.empty()) {
-    own = files::read_text_file(*session.env, options.text, session.places.parquet, context.limits);
-    inputs.push_back(options.text);
-  } else {
-    const Table<eval::Task> tasks("task", eval::entries());
-    for (std::string& path : eval::check_data(tasks.at("wikitext2"), session.places, *session.env))
-      inputs.push_back(std::move(path));
-  }
+  const TextChoice choice(options.text, options.data, session);
+  inputs.insert(inputs.end(), choice.inputs().begin(), choice.inputs().end());
   std::optional<Answers> answers;
   if (!options.answers.prompts.empty()) {
     answers.emplace(options.answers, context);
@@ -245,13 +224,16 @@ int compare_models(Session& session, Options& options) {
     return load_logits(names[i], logits, session);
   };
   std::vector<LogitModel> models;
+  std::vector<Json> recipes;  // null: not known
   int64_t shortest_context = std::numeric_limits<int64_t>::max();
   for (size_t i = 0; i < names.size(); ++i) {
     models.push_back(load(i));
     shortest_context = std::min(shortest_context, models.back().source->context());
+    recipes.push_back(
+        read_receipt(models.back().packed->checkpoint().path, context).value("recipe", Json()));
   }
   if (answers) answers->encode(*models[0].packed, shortest_context);
-  int64_t window = window_length(options.window, shortest_context, context);
+  const int64_t window = window_length(options.window, shortest_context, context);
   const ModelText text = open_text(models[0].packed->checkpoint(), context);
   const auto encode = [&](std::string_view s) {
     std::vector<int32_t> ids = text.tokenizer.encode(s);
@@ -260,27 +242,17 @@ int compare_models(Session& session, Options& options) {
                         context);
     return ids;
   };
-  eval::ScoredText scored;
-  if (own)
-    scored = {own->label, encode(own->joined())};
-  else
-    scored = eval::scored_text("wikitext2", files::Split::test, session.places, encode, context);
-  const auto tokens = static_cast<int64_t>(scored.ids.size());
-  if (tokens < 2)
-    throw InputError(scored.label,
-                     "is shorter than one window: " + std::to_string(tokens) +
-                         " tokens, and two are scored at least",
-                     "give more text");
-  window = std::min(window, tokens);
-  const eval::Protocol protocol =
-      options.stride > 0 ? eval::strided_windows(tokens, window, options.stride, options.windows)
-                         : eval::gptq_windows(tokens, window, options.windows);
+  const CutText scored = cut(choice.encoded(encode), window, options.windows, options.stride);
+  const eval::Protocol& protocol = scored.protocol;
   NoiseFloor floor{.what = "left out by --no-noise-floor"};
-  if (!options.no_noise_floor) {
-    LogitOptions logits = options.logits;
-    floor = noise_floor(models[0], logits, std::ssize(protocol.windows), context);
-  }
-  const auto found = diverge(models, floor, scored, protocol, paths, session, options);
+  if (!models[0].model)
+    floor.what = "the torch engine has one float type";
+  else if (!options.no_noise_floor)
+    floor = noise_floor(*models[0].model, std::ssize(protocol.windows), context);
+  // Kept until all of it is whole: a killed run does what is left, whatever it was doing.
+  RunJournals journals(context, "against", options.fresh);
+  const auto memory = memory_of(journals, models, floor, paths, session);
+  const auto found = diverge(models, floor, scored, memory, context);
   if (protocol.windows.size() < 4)
     session.terminal.warn("few windows: intervals are wide; --windows 20 is a fair comparison");
 
@@ -292,9 +264,12 @@ int compare_models(Session& session, Options& options) {
   rows.push_back(row_of(options.reference, *models[0].packed, none));
   for (size_t i = 1; i < models.size(); ++i)
     rows.push_back(row_of(names[i], *models[i].packed, found[i - 1]));
-  if (answers) answers->run(models, rows);
-  add_layers(models, rows, context);
-  if (options.damage) add_damage(models, rows, scored.ids, context);
+  for (size_t i = 1; i < models.size(); ++i)
+    if (!recipes[i].is_null()) rows[i]["recipe"] = std::move(recipes[i]);
+  if (answers) answers->run(models, memory, rows);
+  add_layers(models, std::span(scored.ids).first(static_cast<size_t>(scored.window)), memory, rows,
+             context);
+  if (options.damage) add_damage(models, scored.ids, memory, rows, context);
   Json result = {{"models", rows},
                  {"reference", options.reference},
                  {"protocol", protocol.name},
@@ -313,21 +288,10 @@ int compare_models(Session& session, Options& options) {
     std::vector<TaskComparison::Model> measured;
     for (size_t i = 0; i < names.size(); ++i)
       measured.push_back({names[i], paths[i], [&load, i] { return load(i); }});
-    tasks->run(measured, text, options.fresh, result);
+    RunJournals kept(context, "compare", options.fresh);  // for the next comparison, too
+    tasks->run(measured, text, kept, result);
   }
-  if (!options.no_speed) {
-    for (size_t i = 0; i < names.size(); ++i) {
-      context.throw_if_stopped();
-      context.progress(
-          {"bench", names[i], static_cast<double>(i), static_cast<double>(names.size()), ""});
-      const Json bench = bench_child(names[i], session);
-      Json& row = result["models"][i];
-      row["prefill_tok_s"] = bench["prefill"]["tok_s"];
-      row["decode_tok_s"] = bench["decode"]["tok_s"];
-      row["peak_rss_bytes"] = bench["peak_rss_bytes"];
-      row["load_ms"] = bench["load_ms"];
-    }
-  }
+  if (!options.no_speed) add_speed(result["models"], names, memory, session);
   if (sweep) result["sweep"] = std::move(*sweep);
   if (page) {
     page->write(report::comparison_page(result, report::measurement_facts(session.argv)));
@@ -335,6 +299,7 @@ int compare_models(Session& session, Options& options) {
     session.terminal.note("report: " + options.report);
   }
   session.print(result, [&] { print_result(session.terminal, result); });
+  journals.remove();
   return 0;
 }
 

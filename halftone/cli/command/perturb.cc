@@ -5,10 +5,10 @@
 
 #include "halftone/base/error.h"
 #include "halftone/cli/model_text.h"
+#include "halftone/cli/run_journal.h"
 #include "halftone/cli/session.h"
 #include "halftone/cli/text_options.h"
 #include "halftone/eval/robustness.h"
-#include "halftone/eval/task.h"
 #include "halftone/pack/dense_copy.h"
 #include "halftone/runtime/hidden_states.h"
 #include "halftone/runtime/logit_source.h"
@@ -21,17 +21,8 @@ struct Options {
   std::string model, text, data;
   std::vector<double> fractions = {0.1, 0.25, 0.5};
   int64_t seeds = 5, windows = 2, window = 512;
+  bool fresh = false;
 };
-
-eval::ScoredText read_text(const Session& session, const Options& options, const ModelText& text) {
-  const auto encode = [&](std::string_view s) { return text.tokenizer.encode(s); };
-  if (options.text.empty())
-    return eval::scored_text("wikitext2", files::Split::test, session.places, encode,
-                             session.context);
-  const files::TextSet own = files::read_text_file(*session.env, options.text,
-                                                   session.places.parquet, session.context.limits);
-  return {own.label, encode(own.joined())};
-}
 
 Json json_of(const eval::Spread& spread) {
   return {{"mean", spread.mean}, {"variance", spread.variance ? Json(*spread.variance) : Json()}};
@@ -62,29 +53,23 @@ void print_rows(Terminal& t, const Json& result) {
 
 int perturb_model(Session& session, const Options& options) {
   const Context& context = session.start();
-  if (!options.data.empty()) session.places.data_dir = options.data;
   const auto packed = pack::open_model(options.model, context);
   if (packed->plan().ports.empty())
     throw InputError(options.model, "has no quantized linears, so there is no step",
                      "give a folder that halftone quantize or another quantizer wrote");
   if (packed->checkpoint().spec.output != spec::ModelSpec::Output::language_model)
     throw InputError(options.model, "is no language model: it has no next token to get wrong");
+  const TextChoice choice(options.text, options.data, session);
   const ModelText text = open_text(packed->checkpoint(), context);
-  const eval::ScoredText scored = read_text(session, options, text);
-  const int64_t window =
-      std::min({options.window, std::ssize(scored.ids), packed->checkpoint().spec.context});
-  if (window < 2)
-    throw InputError(scored.label, "has too few tokens to score", "give more text with --text");
-  const eval::Protocol protocol =
-      eval::gptq_windows(std::ssize(scored.ids), window, options.windows);
-  std::vector<std::vector<int32_t>> texts;
-  for (const eval::Window& w : protocol.windows)
-    texts.emplace_back(scored.ids.begin() + w.begin, scored.ids.begin() + w.end);
+  const CutText scored =
+      cut(choice.encoded([&](std::string_view s) { return text.tokenizer.encode(s); }),
+          std::min(options.window, packed->checkpoint().spec.context), options.windows);
+  RunJournal journal(context, packed->checkpoint().path, "perturb", options.fresh);
 
   const auto clean = runtime::Model::load(pack::dense_copy(packed, DType::f32), {}, context);
-  const runtime::HiddenStates states(clean, texts, context);
+  const runtime::HiddenStates states(clean, scored.windows(), context);
   runtime::ResumedLogits reference(clean, states, std::ssize(clean->spec().blocks), context);
-  const runtime::SessionOptions room{.max_tokens = window};
+  const runtime::SessionOptions room{.max_tokens = scored.window};
   const auto on_weights = [&](double fraction,
                               uint64_t seed) -> std::unique_ptr<eval::LogitSource> {
     return std::make_unique<runtime::RuntimeLogits>(
@@ -103,13 +88,15 @@ int perturb_model(Session& session, const Options& options) {
   Json rows = Json::array();
   const auto run = [&](const char* noise, const auto& disturbed) {
     for (const double fraction : options.fractions) {
-      const eval::Robustness found = eval::robustness(
-          reference, [&](uint64_t seed) { return disturbed(fraction, seed); }, options.seeds,
-          scored.ids, protocol, context,
-          [&] {
-            context.progress({"perturb", noise, ++done, total, ""});
-            context.throw_if_stopped();
-          });
+      const eval::Robustness found =
+          eval::robustness(reference, [&](uint64_t seed) { return disturbed(fraction, seed); },
+                           options.seeds, scored.ids, scored.protocol, context,
+                           {.memory = journal.memory(),
+                            .noise = std::string(noise) + " " + Json(fraction).dump(),
+                            .done = [&] {
+                              context.progress({"perturb", noise, ++done, total, ""});
+                              context.throw_if_stopped();
+                            }});
       perplexity = found.reference_perplexity;
       rows.push_back({{"noise", noise},
                       {"fraction", fraction},
@@ -123,14 +110,15 @@ int perturb_model(Session& session, const Options& options) {
   run("inputs", on_inputs);
   const Json result = {{"model", options.model},
                        {"data", scored.label},
-                       {"protocol", protocol.name},
-                       {"windows", protocol.windows.size()},
-                       {"window", window},
+                       {"protocol", scored.protocol.name},
+                       {"windows", scored.protocol.windows.size()},
+                       {"window", scored.window},
                        {"seeds", options.seeds},
                        {"mode", "exact"},
                        {"perplexity", perplexity},
                        {"rows", rows}};
   session.print(result, [&] { print_rows(session.terminal, result); });
+  journal.remove();
   return 0;
 }
 
@@ -140,7 +128,8 @@ Command perturb() {
   return {.summary = "how robust a quantized model is to noise on its weights and activations",
           .examples =
               "  halftone perturb out/gptq4\n"
-              "  halftone perturb out/gptq4 --fractions 0.5,1 --seeds 20 --windows 4 --json",
+              "  halftone perturb out/gptq4 --fractions 0.5,1 --seeds 20 --windows 4 --json\n"
+              "A run that was killed goes on when the same command is given again.",
           .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
             auto options = std::make_shared<Options>();
             app.add_option("MODEL", options->model, "a quantized model in any layout but GGUF")
@@ -156,11 +145,15 @@ Command perturb() {
                 ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
             app.add_option("--window", options->window, "tokens a window (default 512)")
                 ->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
+            app.add_flag("--fresh", options->fresh,
+                         "do not go on with an earlier run that was interrupted");
             add_text(app, options->text, options->data);
             session.add_threads(app);
             session.add_json(app);
             session.add_quiet(app);
-            return [options, &session] { return perturb_model(session, *options); };
+            return [options, &session] {
+              return resumable([&] { return perturb_model(session, *options); });
+            };
           }};
 }
 

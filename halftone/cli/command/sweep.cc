@@ -1,8 +1,6 @@
 // halftone sweep: the generation study. Prompts x lengths x temperatures x top_k, a text for each,
 // by every model, and what the texts have in common: repetition, speed, memory.
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <limits>
 
 #include "halftone/base/error.h"
@@ -12,8 +10,10 @@
 #include "halftone/cli/child.h"
 #include "halftone/cli/model_options.h"
 #include "halftone/cli/session.h"
+#include "halftone/cli/sweep_options.h"
+#include "halftone/cli/sweep_simulated.h"
+#include "halftone/cli/sweep_text.h"
 #include "halftone/cli/sweep_writer.h"
-#include "halftone/eval/divergence.h"
 #include "halftone/eval/sweep_summary.h"
 #include "halftone/report/comparison.h"
 #include "halftone/report/sweep_page.h"
@@ -31,80 +31,14 @@ struct Options {
   ModelOptions load;
 };
 
-double number_of(const char* option, const std::string& word) {
-  try {
-    size_t used = 0;
-    const double value = std::stod(word, &used);
-    if (used == word.size() && std::isfinite(value)) return value;
-  } catch (const std::exception&) {
-  }
-  throw InputError(option, quote(word) + " is not a number", "write 50:500:50, or 0.1,0.5,1");
-}
-
-// "50:500:50,750": values, and ranges first:last:step with both ends.
-std::vector<double> values_of(const char* option, const std::string& text) {
-  constexpr size_t kMost = 10000;
-  std::vector<double> out;
-  for (size_t at = 0; at <= text.size();) {
-    const size_t comma = std::min(text.find(',', at), text.size());
-    const std::string item = text.substr(at, comma - at);
-    at = comma + 1;
-    const size_t one = item.find(':'), two = one == item.npos ? one : item.find(':', one + 1);
-    if (one == item.npos) {
-      out.push_back(number_of(option, item));
-      continue;
-    }
-    if (two == item.npos)
-      throw InputError(option, quote(item) + " is no range", "write first:last:step");
-    const double first = number_of(option, item.substr(0, one)),
-                 last = number_of(option, item.substr(one + 1, two - one - 1)),
-                 step = number_of(option, item.substr(two + 1));
-    if (!(step > 0) || last < first || (last - first) / step > static_cast<double>(kMost))
-      throw InputError(option, quote(item) + " is no range", "write first:last:step, step above 0");
-    for (int64_t i = 0; static_cast<double>(i) <= (last - first) / step + 1e-6; ++i)
-      // 0.1 + 2 * 0.1 is meant to be 0.3
-      out.push_back(std::round((first + static_cast<double>(i) * step) * 1e9) / 1e9);
-  }
-  return out;
-}
-
-std::vector<int64_t> whole_values_of(const char* option, const std::string& text) {
-  std::vector<int64_t> out;
-  for (const double value : values_of(option, text)) {
-    if (value != std::floor(value) || std::abs(value) > 1e9)
-      throw InputError(option, Json(value).dump() + " is not a whole number");
-    out.push_back(static_cast<int64_t>(value));
-  }
-  return out;
-}
-
-eval::SweepShard shard_of(const std::string& text) {
-  if (text.empty()) return {};
-  const size_t slash = text.find('/');
-  if (slash == text.npos) throw InputError("--shard " + text, "is no shard", "write 1/4 to 4/4");
-  const double i = number_of("--shard", text.substr(0, slash)),
-               n = number_of("--shard", text.substr(slash + 1));
-  if (i != std::floor(i) || n != std::floor(n) || i < 1 || n > 1e6 || i > n)
-    throw InputError("--shard " + text, "is no shard", "write 1/4 to 4/4");
-  return {static_cast<int64_t>(i), static_cast<int64_t>(n)};
-}
-
-// Contents of all that a model's text depends on; the receipt of measured figures is not part of
-// it. Not names and times of files: shards come from other machines.
+// Contents of all that a model's text depends on. Not where it lies and the times of files: shards
+// come from other machines.
 std::string content_hash(Env& env, const std::string& path) {
   Hasher hash;
-  const auto add = [&](const std::string& file_path, const std::string& name) {
-    const auto file = env.open(file_path);
-    hash.add(name).add(*file, 0, file->size());
-  };
-  const auto info = env.stat(path);
-  if (info && info->is_directory) {
-    for (const std::string& name : env.list(path)) {
-      const auto entry = env.stat(join_path(path, name));
-      if (entry && entry->is_regular && name != "measured.json") add(join_path(path, name), name);
-    }
-  } else {
-    add(path, "");
+  for (const std::string& name : spec::model_files(env, path)) {
+    const auto file = env.open(name);
+    if (name != path) hash.add(file_name(name));
+    hash.add(*file, 0, file->size());
   }
   return hash.hex();
 }
@@ -157,20 +91,23 @@ class Study {
     Json measures = Json::array();
     for (const eval::SweepMeasure& measure : eval::sweep_measures())
       measures.push_back({measure.key, measure.title});
-    Json result = {{"grid", grid_json()},
-                   {"points", grid_.size()},
-                   {"shard", options_.shard.empty() ? Json() : Json(options_.shard)},
-                   {"prompts_from", prompts_.path},
-                   {"empty_lines", prompts_.empty_lines},
-                   {"mode", options_.load.mode},
-                   {"kv", models[0]["kv"]},
-                   {"ignore_eos", options_.ignore_eos},
-                   {"batch", options_.batch},
-                   {"threads", context_.threads},
-                   {"isa", models[0]["isa"]},
-                   {"measures", measures},
-                   {"models", models},
-                   {"simulated", options_.simulated ? simulated(samples[0]) : Json()}};
+    Json result = {
+        {"grid", grid_json()},
+        {"points", grid_.size()},
+        {"shard", options_.shard.empty() ? Json() : Json(options_.shard)},
+        {"prompts_from", prompts_.path},
+        {"empty_lines", prompts_.empty_lines},
+        {"mode", options_.load.mode},
+        {"kv", models[0]["kv"]},
+        {"ignore_eos", options_.ignore_eos},
+        {"batch", options_.batch},
+        {"threads", context_.threads},
+        {"isa", models[0]["isa"]},
+        {"measures", measures},
+        {"models", models},
+        {"simulated", options_.simulated ? simulated_loss(options_.models, names_, grid_,
+                                                          samples[0], options_.load, session_)
+                                         : Json()}};
     if (shard_.of == 1) {
       const Json facts = report::measurement_facts(session_.argv);
       result["facts"] = facts;
@@ -179,7 +116,14 @@ class Study {
       write("duplicates.svg", report::sweep_heat_maps(result));
       write("duplicates-length.svg", report::sweep_curves(result));
     }
-    session_.print(result, [&] { print(result); });
+    session_.print(result, [&] {
+      Terminal& t = session_.terminal;
+      print_sweep(t, result);
+      if (shard_.of == 1)
+        t.note("page: " + join_path(options_.output, "index.html"));
+      else
+        t.note("when all shards are in one folder, the command without --shard joins them");
+    });
     return 0;
   }
 
@@ -399,125 +343,8 @@ class Study {
     return out;
   }
 
-  // Loss of each model on what the first one wrote, by the real kernels and by torch's simulation
-  // of the same weights. What the reference writes is what a text of its own kind is: the mean is
-  // an estimate of the divergence between the two as writers.
-  Json simulated(const std::vector<Json>& reference_samples) {
-    LogitOptions real, torch;
-    real.load = options_.load;
-    torch.engine = "torch";
-    const LogitModel reference = load_logits(options_.models[0], real, session_);
-    const ModelText text = open_text(reference.packed->checkpoint(), context_);
-    eval::Protocol protocol{"texts", {}};
-    std::vector<int32_t> ids;
-    for (int64_t prompt = 0; prompt < std::ssize(grid_.prompts); ++prompt) {
-      const int64_t per_prompt = grid_.size() / std::ssize(grid_.prompts);
-      const Json& sample = reference_samples[static_cast<size_t>((prompt + 1) * per_prompt - 1)];
-      const std::vector<int32_t> whole = text.tokenizer.encode(
-          grid_.prompts[static_cast<size_t>(prompt)] + sample["text"].get<std::string>());
-      const auto begin = std::ssize(ids),
-                 length = std::min<int64_t>(std::ssize(whole), reference.source->context());
-      if (length < 2) continue;
-      ids.insert(ids.end(), whole.begin(), whole.begin() + length);
-      protocol.windows.push_back(
-          {begin, begin + length, begin + 1, static_cast<double>(length - 1)});
-    }
-    Json rows = Json::array();
-    for (size_t m = 0; m < names_.size(); ++m) {
-      const LogitModel by_kernels = load_logits(options_.models[m], real, session_),
-                       by_torch = load_logits(options_.models[m], torch, session_);
-      const std::array<eval::LogitSource*, 2> both = {by_kernels.source.get(),
-                                                      by_torch.source.get()};
-      const auto found = eval::divergence(*reference.source, both, ids, protocol, context_);
-      const auto figures = [&](size_t i) {
-        return Json{{"kl", found[i].kl_mean},
-                    {"kl_ci95", found[i].kl_ci95},
-                    {"perplexity", found[i].perplexity},
-                    {"tok_s", reading_speed(*both[i], ids, protocol)}};
-      };
-      rows.push_back({{"name", names_[m]}, {"real", figures(0)}, {"simulated", figures(1)}});
-    }
-    return {
-        {"models", rows},
-        {"tokens", ids.size()},
-        {"basis", std::to_string(protocol.windows.size()) + " texts, " +
-                      std::to_string(ids.size()) + " tokens, that " + names_[0] +
-                      " wrote at the last length, temperature and top_k; KL to it in nats a token; "
-                      "tok/s: reading them, " +
-                      std::to_string(context_.threads) + " threads"}};
-  }
-
-  static double reading_speed(eval::LogitSource& source, const std::vector<int32_t>& ids,
-                              const eval::Protocol& protocol) {
-    const auto start = std::chrono::steady_clock::now();
-    for (const eval::Window& w : protocol.windows)
-      source.each_row(std::span(ids).subspan(static_cast<size_t>(w.begin),
-                                             static_cast<size_t>(w.end - w.begin)),
-                      0, [](int64_t, std::span<const float>) {});
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return static_cast<double>(ids.size()) / seconds;
-  }
-
   void write(const std::string& name, const std::string& contents) const {
     write_atomically(*session_.env, join_path(options_.output, name), contents);
-  }
-
-  void print(const Json& result) const {
-    Terminal& t = session_.terminal;
-    const auto figure = [](const Json& value, int digits = 3) {
-      return value.is_number() ? significant(value.get<double>(), digits) : std::string("-");
-    };
-    TextTable table{
-        {"model", "samples", "duplicates/word", "distinct-2", "repetition", "similarity", "tokens",
-         "bits/w", "peak MB", "min tok/s", "max tok/s", "batched"},
-        {}};
-    for (const Json& model : result["models"]) {
-      const Json &s = model["summary"], &solo = model["one_at_a_time"];
-      const auto mean = [&](const char* key) { return figure(s["mean"][key]["mean"]); };
-      table.rows.push_back({model["name"].get<std::string>(), s["samples"].dump(),
-                            mean("duplicates_per_content_word"), mean("distinct_2"),
-                            mean("repetition_rate"), mean("prompt_similarity"), mean("tokens"),
-                            figure(model["bits_per_weight"]),
-                            model["peak_rss_bytes"].is_number()
-                                ? significant(model["peak_rss_bytes"].get<double>() / 1e6, 4)
-                                : "-",
-                            solo.is_null() ? "-" : figure(solo["min_tok_s"], 4),
-                            solo.is_null() ? "-" : figure(solo["max_tok_s"], 4),
-                            figure(model["batched"]["tok_s"], 4)});
-    }
-    t.out(table.text());
-    for (const Json& model : result["models"]) {
-      const Json &s = model["summary"], &same = s["identical"];
-      std::string line = model["name"].get<std::string>() + ": " + s["clamped"].dump() +
-                         " samples clamped by the context, ";
-      line += s["missing"].get<int64_t>() > 0 ? s["missing"].dump() + " missing, " : "";
-      line += "top_k 1: " + same["samples"].dump() + " samples in " + same["groups"].dump() +
-              " groups, " +
-              (same["differing"].empty() ? "all equal in each"
-                                         : "DIFFERENT in groups of " + same["differing"].dump());
-      if (!model["difference"].is_null())
-        line += "; same text as " + result["models"][0]["name"].get<std::string>() + ": " +
-                figure(Json(100 * model["difference"].value("same_text", 0.0))) + " %";
-      t.out(line);
-    }
-    if (!result["simulated"].is_null()) {
-      TextTable both{{"model", "KL real", "KL simulated", "ppl real", "ppl simulated", "tok/s real",
-                      "tok/s simulated"},
-                     {}};
-      for (const Json& row : result["simulated"]["models"])
-        both.rows.push_back({row["name"].get<std::string>(), figure(row["real"]["kl"]),
-                             figure(row["simulated"]["kl"]), figure(row["real"]["perplexity"], 5),
-                             figure(row["simulated"]["perplexity"], 5),
-                             figure(row["real"]["tok_s"], 4),
-                             figure(row["simulated"]["tok_s"], 4)});
-      t.out(both.text());
-      t.out(result["simulated"]["basis"].get<std::string>());
-    }
-    if (shard_.of == 1)
-      t.note("page: " + join_path(options_.output, "index.html"));
-    else
-      t.note("when all shards are in one folder, the command without --shard joins them");
   }
 
   Session& session_;

@@ -1,0 +1,37 @@
+// Reading measured.json and halftone.json for the card and its explanation: their shapes are checked
+// (loss_card.h), so what is looked up here is there.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "halftone/base/json.h"
+
+namespace halftone::report {
+
+// A member that is there and not null.
+inline const Json* at(const Json& object, const char* key) {
+  if (!object.is_object()) return nullptr;
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? nullptr : &*found;
+}
+inline double number(const Json& object, const char* key) { return object.at(key).get<double>(); }
+inline std::string words(const Json& object, const char* key) {
+  return object.value(key, std::string());
+}
+inline std::string counted(int64_t n, const std::string& thing) {
+  return std::to_string(n) + " " + thing + (n == 1 ? "" : "s");
+}
+
+// Two texts of a kind share phrases; more than this is a text that was seen.
+inline bool overlaps(const Json& overlap) {
+  return std::max(number(overlap, "share"), number(overlap, "windows_share")) >= 0.02;
+}
+
+inline int64_t fallbacks_of(const Json& layers) {
+  return std::count_if(layers.begin(), layers.end(),
+                       [](const Json& layer) { return at(layer, "fallback") != nullptr; });
+}
+
+}  // namespace halftone::report
