@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <string>
 
 namespace halftone::eval {
@@ -36,7 +37,9 @@ Robustness robustness(LogitSource& model, const Disturbed& disturbed, int64_t se
       return {d.kl_mean, std::log(d.perplexity / d.reference_perplexity), d.reference_perplexity};
     });
     out.kl.push_back(found.at(0).get<double>());
-    out.drop.push_back(found.at(1).get<double>());
+    // a perplexity past what a double holds is infinite, which JSON writes as null
+    out.drop.push_back(found.at(1).is_null() ? std::numeric_limits<double>::infinity()
+                                             : found.at(1).get<double>());
     out.reference_perplexity = found.at(2).get<double>();
     if (options.done) options.done();
   }
