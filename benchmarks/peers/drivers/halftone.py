@@ -83,7 +83,8 @@ class Halftone(Peer):
         peak.start()
         try:
             _, usage = self.measured([self.options.halftone, "quantize", source.path, "--recipe", self.options.recipe, "-o", out, "--force",
-                                      "--samples", samples, "--length", length, *self.data(), "--threads", threads, "-q"], threads)
+                                      "--samples", samples, "--length", length, *self.data(), "--threads", threads, "-q",
+                                      "--no-measure"], threads)  # peers write a model and do not measure it
         finally:
             peak.done.set()
         usage.peak_bytes = max(usage.peak_bytes, peak.peak)
