@@ -78,7 +78,7 @@ export function shares(chart) {
     upright ? {nameGap: 26} : {inverse: true, axisLabel: {color: theme.ink, fontSize: 12, width: left - 14, overflow: 'truncate', interval: 0}});
   const up = valueAxis(theme, '% of the KL', {nameGap: upright ? 36 : 26});
   return {
-    title: `${sentence(nameOf(worst))} costs most: ${says(significant(of(worst)))}`,
+    title: `${upright ? sentence(nameOf(worst)) : nameOf(worst)} costs most: ${says(significant(of(worst)))}`,
     about: `${sentence(name)}: ${units.length} ${parts.find(([k]) => k === kind)[1]}, each measured by itself.`,
     height: upright ? 240 : units.length * 22 + 60,
     points: units.map((u, index) => ({series: 0, index, unit: u.at, text: `${nameOf(u)}: ${says(significant(of(u)))}; ${significant(u.bytes / 1e6)} MB, ${significant(u.bytes_8bit / 1e6)} at 8 bits`})),
