@@ -78,7 +78,7 @@ TEST_F(Check, LaysTheDamageAtUnitsAndFindsWrongLabels) {
             (std::set<std::string>{"model", "path", "family", "reference", "reference_from", "card",
                                    "data", "protocol", "windows", "window", "layers",
                                    "diverges_above", "first_divergence", "inputs", "units",
-                                   "advice", "findings", "weights"}));
+                                   "units_measured", "advice", "findings", "weights"}));
   std::set<std::string> kinds;
   for (const Json& unit : result["units"]) {
     kinds.insert(unit["kind"]);
@@ -99,6 +99,27 @@ TEST_F(Check, LaysTheDamageAtUnitsAndFindsWrongLabels) {
   EXPECT_EQ(result["inputs"].back()["block"], Json());
 
   EXPECT_EQ(check(eight, {"--reference", model, "--threads", "2"}).out, one.out);
+  EXPECT_EQ(result["units_measured"]["kl_mean"], result["card"]["kl_mean"]);
+
+  // Compare lays the same damage at the same units, and calls the linears by the same names.
+  const Outcome two = halftone({"compare", model, eight, "--data", scratch.path("data"), "--window",
+                                "32", "--windows", "2", "--no-speed", "--damage", "--json"});
+  const Json compared = parse_json(two.out, two.err)["models"][1];
+  for (const char* key : {"units", "units_measured", "advice"})
+    EXPECT_EQ(compared[key], result[key]) << key;
+  for (size_t i = 0; i < compared["weights"].size(); ++i)
+    for (const auto& [key, value] : compared["weights"][i].items())
+      EXPECT_EQ(value, result["weights"][i][key]) << key;
+
+  // As a person reads it: the card of quantize and verify, without what was not measured.
+  const Outcome text = halftone({"check", eight, "--data", scratch.path("data"), "--window", "32",
+                                 "--reference", model, "--quiet"});
+  EXPECT_THAT(text.out, testing::StartsWith(model + " ->"));
+  EXPECT_THAT(text.out, HasSubstr("another first choice\n\n  size  "));
+  EXPECT_THAT(text.out, HasSubstr("\n           median "));
+  EXPECT_THAT(text.out, testing::Not(HasSubstr("measured.json")));
+  // The highest of the bars that weights are drawn with.
+  EXPECT_THAT(text.out, HasSubstr("\xe2\x96\x88"));
 
   // The reference itself has nothing to lose.
   const Outcome same = check(copy("same"), {"--reference", model});

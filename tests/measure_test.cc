@@ -40,6 +40,10 @@ TEST_F(Measure, CompareHasThePromisedShape) {
     EXPECT_GT(row["prefill_tok_s"].get<double>(), 0);
     EXPECT_GT(row["decode_tok_s"].get<double>(), 0);
     EXPECT_GT(row["peak_rss_bytes"].get<int64_t>(), 1 << 20);
+    EXPECT_GT(row["load_ms"].get<double>(), 0);
+    EXPECT_THAT(row["energy"]["source"].get<std::string>(),
+                testing::AnyOf(StartsWith("RAPL"), StartsWith("model")));
+    EXPECT_GE(row["energy"]["decode_j_per_token"].get<double>(), 0);
   }
   EXPECT_EQ(result["models"][0]["bits_per_weight"], 32);
   EXPECT_LT(result["models"][1]["bits_per_weight"].get<double>(), 32);
@@ -47,17 +51,17 @@ TEST_F(Measure, CompareHasThePromisedShape) {
   EXPECT_GT(result["models"][1]["kl_mean"].get<double>(), 0);
   EXPECT_LT(result["models"][1]["bytes"], result["models"][0]["bytes"]);
   // A row a linear, and how far its channels reach.
-  EXPECT_FALSE(result["models"][0].contains("units"));
-  const Json& units = result["models"][1]["units"];
-  ASSERT_FALSE(units.empty());
-  for (const Json& row : units) {
+  EXPECT_FALSE(result["models"][0].contains("weights"));
+  const Json& weights = result["models"][1]["weights"];
+  ASSERT_FALSE(weights.empty());
+  for (const Json& row : weights) {
     if (row["role"] == "head") continue;  // f16 here, not rounded to 4 bits
     EXPECT_GT(row["relative_error"].get<double>(), 0.01) << row;
     EXPECT_LT(row["relative_error"].get<double>(), 0.2) << row;
     EXPECT_GT(row["bits"].get<double>(), 4) << row;
   }
   for (const Json& row : result["models"])
-    EXPECT_THAT(row["channel_ranges"], testing::SizeIs(units.size()));
+    EXPECT_THAT(row["channel_ranges"], testing::SizeIs(weights.size()));
 }
 
 TEST_F(Measure, CompareShowsAStudyOnlyIfItIsOne) {

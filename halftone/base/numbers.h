@@ -1,7 +1,9 @@
 // Numbers as people read them, the same in the terminal and on pages.
 #pragma once
 
+#include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace halftone {
 
@@ -9,5 +11,8 @@ namespace halftone {
 std::string significant(double x, int digits = 3);
 std::string fixed(double x, int digits);   // that many behind the point
 double rounded(double x, int digits = 3);  // what significant() says, as a number
+
+// Places that UTF-8 text takes in a line: bytes that go on with a character take none.
+size_t columns(std::string_view text);
 
 }  // namespace halftone

@@ -13,7 +13,12 @@ namespace halftone::cli {
 // are several.
 void print_hidden_errors(Terminal& terminal, const Json& row, const std::string& whose);
 
-// `result`: what check prints under --json. Parts that it lacks are left out.
-void print_check(Terminal& terminal, const Json& result);
+// A line for each of "advice"; nothing where there is none. `whose`: the model's name where there are
+// several.
+void print_advice(Terminal& terminal, const Json& advice, const std::string& whose = {});
+
+// `result`: what check prints under --json; `receipt`: halftone.json, {} where there is none. Parts
+// that are lacking are left out.
+void print_check(Terminal& terminal, const Json& result, const Json& receipt);
 
 }  // namespace halftone::cli

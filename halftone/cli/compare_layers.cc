@@ -7,33 +7,12 @@
 #include "halftone/base/numbers.h"
 #include "halftone/cli/model_damage.h"
 #include "halftone/eval/damage.h"
-#include "halftone/pack/compression.h"
 #include "halftone/pack/mixed_model.h"
 #include "halftone/pack/weight_error.h"
 #include "halftone/runtime/mixed_logits.h"
 
 namespace halftone::cli {
 namespace {
-
-// `segment` of a spec as people count blocks; null in front of them and behind.
-Json block_of(const spec::ModelSpec& spec, int64_t segment) {
-  return segment >= 0 && segment < std::ssize(spec.blocks) ? Json(segment) : Json();
-}
-
-Json units_of(const pack::PackedModel& model, const std::vector<pack::WeightError>& errors) {
-  const auto storage = pack::linear_storage(model);
-  Json out = Json::array();
-  for (size_t i = 0; i < errors.size(); ++i)
-    out.push_back(
-        {{"unit", errors[i].op},
-         {"block", block_of(model.checkpoint().spec, errors[i].block)},
-         {"role", errors[i].role},
-         {"bits", rounded(8 * static_cast<double>(storage[i].bytes) /
-                          static_cast<double>(storage[i].weights))},
-         {"bytes", storage[i].bytes},
-         {"relative_error", errors[i].refused ? Json() : Json(rounded(errors[i].relative))}});
-  return out;
-}
 
 Json ranges_of(const spec::ModelSpec& spec, const std::vector<pack::WeightError>& errors) {
   Json out = Json::array();
@@ -55,7 +34,7 @@ Json ranges_of(const spec::ModelSpec& spec, const std::vector<pack::WeightError>
 }
 
 // What the weights alone tell of `models`, that of the reference first: rows get "channel_ranges",
-// those of candidates "units". Weights are read once for all that `memory` does not know.
+// those of candidates "weights". Weights are read once for all that `memory` does not know.
 void add_weights(const std::vector<LogitModel>& models, std::span<const size_t> wanted,
                  std::span<const eval::RunMemory> memory, Json& rows, const Context& context) {
   const uint64_t key = eval::memory_key("weights", {}, 0);
@@ -75,7 +54,7 @@ void add_weights(const std::vector<LogitModel>& models, std::span<const size_t> 
   for (size_t i = 0; i < missing.size(); ++i) {
     const size_t m = missing[i];
     Json found = {{"channel_ranges", ranges_of(packed[i]->checkpoint().spec, errors[i])}};
-    if (m > 0) found["units"] = units_of(*packed[i], errors[i]);
+    if (m > 0) found["weights"] = weights_of(*packed[i], errors[i], true);
     if (memory[m].keep) memory[m].keep(key, found);
     rows[m].update(found);
   }
@@ -108,48 +87,38 @@ void add_layers(const std::vector<LogitModel>& models, std::span<const int32_t> 
   }
 }
 
-void add_damage(const std::vector<LogitModel>& models, std::span<const int32_t> ids,
+void add_damage(const std::vector<LogitModel>& models, std::span<const int32_t> ids, int64_t window,
                 std::span<const eval::RunMemory> memory, Json& rows, const Context& context) {
-  int64_t window = std::min(eval::kDamageWindow, std::ssize(ids));
-  for (const LogitModel& m : models) window = std::min(window, m.source->context());
-  const eval::Protocol protocol = eval::gptq_windows(std::ssize(ids), window, eval::kDamageWindows);
+  const eval::Protocol protocol = eval::gptq_windows(
+      std::ssize(ids), std::min(window, eval::kDamageWindow), eval::kDamageWindows);
   const auto damage_of = [&](size_t m) {
     const auto &reference = models[0].packed, &model = models[m].packed;
-    std::vector<pack::Unit> units = pack::units(*reference, *model);
-    std::erase_if(units, [](const auto& u) { return u.kind != pack::Unit::Kind::block; });
-    // Blocks before a unit are not run.
-    const auto blocks = std::ssize(model->checkpoint().spec.blocks);
-    std::vector<eval::DamageUnit> named;
-    for (const pack::Unit& unit : units)
-      named.push_back({unit.name, static_cast<double>(blocks - unit.first_segment)});
+    const std::string why = why_only_blocks(*reference, *model, rows[m]["weights"]);
+    if (!why.empty())
+      context.warn(rows[m]["name"].get<std::string>() + ": " + why +
+                   ", so only whole blocks are exchanged");
     runtime::MixedLogits mixed(reference, model, eval::texts_of(protocol, ids), {}, context);
     eval::LogitSource* const whole = &mixed.quantized();
     const double whole_kl =
         eval::divergence(mixed.reference(), {&whole, 1}, ids, protocol, context)[0].kl_mean;
-    const auto found = eval::unit_damage(
-        mixed.reference(), whole_kl, named,
-        [&](size_t u, bool only) { return mixed.mixed(units[u], only); }, ids, protocol, context,
-        memory[m]);
-    Json out = Json::array();
-    for (size_t u = 0; u < units.size(); ++u)
-      out.push_back({{"unit", units[u].name},
-                     {"block", units[u].first_segment},
-                     {"role", nullptr},
-                     {"bits", nullptr},
-                     {"bytes", units[u].bytes},
-                     {"relative_error", nullptr},
-                     {"kl_share", rounded(found[u].saved)}});
-    return out;
+    Json found = Json::object();
+    add_units(found,
+              {.model = *model,
+               .reference = *reference,
+               .mixed = mixed,
+               .ids = ids,
+               .protocol = protocol,
+               .whole_kl = whole_kl,
+               .blocks_only = !why.empty(),
+               .memory = memory[m]},
+              context);
+    return found;
   };
-  const uint64_t key =
-      eval::memory_key("damage by block, " + std::to_string(protocol.windows.size()) +
-                           " windows of " + protocol.name,
-                       ids, 0);
-  for (size_t m = 1; m < models.size(); ++m) {
-    if (!rows[m].contains("units")) continue;
-    for (Json& row : eval::remembered(memory[m], key, [&] { return damage_of(m); }))
-      rows[m]["units"].push_back(std::move(row));
-  }
+  const uint64_t key = eval::memory_key(
+      "units, " + std::to_string(protocol.windows.size()) + " windows of " + protocol.name, ids, 0);
+  for (size_t m = 1; m < models.size(); ++m)
+    if (rows[m].contains("weights"))
+      rows[m].update(eval::remembered(memory[m], key, [&] { return damage_of(m); }));
 }
 
 Json read_sweep(const std::string& folder, const Context& context) {

@@ -13,8 +13,8 @@
 namespace halftone::cli {
 
 // Adds to all rows "channel_ranges" (block, role, p1, q1, median, q3, p99, worst), to those of
-// candidates "units" (a row a linear: unit, block, role, bits, bytes, relative_error) and, of the
-// runtime's models, "layers" with "first_divergence" (cli/model_damage.h; over the first of `ids`).
+// candidates "weights" and, of the runtime's models, "layers" with "first_divergence"
+// (cli/model_damage.h; the latter over the first of `ids`).
 // Only of models that are the reference's, rounded: others (another depth, another width) get none of
 // it, with a warning. Reads every weight once, those of models that `memory` knows not at all.
 //
@@ -22,10 +22,10 @@ namespace halftone::cli {
 void add_layers(const std::vector<LogitModel>& models, std::span<const int32_t> ids,
                 std::span<const eval::RunMemory> memory, Json& rows, const Context& context);
 
-// Adds to "units" a row a block with "kl_share", what leaving that block whole takes off the KL on
-// 2 windows of at most 256 tokens of `ids`. Takes a load and a part of a pass for each block, twice
-// (runtime/mixed_logits.h). Rows without "units" stay without.
-void add_damage(const std::vector<LogitModel>& models, std::span<const int32_t> ids,
+// Adds "units", "units_measured" and "advice" as add_units of cli/model_damage.h finds them, on 2
+// windows of `window` tokens of `ids`, 256 at most. Loads both models once more
+// (runtime/mixed_logits.h). Rows without "weights" get none.
+void add_damage(const std::vector<LogitModel>& models, std::span<const int32_t> ids, int64_t window,
                 std::span<const eval::RunMemory> memory, Json& rows, const Context& context);
 
 // summary.json of a folder that `halftone sweep` wrote. FileError where it is not one.

@@ -2,26 +2,37 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "halftone/base/json_fields.h"
 #include "halftone/eval/damage.h"
+#include "halftone/pack/compression.h"
 
 namespace halftone::cli {
 namespace {
 
+constexpr double kFolded = 0.01;       // difference of norms beyond rounding to 16 bits
 constexpr double kWorthSaying = 0.02;  // of the KL: less is not worth a line of advice
 constexpr int64_t kTakenApart = 2;     // blocks, the worst ones, whose linears are measured
 constexpr size_t kAdvice = 5;
 
 Json finite_or_null(double x) { return std::isfinite(x) ? Json(x) : Json(); }
 
-Json json_of(const pack::Unit& unit, const eval::UnitDamage& d) {
+Json role_of(const pack::Unit& unit, const spec::ModelSpec& spec) {
+  if (unit.kind == pack::Unit::Kind::role) return unit.name;
+  if (unit.kind != pack::Unit::Kind::linear) return {};
+  return spec::role_name(std::get<spec::Linear>(spec::find_op(spec, unit.name)->params).role);
+}
+
+Json json_of(const pack::Unit& unit, const eval::UnitDamage& d, const spec::ModelSpec& spec) {
+  const bool inside = unit.kind == pack::Unit::Kind::block || unit.kind == pack::Unit::Kind::linear;
   return {{"unit", unit.name},
           {"kind", pack::unit_kind_name(unit.kind)},
+          {"block", inside ? block_of(spec, unit.first_segment) : Json()},
+          {"role", role_of(unit, spec)},
           {"kl_only", d.only},
           {"kl_without", d.without},
           {"saved", d.saved},
@@ -85,6 +96,35 @@ Json json_of(const pack::ChannelSizes& c) {
           {"count", c.count}, {"worst", c.worst}};
 }
 
+Json block_of(const spec::ModelSpec& spec, int64_t segment) {
+  return segment >= 0 && segment < std::ssize(spec.blocks) ? Json(segment) : Json();
+}
+
+Json weights_of(const pack::PackedModel& model, const std::vector<pack::WeightError>& errors,
+                bool compared) {
+  const auto storage = pack::linear_storage(model);
+  Json out = Json::array();
+  for (size_t i = 0; i < errors.size(); ++i)
+    out.push_back(
+        {{"op", errors[i].op},
+         {"block", block_of(model.checkpoint().spec, errors[i].block)},
+         {"role", errors[i].role},
+         {"bits",
+          8 * static_cast<double>(storage[i].bytes) / static_cast<double>(storage[i].weights)},
+         {"bytes", storage[i].bytes},
+         {"relative_error", compared && !errors[i].refused ? Json(errors[i].relative) : Json()}});
+  return out;
+}
+
+std::string why_only_blocks(const pack::PackedModel& reference, const pack::PackedModel& model,
+                            const Json& weights) {
+  if (pack::norm_difference(reference, model) > kFolded)
+    return "its norms are not those of the reference: factors were folded into them";
+  for (const Json& row : weights)
+    if (number(row, "relative_error") > 1) return "its weights are not the reference's, rounded";
+  return {};
+}
+
 Json hidden_errors(const std::shared_ptr<const runtime::Model>& reference,
                    const std::shared_ptr<const runtime::Model>& model, std::span<const int32_t> ids,
                    const Context& context) {
@@ -104,11 +144,7 @@ Json hidden_errors(const std::shared_ptr<const runtime::Model>& reference,
 }
 
 void add_first_divergence(Json& result) {
-  std::vector<double> errors;
-  for (const Json& row : result["layers"])
-    errors.push_back(row["hidden_error"].is_number() ? row["hidden_error"].get<double>()
-                                                     : std::numeric_limits<double>::quiet_NaN());
-  const auto first = eval::first_divergence(errors);
+  const auto first = eval::first_divergence(numbers(result["layers"], "hidden_error"));
   result["diverges_above"] = eval::kDiverges;
   result["first_divergence"] =
       first ? result["layers"][static_cast<size_t>(*first)]["block"] : Json();
@@ -136,11 +172,8 @@ void add_inputs(Json& result, const std::shared_ptr<const runtime::Model>& model
                 const runtime::HiddenStates& states, const Context& context) {
   std::map<std::string, Json> places;
   for (const auto& ref : spec::linears(model->spec()))
-    places[ref.op->name] = {
-        {"block", ref.segment >= 0 && ref.segment < std::ssize(model->spec().blocks)
-                      ? Json(model->spec().blocks[static_cast<size_t>(ref.segment)].name)
-                      : Json()},
-        {"role", spec::role_name(ref.linear().role)}};
+    places[ref.op->name] = {{"block", block_of(model->spec(), ref.segment)},
+                            {"role", spec::role_name(ref.linear().role)}};
   Json rows = Json::array();
   runtime::each_linear_input(model, states, context,
                              [&](std::span<const std::string> ops, const Matrix<float>& inputs) {
@@ -213,8 +246,11 @@ void add_units(Json& result, const DamageInput& in, const Context& context) {
     damage.insert(damage.end(), more.begin(), more.end());
   }
   Json rows = Json::array();
-  for (size_t u = 0; u < units.size(); ++u) rows.push_back(json_of(units[u], damage[u]));
+  for (size_t u = 0; u < units.size(); ++u) rows.push_back(json_of(units[u], damage[u], spec));
   result["units"] = std::move(rows);
+  result["units_measured"] = {{"kl_mean", in.whole_kl},
+                              {"protocol", in.protocol.name},
+                              {"windows", in.protocol.windows.size()}};
   result["advice"] = advice(units, damage);
 }
 

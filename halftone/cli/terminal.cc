@@ -161,38 +161,35 @@ std::string count_text(double n) {
 }
 
 std::string TextTable::text() const {
-  const size_t columns = head.size();
+  const size_t count = head.size();
   // Width left and right of the decimal point of each numeric column.
-  std::vector<size_t> left(columns), right(columns);
+  std::vector<size_t> left(count), right(count);
   const auto point = [](const std::string& cell) {
-    const auto dot = cell.find('.');
-    return dot == std::string::npos ? cell.size() : dot;
+    return columns(std::string_view(cell).substr(0, cell.find('.')));
   };
   for (const auto& row : rows) {
-    for (size_t c = 0; c < columns && c < row.size(); ++c) {
-      left[c] = std::max(left[c], c == 0 ? row[c].size() : point(row[c]));
-      if (c) right[c] = std::max(right[c], row[c].size() - point(row[c]));
+    for (size_t c = 0; c < count && c < row.size(); ++c) {
+      left[c] = std::max(left[c], c == 0 ? columns(row[c]) : point(row[c]));
+      if (c) right[c] = std::max(right[c], columns(row[c]) - point(row[c]));
     }
   }
   std::string out;
-  std::vector<size_t> width(columns);
-  for (size_t c = 0; c < columns; ++c) {
-    width[c] = std::max(head[c].size(), left[c] + right[c]);
-    if (c)
-      out += "  " + std::string(width[c] - head[c].size(), ' ') + head[c];
-    else
-      out += head[c] + std::string(width[c] - head[c].size(), ' ');
+  std::vector<size_t> width(count);
+  for (size_t c = 0; c < count; ++c) {
+    width[c] = std::max(columns(head[c]), left[c] + right[c]);
+    const std::string pad(width[c] - columns(head[c]), ' ');
+    out += c ? "  " + pad + head[c] : head[c] + pad;
   }
   out += "\n";
   for (const auto& row : rows) {
     std::string line;
-    for (size_t c = 0; c < columns; ++c) {
+    for (size_t c = 0; c < count; ++c) {
       const std::string cell = c < row.size() ? row[c] : "";
       if (c == 0) {
-        line += cell + std::string(width[0] - cell.size(), ' ');
+        line += cell + std::string(width[0] - columns(cell), ' ');
       } else {
-        const size_t after = right[c] - (cell.size() - point(cell));
-        const size_t before = width[c] - cell.size() - after;
+        const size_t after = right[c] - (columns(cell) - point(cell));
+        const size_t before = width[c] - columns(cell) - after;
         line += "  " + std::string(before, ' ') + cell + std::string(after, ' ');
       }
     }

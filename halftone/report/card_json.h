@@ -6,17 +6,10 @@
 #include <cstdint>
 #include <string>
 
-#include "halftone/base/json.h"
+#include "halftone/base/json_fields.h"
 
 namespace halftone::report {
 
-// A member that is there and not null.
-inline const Json* at(const Json& object, const char* key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-inline double number(const Json& object, const char* key) { return object.at(key).get<double>(); }
 inline std::string words(const Json& object, const char* key) {
   return object.value(key, std::string());
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "halftone/base/json_fields.h"
 #include "halftone/base/numbers.h"
 #include "halftone/base/version.h"
 #include "halftone/kernel/isa.h"
@@ -13,21 +14,14 @@
 namespace halftone::report {
 namespace {
 
-// Speed and memory are null where they were not measured.
-bool has(const Json& row, const char* key) { return row.contains(key) && row[key].is_number(); }
-
-double number(const Json& row, const char* key) {
-  return has(row, key) ? row[key].get<double>() : 0;
-}
-
 bool within_noise(const Json& result, const Json& row) {
-  return result.contains("noise_floor") && has(result["noise_floor"], "kl_mean") &&
+  return result.contains("noise_floor") && has_number(result["noise_floor"], "kl_mean") &&
          number(row, "kl_mean") <= number(result["noise_floor"], "kl_mean");
 }
 
 std::string verdict(const Json& result, size_t m) {
   const Json &row = result["models"][m], &reference = result["models"][0];
-  if (!has(row, "top1_agreement")) return "not measured.";
+  if (!has_number(row, "top1_agreement")) return "not measured.";
   const double same = number(row, "top1_agreement");
   // The lower end of the interval decides, where there is one.
   const Json::json_pointer low("/top1_ci95/0");
@@ -46,7 +40,8 @@ std::string verdict(const Json& result, size_t m) {
   if (row.contains("tasks"))
     for (const Json& task : row["tasks"]) {
       ++tasks;
-      worse += has(task, "p_holm") && number(task, "p_holm") < 0.05 && number(task, "change") < 0;
+      worse +=
+          has_number(task, "p_holm") && number(task, "p_holm") < 0.05 && number(task, "change") < 0;
     }
   if (tasks > 0)
     out += "; " + std::to_string(worse) + " of " + std::to_string(tasks) + " tasks " +
@@ -62,7 +57,7 @@ std::string figure(const std::string& label, const std::string& value, const std
 // The candidate to put first: the closest one.
 size_t best_of(const Json& models) {
   const auto kl = [&](size_t i) {
-    return has(models[i], "kl_mean") ? number(models[i], "kl_mean") : INFINITY;
+    return has_number(models[i], "kl_mean") ? number(models[i], "kl_mean") : INFINITY;
   };
   size_t best = 1;
   for (size_t i = 2; i < models.size(); ++i)
@@ -112,7 +107,8 @@ std::string table_of(const Json& result) {
     rows.push_back(
         {model_name(result, i) + (i == 0 ? " <span class=\"quiet\">reference</span>" : "")});
     for (const Column& column : columns) {
-      bool best = i > 0 && models.size() > 2 && has(models[i], column.key);  // among candidates
+      bool best =
+          i > 0 && models.size() > 2 && has_number(models[i], column.key);  // among candidates
       for (size_t k = 1; best && k < models.size(); ++k) {
         const double mine = number(models[i], column.key), other = number(models[k], column.key);
         best = column.lower_is_better ? mine <= other : mine >= other;
@@ -152,7 +148,7 @@ std::string figures_of(const Json& result, size_t best, const std::string& quali
   std::string out = "<div class=\"figures\">";
   out += figure("size", figures.fixed(model_path(best, "bytes"), 1, 1e-6) + " MB",
                 "before " + figures.fixed("/models/0/bytes", 1, 1e-6) + " MB");
-  out += has(row, "decode_tok_s")
+  out += has_number(row, "decode_tok_s")
              ? figure("speed, decode (mode int8)",
                       figures.fixed(model_path(best, "decode_tok_s"), 1) + " tok/s",
                       "before " + figures.fixed("/models/0/decode_tok_s", 1))
@@ -167,11 +163,26 @@ std::string figures_of(const Json& result, size_t best, const std::string& quali
 }
 
 std::string speed_section(const Json& result) {
-  if (!has(result["models"][0], "decode_tok_s")) return {};
+  const Json& models = result["models"];
+  if (!has_number(models[0], "decode_tok_s")) return {};
+  const Figures figures(result);
+  std::vector<std::vector<std::string>> rows;
+  std::string source;
+  for (size_t m = 0; m < models.size(); ++m) {
+    rows.push_back({model_name(result, m), figures.significant(model_path(m, "load_ms")),
+                    figures.significant(model_path(m, "energy/decode_j_per_token"), 1e3)});
+    if (const Json* energy = at(models[m], "energy"))
+      source = energy->at("source").get<std::string>();
+  }
   return section("speed", "Speed",
                  chart_place("speed") +
-                     "<p class=\"quiet\">Mode int8, each model in a process of its own; the "
-                     "figures are in the table above.</p>");
+                     html_table("load time and energy",
+                                {"model", "load, ms &#8595;", "energy, mJ a token &#8595;"}, rows) +
+                     "<p class=\"quiet\">Mode int8, each model in a process of its own; tokens a "
+                     "second are in the table above.</p>" +
+                     (source.empty() ? ""
+                                     : "<p class=\"quiet\">Energy of a token of decoding: " +
+                                           escape_html(source) + ".</p>"));
 }
 
 // What a reader may look for in vain, and how to get it.
@@ -183,13 +194,7 @@ std::string not_here(const Json& result) {
   add(any_model_has(result, "tasks"), "tasks", "--tasks piqa,arc_easy");
   add(result.contains("prompts"), "answers side by side", "--prompts FILE");
   add(result.contains("sweep"), "a generation study", "--sweep DIR, of halftone sweep");
-  const auto measured = [](const Json& model) {
-    return model.contains("units") &&
-           std::any_of(model["units"].begin(), model["units"].end(),
-                       [](const Json& unit) { return has(unit, "kl_share"); });
-  };
-  add(std::any_of(result["models"].begin(), result["models"].end(), measured),
-      "what each block costs", "--damage, or halftone check MODEL");
+  add(any_model_has(result, "units"), "what each part costs", "--damage, or halftone check MODEL");
   return out.empty() ? "" : "<p class=\"quiet\">Not on this page: " + out + ".</p>";
 }
 
@@ -204,10 +209,10 @@ std::string method_section(const Json& result, const Json& facts, const std::str
   fact("quality", result.value("simulated", false)
                       ? "simulated in float by libtorch (--engine torch)"
                       : "numeric " + quality + ", real kernels (nothing simulated)");
-  if (result.contains("noise_floor") && has(result["noise_floor"], "kl_mean"))
+  if (result.contains("noise_floor") && has_number(result["noise_floor"], "kl_mean"))
     fact("noise floor", "KL " + significant(number(result["noise_floor"], "kl_mean")) + ": " +
                             result["noise_floor"].value("what", ""));
-  if (has(result["models"][0], "decode_tok_s"))
+  if (has_number(result["models"][0], "decode_tok_s"))
     fact("speed", "numeric mode int8, " + result["threads"].dump() + " threads, " +
                       result["isa"].get<std::string>());
   for (const auto& [key, value] : facts.items())
@@ -215,7 +220,7 @@ std::string method_section(const Json& result, const Json& facts, const std::str
   return section("method", "Method", out + "</dl>" + not_here(result) + "<p id=\"download\"></p>");
 }
 
-// Thousands of means: a page tells no more than four digits.
+// A page tells no more than four digits.
 void round_all(Json& value) {
   if (value.is_structured())
     for (Json& part : value) round_all(part);
@@ -277,6 +282,9 @@ Json measurement_facts(const std::vector<std::string>& argv) {
 std::string comparison_page(const Json& whole, const Json& facts) {
   Json result = whole;
   if (result.contains("sweep")) round_all(result["sweep"]);
+  for (Json& model : result["models"])
+    for (const char* key : {"weights", "units", "advice"})
+      if (model.contains(key)) round_all(model[key]);
   const Json& models = result["models"];
   const size_t best = best_of(models);
   const std::string reference = models[0]["name"].get<std::string>();
@@ -305,7 +313,7 @@ std::string comparison_page(const Json& whole, const Json& facts) {
           "frontier", "Size against loss",
           frontier_in_words(result, best) + chart_place("frontier") + table_of(result) +
               "<p class=\"quiet\">* best candidate. KL, first choice and perplexity: " + quality +
-              (has(models[0], "decode_tok_s") ? "; speed and memory: mode int8" : "") +
+              (has_number(models[0], "decode_tok_s") ? "; speed and memory: mode int8" : "") +
               ". Intervals: 95 %, bootstrap over windows.</p>"));
   add("tasks", "Tasks", tasks_section(result));
   add("damage", "Damage", layers_section(result));

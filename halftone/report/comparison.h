@@ -17,8 +17,9 @@ Json measurement_facts(const std::vector<std::string>& argv);
 
 // `result` is compare's JSON ("models", "reference", "protocol", "windows", "data", "mode",
 // "simulated", "threads", "isa"; and where they were measured "noise_floor", "prompts", "sweep" and of
-// each model "tasks", "units", "channel_ranges", "fidelity", "answers", "recipe"). What is not there has no
-// section. The page holds `result` with `facts` as JSON (the study rounded to four digits).
+// each model "tasks", "weights", "units" with "units_measured" and "advice", "channel_ranges",
+// "fidelity", "answers", "recipe", "energy"). What is not there has no section. The page holds `result`
+// with `facts` as JSON (the study, errors of weights and shares of the KL rounded to four digits).
 std::string comparison_page(const Json& result, const Json& facts);
 
 // The ladder of words for a share of same first choices (lower end of its interval): "nearly

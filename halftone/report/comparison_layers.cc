@@ -1,29 +1,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "halftone/base/json_fields.h"
 #include "halftone/base/numbers.h"
 #include "halftone/report/comparison_sections.h"
 #include "halftone/report/html.h"
 
 namespace halftone::report {
 namespace {
-
-bool has_number(const Json& row, const char* key) {
-  return row.contains(key) && row[key].is_number();
-}
-
-std::string percent(double share) { return significant(100 * share) + " %"; }
-
-// Rows of `list` in which `key` is a number, the largest first.
-std::vector<size_t> largest(const Json& list, const char* key) {
-  std::vector<size_t> order;
-  for (size_t u = 0; u < list.size(); ++u)
-    if (has_number(list[u], key)) order.push_back(u);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return list[a][key].get<double>() > list[b][key].get<double>();
-  });
-  return order;
-}
 
 // Blocks down, roles across; `cell` gets the index of the row that stands there.
 template <class Cell>
@@ -53,60 +37,91 @@ std::string by_block(const std::string& what, const Json& list, const std::strin
   return html_table(what, head, rows, base);
 }
 
-// What blocks add to the KL, where it was measured.
-std::string share_table(const Json& result, size_t m, const Json& units) {
-  const std::vector<size_t> order = largest(units, "kl_share");
+// What every part adds to the KL, measured from both sides; those that are worth most first.
+std::string damage_table(const Json& result, size_t m) {
+  const Json& units = result["models"][m]["units"];
+  const std::string base = model_path(m, "units/");
+  const double whole = number(result["models"][m]["units_measured"], "kl_mean"),
+               share = whole > 0 ? 100 / whole : 0;
+  const Figures figures(result, base);
   std::vector<std::vector<std::string>> rows;
-  double blocks = 0;
-  const Figures figures(result);
-  for (const size_t u : order) {
-    const std::string path = model_path(m, "units/" + std::to_string(u) + "/");
-    if (units[u]["block"].is_number()) blocks += units[u]["kl_share"].get<double>();
-    rows.push_back({escape_html(units[u]["unit"].get<std::string>()),
-                    figures.fixed(path + "kl_share", 1, 100),
-                    figures.significant(path + "bytes", 1e-6)});
+  for (const size_t u : largest(units, "/saved"_json_pointer)) {
+    const std::string path = base + std::to_string(u) + "/";
+    rows.push_back(
+        {"<bdi>" + escape_html(units[u]["unit"].get<std::string>()) + "</bdi>",
+         escape_html(units[u]["kind"].get<std::string>()), figures.significant(path + "saved", 100),
+         figures.significant(path + "kl_without"), figures.significant(path + "kl_only", share),
+         figures.significant(path + "kl_only"), figures.significant(path + "bytes", 1e-6),
+         figures.significant(path + "bytes_8bit", 1e-6)});
   }
-  if (rows.empty()) return {};
+  return html_table("shares of the KL, " + model_name(result, m),
+                    {"part", "kind", "all but it quantized: off the KL, %", "KL then",
+                     "it alone quantized: of the KL, %", "KL then", "MB", "MB at 8 bits"},
+                    rows, base);
+}
+
+std::string advice_list(const Json& result, size_t m) {
+  const Json* advice = at(result["models"][m], "advice");
+  if (advice == nullptr || advice->empty()) return {};
+  const Figures figures(result);
+  std::string out = "<h4>Advice (predicted)</h4><ul class=\"advice\">";
+  for (size_t i = 0; i < advice->size(); ++i) {
+    const std::string path = model_path(m, "advice/" + std::to_string(i) + "/");
+    out += "<li>keep <bdi>" + escape_html((*advice)[i]["keep"].get<std::string>()) + "</bdi> at " +
+           (*advice)[i]["bits"].dump() + " bits: KL " +
+           figures.fixed(path + "predicted_kl_change", 0, 100) + " %, +" +
+           figures.significant(path + "extra_bytes", 1e-6) + " MB</li>";
+  }
+  return out +
+         "</ul><p class=\"quiet\">Predicted: what the KL loses with that part in full precision, "
+         "each by itself.</p>";
+}
+
+std::string damage_of_parts(const Json& result, size_t m) {
+  if (at(result["models"][m], "units") == nullptr || result["models"][m]["units"].empty())
+    return {};
+  const Json& measured = result["models"][m]["units_measured"];
   return chart_place("shares", "data-model=\"" + std::to_string(m) + "\"") +
-         folded("Share of the KL by block, as a table",
-                html_table("shares of the KL, " + model_name(result, m),
-                           {"part", "KL that leaving it whole takes off, %", "MB"}, rows)) +
-         "<p class=\"quiet\">Measured, each part by itself; the blocks sum to " + fixed(blocks, 2) +
-         " of the whole.</p>";
+         folded("Share of the KL by part, as a table", damage_table(result, m)) +
+         "<p class=\"quiet\">Measured, each part by itself, on " + measured["windows"].dump() +
+         " windows (" + escape_html(measured["protocol"].get<std::string>()) + ", KL " +
+         significant(number(measured, "kl_mean")) +
+         "). Errors interact: neither column adds up to the whole.</p>" + advice_list(result, m);
 }
 
 }  // namespace
 
 std::string layers_section(const Json& result) {
-  if (!any_model_has(result, "units")) return {};
+  if (!any_model_has(result, "weights")) return {};
   std::string body;
   for (size_t m = 1; m < result["models"].size(); ++m) {
     const Json& model = result["models"][m];
-    if (!model.contains("units") || model["units"].empty()) continue;
-    const Json& units = model["units"];
-    const std::string name = model_name(result, m), base = model_path(m, "units/");
+    if (!model.contains("weights") || model["weights"].empty()) continue;
+    const Json& weights = model["weights"];
+    const std::string name = model_name(result, m), base = model_path(m, "weights/");
     const Figures figures(result, base);
-    const std::vector<size_t> worst = largest(units, "relative_error");
+    const std::vector<size_t> worst = largest(weights, "/relative_error"_json_pointer);
     body += "<h3>" + name + "</h3>";
     if (!worst.empty()) {
       std::string line;
       for (size_t i = 0; i < std::min<size_t>(5, worst.size()); ++i)
-        line += (i == 0 ? "" : ", ") + escape_html(units[worst[i]]["unit"].get<std::string>()) +
-                " " + percent(units[worst[i]]["relative_error"].get<double>());
+        line += (i == 0 ? "" : ", ") + escape_html(weights[worst[i]]["op"].get<std::string>()) +
+                " " + significant(100 * number(weights[worst[i]], "relative_error")) + " %";
       body += "<p>Furthest from the reference: " + line + ".</p>";
     }
     body += chart_place("damage", "data-model=\"" + std::to_string(m) + "\"") +
             folded("Error of every linear, as a table",
-                   by_block("error of the weights in %, " + name, units, base, [&](size_t u) {
+                   by_block("error of the weights in %, " + name, weights, base, [&](size_t u) {
                      return figures.significant(base + std::to_string(u) + "/relative_error", 100);
                    }));
-    body += share_table(result, m, units);
+    body += damage_of_parts(result, m);
   }
   return section(
       "damage", "Where the damage sits",
       "<p class=\"quiet\">Error of a linear: ||W<sub>q</sub> - W|| / ||W||, in percent of the "
-      "reference's weights. What a weight is worth to the output is not in it.</p>" +
-          body);
+      "reference's weights. What a weight is worth to the output is not in it" +
+          std::string(any_model_has(result, "units") ? "; the share of the KL has it" : "") +
+          ".</p>" + body);
 }
 
 std::string ranges_section(const Json& result) {

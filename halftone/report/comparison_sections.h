@@ -9,7 +9,7 @@
 namespace halftone::report {
 
 std::string tasks_section(const Json& result);    // models[i].tasks
-std::string layers_section(const Json& result);   // models[i].units
+std::string layers_section(const Json& result);   // models[i].weights, .units, .advice
 std::string ranges_section(const Json& result);   // models[i].channel_ranges
 std::string answers_section(const Json& result);  // models[i].fidelity, models[i].answers
 std::string sweep_section(const Json& result);    // sweep

@@ -1,5 +1,6 @@
 #include <map>
 
+#include "halftone/base/json_fields.h"
 #include "halftone/report/comparison_sections.h"
 #include "halftone/report/html.h"
 
@@ -17,8 +18,12 @@ std::vector<std::string> task_row(const Json& result, size_t model, size_t t) {
   const Json& task = result["models"][model]["tasks"][t];
   const Figures figures(result);
   const std::string path = model_path(model, "tasks/" + std::to_string(t) + "/");
+  const bool skipped = number(task, "skipped") > 0;
   return {text_at(task, "task") + " <span class=\"quiet\">" + text_at(task, "metric") + "</span>",
-          figures.fixed(path + "n", 0),
+          figures.fixed(path + "n", 0) +
+              (skipped ? " <span class=\"quiet\">" + figures.fixed(path + "skipped", 0) +
+                             " skipped</span>"
+                       : ""),
           figures.fixed(path + "reference", 1, kPercent),
           figures.fixed(path + "value", 1, kPercent),
           figures.fixed(path + "change", 1, kPercent) +
@@ -58,8 +63,7 @@ std::string tasks_section(const Json& result) {
     std::string flips;
     for (size_t t = 0; t < model["tasks"].size(); ++t) {
       const Json& task = model["tasks"][t];
-      const bool shown = task.contains("p_holm") && task["p_holm"].is_number() &&
-                         task["p_holm"].get<double>() < 0.05;
+      const bool shown = has_number(task, "p_holm") && number(task, "p_holm") < 0.05;
       (shown ? differ : same).push_back(task_row(result, m, t));
       flips += flipped_items(task);
     }

@@ -55,7 +55,7 @@ std::string parting(const Json& result, size_t m, size_t i, const std::string& r
          "\"><h4>Where they part: the likeliest next tokens</h4>" +
          html_table(
              "likeliest tokens where they part, prompt " + std::to_string(i + 1) + ", " + name,
-             {"", reference, "%", name, "%"}, rows) +
+             {"place", reference, "%", name, "%"}, rows) +
          "</div>";
 }
 
@@ -147,10 +147,6 @@ std::string fidelity_table(const Json& result) {
          ", scored against the reference's answers. Intervals: 95 %, bootstrap over prompts.</p>";
 }
 
-std::string shown(const Json& value) {
-  return value.is_number() ? significant(value.get<double>()) : "&#8211;";
-}
-
 // Duplicates of one model by temperature (down) and top_k (across), as an example of what the maps
 // show; the whole study has a page of its own.
 std::string sweep_table(const Json& sweep, size_t m, const std::string& measure) {
@@ -186,9 +182,7 @@ std::string cost_table(const Json& sweep) {
     const Json solo = model.value("one_at_a_time", Json()),
                batched = model.value("batched", Json());
     const auto of = [](const Json& object, const char* key, int digits = 4) {
-      return object.is_object() && object.contains(key) && object[key].is_number()
-                 ? significant(object[key].get<double>(), digits)
-                 : "&#8211;";
+      return shown(object.is_object() ? object.value(key, Json()) : Json(), digits);
     };
     const Json peak = model.value("peak_rss_bytes", Json());
     rows.push_back({escape_html(model["name"].get<std::string>()), of(model, "bits_per_weight", 3),

@@ -106,6 +106,10 @@ Json packed_lists(const Json& value) {
   return {{"columns", keys}, {"rows", std::move(rows)}};
 }
 
+std::string shown(const Json& value, int digits) {
+  return value.is_number() ? significant(value.get<double>(), digits) : "&#8211;";
+}
+
 const Json* Figures::at(const std::string& path) const {
   const Json::json_pointer pointer(path);
   if (!data_.contains(pointer)) return nullptr;

@@ -23,6 +23,9 @@ std::string script_json(const Json& value);
 // web/src/numbers.js undoes it.
 Json packed_lists(const Json& value);
 
+// A number, or a dash.
+std::string shown(const Json& value, int digits = 3);
+
 // Figures of a page, each marked with its place in the page's JSON (data-path, a JSON pointer; data-scale,
 // what the number there was multiplied by), so that a test can hold what is shown to what was
 // measured. A dash where there is no number. `base` is what all paths begin with: it is left off

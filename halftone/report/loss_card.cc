@@ -5,6 +5,7 @@
 
 #include "halftone/base/error.h"
 #include "halftone/base/numbers.h"
+#include "halftone/eval/damage.h"
 #include "halftone/report/card_json.h"
 #include "halftone/report/comparison.h"
 
@@ -12,16 +13,8 @@ namespace halftone::report {
 namespace {
 
 constexpr size_t kIndent = 2, kLabel = 9;  // "  size     ": figures begin in column 11
-constexpr double kDiverged = 0.1;          // of a hidden state's norm: `first` in damage
 
 std::string mega(double bytes) { return significant(bytes / 1e6, bytes < 1e8 ? 3 : 4); }
-
-// UTF-8: bytes that continue a character take no column. Names are ASCII as good as always.
-size_t columns(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  }));
-}
 
 class Card {
  public:
@@ -238,15 +231,14 @@ void add_damage(Card& card, const Json& measured) {
     const Json* error = at(block, "hidden_error");
     return error ? significant(100 * error->get<double>(), 2) + " %" : std::string("not finite");
   };
-  const auto first = std::find_if(damage->begin(), damage->end(), [](const Json& block) {
-    const Json* error = at(block, "hidden_error");
-    return error == nullptr || error->get<double>() > kDiverged;
-  });
-  card.row("damage", {"hidden states off by " + percent(damage->front()) +
-                      " behind the first block, " + percent(damage->back()) + " behind the last; " +
-                      (first == damage->end()
-                           ? "nowhere above 10 %"
-                           : "above 10 % from " + printable(words(*first, "block")) + " on")});
+  const auto first = eval::first_divergence(numbers(*damage, "hidden_error"));
+  const std::string above = "above " + significant(100 * eval::kDiverges, 2) + " %";
+  card.row("damage",
+           {"hidden states off by " + percent(damage->front()) + " behind the first block, " +
+            percent(damage->back()) + " behind the last; " +
+            (first ? above + " from " +
+                         printable(words((*damage)[static_cast<size_t>(*first)], "block")) + " on"
+                   : "nowhere " + above)});
 }
 
 std::string overlap_note(const Json& measured) {
@@ -309,9 +301,11 @@ std::string loss_card(const Json& measured, const Json& receipt, int64_t width) 
   std::string all;
   for (const std::string& note : notes) all += (all.empty() ? "" : "; ") + note;
   if (!all.empty()) card.row("notes", {all});
-  card.row("saved", {"measured.json", reference.empty() ? ""
-                                                        : "where it was lost: halftone check " +
-                                                              name + " --reference " + reference});
+  if (at(measured, "schema"))
+    card.row("saved",
+             {"measured.json", reference.empty() ? ""
+                                                 : "where it was lost: halftone check " + name +
+                                                       " --reference " + reference});
   return card.text();
 }
 

@@ -35,8 +35,9 @@ void check_measured(const Json& measured, const std::string& path);
 void check_receipt(const Json& receipt, const std::string& path);
 
 // Lines of at most `width` columns (40 at least); what does not fit goes on below its row. `receipt`
-// is halftone.json, null where there is none; both are of a shape that was checked. Same input, same
-// bytes.
+// is halftone.json, null where there is none; both are of a shape that was checked. Parts that
+// `measured` lacks are left out; without "schema" it is kept nowhere, and no file is named. Same
+// input, same bytes.
 std::string loss_card(const Json& measured, const Json& receipt, int64_t width = kCardWidth);
 
 // Sentences: what was done to what, what fell back and why, what stayed in floats, whether the

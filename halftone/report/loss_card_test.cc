@@ -196,6 +196,9 @@ TEST(LossCard, SaysNothingOfWhatWasNotMeasured) {
   EXPECT_THAT(card, HasSubstr("notes    no text to measure on\n"));
   for (const char* word : {"speed", "memory", "KL", "top-1", "fall-back", "recipe"})
     EXPECT_THAT(card, Not(HasSubstr(word))) << word;
+  EXPECT_THAT(card, HasSubstr("saved    measured.json"));
+  bare.erase("schema");  // kept nowhere
+  EXPECT_THAT(loss_card(bare, Json::object()), Not(HasSubstr("saved")));
   Json same = measured();
   same["divergence"]["kl_mean"] = 0.00002;  // the noise floor
   EXPECT_THAT(loss_card(same, receipt()), HasSubstr("\n  identical within noise: "));

@@ -129,15 +129,32 @@ TEST(Report, HasASectionWhereThereIsSomethingForIt) {
   const std::string without = comparison_page(result, {});
   for (const char* id : {"tasks", "damage", "answers", "sweep", "ranges"})
     EXPECT_THAT(without, testing::Not(testing::HasSubstr("id=\"" + std::string(id) + "\"")));
-  result["models"][1]["units"] = {{{"unit", "l.0.q"},
-                                   {"block", 0},
+  result["models"][1]["weights"] = {{{"op", "l.0.q"},
+                                     {"block", 0},
+                                     {"role", "query"},
+                                     {"bits", 4.5},
+                                     {"bytes", 100},
+                                     {"relative_error", 0.0625}}};
+  result["models"][1]["units"] = {{{"unit", "query"},
+                                   {"kind", "role"},
+                                   {"block", nullptr},
                                    {"role", "query"},
-                                   {"bits", 4.5},
-                                   {"bytes", 100},
-                                   {"relative_error", 0.0625}}};
+                                   {"kl_only", 0.01},
+                                   {"kl_without", 0.03},
+                                   {"saved", 0.25},
+                                   {"bytes", 1e6},
+                                   {"bytes_8bit", 2e6}}};
+  result["models"][1]["units_measured"] = {
+      {"kl_mean", 0.04}, {"protocol", "gptq-256"}, {"windows", 2}};
+  result["models"][1]["advice"] = {{{"keep", "<b>"},
+                                    {"bits", 8},
+                                    {"predicted_kl_change", -0.25},
+                                    {"extra_bytes", 1e6},
+                                    {"override", nullptr}}};
   result["models"][1]["tasks"] = {{{"task", "piqa"},
                                    {"metric", "acc"},
                                    {"n", 8},
+                                   {"skipped", 3},
                                    {"reference", 0.5},
                                    {"value", 0.25},
                                    {"change", -0.25},
@@ -148,6 +165,12 @@ TEST(Report, HasASectionWhereThereIsSomethingForIt) {
                                    {"verdict", "worse"}}};
   const std::string page = unmarked(comparison_page(result, {}));
   EXPECT_THAT(page, testing::HasSubstr("Furthest from the reference: l.0.q 6.25 %."));
+  EXPECT_THAT(page, testing::HasSubstr("<bdi>query</bdi></th><td>role</td><td>25.0</td>"
+                                       "<td>0.0300</td><td>25.0</td><td>0.0100</td><td>1.00</td>"
+                                       "<td>2.00</td>"));
+  EXPECT_THAT(
+      page, testing::HasSubstr("<li>keep <bdi>&lt;b&gt;</bdi> at 8 bits: KL -25 %, +1.00 MB</li>"));
+  EXPECT_THAT(page, testing::HasSubstr("<td>8 <span class=\"quiet\">3 skipped</span></td>"));
   EXPECT_THAT(page, testing::HasSubstr(
                         "<td>-25.0 <span class=\"quiet\">[-50.0, -12.5]</span></td><td>2/0</td>"));
   EXPECT_THAT(page, testing::HasSubstr("; 1 of 1 tasks is worse."));

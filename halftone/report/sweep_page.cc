@@ -21,10 +21,6 @@ th:first-child,td:first-child{text-align:left}dl{display:grid;grid-template-colu
 p,dd{max-width:68ch}nav{font-size:14px}nav a{color:var(--link);margin-right:14px;display:inline-block;padding:4px 0}
 @media print{svg,table{break-inside:avoid}nav{display:none}})";
 
-std::string shown(const Json& value, int digits = 3) {
-  return value.is_number() ? significant(value.get<double>(), digits) : "&#8211;";
-}
-
 std::string shown_interval(const Json& mean) {
   const Json& ci = mean["ci95"];
   return shown(mean["mean"]) + (ci.is_array() ? " <span class=\"quiet\">[" + shown(ci[0]) + ", " +

@@ -29,8 +29,8 @@ function plain() {
   result.windows = 1;
   result.models = result.models.slice(0, 2);
   for (const model of result.models) {
-    for (const key of ['tasks', 'units', 'channel_ranges', 'answers', 'fidelity']) delete model[key];
-    for (const key of ['decode_tok_s', 'prefill_tok_s', 'peak_rss_bytes', 'kl_ci95', 'kl_p99']) model[key] = null;
+    for (const key of ['tasks', 'weights', 'units', 'units_measured', 'advice', 'channel_ranges', 'answers', 'fidelity', 'recipe']) delete model[key];
+    for (const key of ['decode_tok_s', 'prefill_tok_s', 'peak_rss_bytes', 'load_ms', 'energy', 'kl_ci95', 'kl_p99']) model[key] = null;
   }
   return data;
 }
@@ -48,14 +48,17 @@ function hostile() {
     model.bytes = candidate.bytes * (1 + i / 7);
     model.kl_mean = i === 3 ? 0 : candidate.kl_mean / (1 + i);
     model.kl_ci95 = [model.kl_mean * 0.9, model.kl_mean * 1.1];
-    if (i > 0) for (const key of ['units', 'channel_ranges', 'answers', 'tasks']) delete model[key];
+    if (i > 0) for (const key of ['weights', 'units', 'units_measured', 'advice', 'channel_ranges', 'answers', 'tasks']) delete model[key];
     result.models.push(model);
   }
   const model = result.models[1], blocks = [...Array(126).keys()];
-  for (const key of ['units', 'channel_ranges']) {
+  for (const key of ['weights', 'channel_ranges']) {
     const first = model[key].filter(row => row.block === 0 && row.role);
-    model[key] = blocks.flatMap(block => first.map(row => ({...row, block, unit: `${names(block).slice(0, 60)}.${row.role}`})));
+    model[key] = blocks.flatMap(block => first.map(row => ({...row, block, op: `${names(block).slice(0, 60)}.${row.role}`})));
   }
+  const whole = model.units.find(unit => unit.kind === 'block');
+  model.units = [...blocks.map(block => ({...whole, block, unit: `${names(block).slice(0, 60)}.${block}`, saved: (block - 20) / 1000})), ...model.units.filter(unit => unit.kind === 'role')];
+  model.advice = recorded.result.models.find(m => m.advice?.length).advice.map((line, i) => ({...line, keep: names(i)}));
   model.tasks = [...Array(57).keys()].map(i => ({task: `mmlu_${names(i).slice(0, 60)}_${i}`, metric: 'acc', n: 100, reference: 0.5, value: 0.5 - i / 1000, change: -i / 1000,
     change_ci95: [-i / 1000 - 0.02, -i / 1000 + 0.02], lost: i, won: 2, p_mcnemar: 0.1, p_holm: i > 50 ? 0.01 : 1, verdict: i > 50 ? 'worse' : 'no difference shown',
     flipped: [{doc_id: i, reference_choice: names(i), choice: names(i + 1), label: names(i + 2)}], flipped_left_off: 3}));
@@ -121,6 +124,15 @@ const checks = {
     const headOf = table => [...table.tHead.rows[0].cells].map(cell => cell.textContent);
     const tableAfter = chart => chart.place.nextElementSibling.querySelector('table');
     const expect = (right, words) => { if (!right) wrong.push(words); };
+    // As somebody who chooses in a menu; a chart has none for a single choice.
+    const show = (chart, name, value) => {
+      const select = chart.selects.get(name);
+      if (!select) return;
+      select.value = value;
+      select.dispatchEvent(new Event('change'));
+    };
+    // Of a part of the model, where the page has its share of the KL.
+    const shareCell = (chart, unit, how) => document.querySelector(`#damage [data-base="/models/${chart.model}/units/"] [data-path="${unit}/${how}"][data-scale]`).textContent;
     const checks = {
       damage(chart) {
         const table = tableAfter(chart), head = headOf(table), rows = cellsOf(table);
@@ -128,6 +140,22 @@ const checks = {
           const cell = rows.find(row => row[0] === String(point.block))[head.indexOf(point.role)];
           expect(point.text.includes(`% ${cell}`), `the map says "${point.text}", the table ${cell}`);
         }
+        // Shares of the KL from both sides, a cell a part.
+        const units = data.models[chart.model].units;
+        if (!units) return;
+        const cells = units.filter(unit => unit.kind !== 'table').length;
+        for (const how of ['saved', 'kl_only']) {
+          show(chart, 'show', 'share');
+          show(chart, 'how', how);
+          const drawn = chart.points.filter(point => point.unit !== undefined);
+          expect(drawn.length === cells, `the map has ${drawn.length} shares of ${cells}`);
+          for (const point of drawn) {
+            const cell = shareCell(chart, point.unit, how);
+            expect(point.text.includes(`% ${cell};`), `the map says "${point.text}", the table of shares ${cell}`);
+          }
+        }
+        show(chart, 'how', 'saved');
+        show(chart, 'show', 'relative_error');
       },
       frontier(chart) {
         const rows = cellsOf(own(chart).querySelector('.chart ~ .scroll table'));
@@ -136,6 +164,14 @@ const checks = {
           const [, x, y] = point.text.match(/MB ([\d.e+-]+), KL, nats per token ([\d.e+-]+)/);
           expect(Math.abs(Number(x) - size) <= 0.05 + 5e-4 * size && y === kl, `the frontier says "${point.text}", the table ${size} and ${kl}`);
         }
+        if (!data.models[0].energy) return;
+        show(chart, 'x', 'energy');
+        const energies = cellsOf(document.querySelector('#speed table')), source = data.models[0].energy.source.split(/[ ,]/)[0];
+        for (const point of chart.points) {
+          const drawn = point.text.match(/energy of decoding \((.*?)\), mJ per token ([\d.e+-]+),/), cell = energies[point.model][2];
+          expect(drawn?.[1] === source && Math.abs(Number(drawn[2]) - Number(cell)) <= 0.0051 * Number(cell), `the frontier says "${point.text}", the table ${cell} by ${source}`);
+        }
+        show(chart, 'x', 'size');
       },
       answer(chart) {
         const {model, answer} = chart.place.dataset, tokens = data.models[model].answers[answer].tokens;
@@ -148,8 +184,10 @@ const checks = {
         for (let at = chart.place.nextElementSibling; at && at.tagName !== 'H3'; at = at.nextElementSibling)
           for (const table of at.querySelectorAll('table')) if (headOf(table).includes('lost/won')) rows.push(...cellsOf(table));
         expect(chart.points.length === rows.filter(row => !/perplexity|bits_per/.test(row[0])).length, `${chart.points.length} tasks are drawn, ${rows.length} in the tables`);
+        for (const task of data.models[chart.model].tasks.filter(t => t.skipped > 0))
+          expect(rows.some(row => row[1] === `${task.n} ${task.skipped} skipped`), `no row says that ${task.skipped} items were skipped`);
         for (const point of chart.points) {
-          const task = data.models[chart.model].tasks[point.task], row = rows.find(cells => cells[5] === `${task.lost}/${task.won}` && cells[1] === String(task.n));
+          const task = data.models[chart.model].tasks[point.task], row = rows.find(cells => cells[5] === `${task.lost}/${task.won}` && cells[1].split(' ')[0] === String(task.n));
           const [change, low, high] = point.text.match(/: (-?[\d.e-]+) points \[(.*), (.*)\]/).slice(1).map(Number);
           const told = row?.[4].match(/-?[\d.]+/g).map(Number) ?? [];
           expect([change, low, high].every((v, i) => Math.abs(v - told[i]) <= 0.0501 + 5e-3 * Math.abs(v)), `the tasks say "${point.text}", the table ${row?.[4]}`);
@@ -164,9 +202,19 @@ const checks = {
         }
       },
       shares(chart) {
-        const rows = cellsOf(tableAfter(chart)).map(row => Number(row[1]));
-        const drawn = chart.points.map(point => Number(point.text.match(/: (-?[\d.e-]+) %/)[1]));
-        expect(drawn.length === rows.length && drawn.sort((a, b) => b - a).every((v, i) => Math.abs(v - rows[i]) <= 0.0501 + 5e-3 * Math.abs(v)), `the shares are ${drawn}, in the table ${rows}`);
+        const {units} = data.models[chart.model], kinds = [...new Set(units.map(unit => unit.kind))];
+        for (const kind of kinds)
+          for (const how of ['saved', 'kl_only']) {
+            show(chart, 'part', kind);
+            show(chart, 'how', how);
+            expect(chart.points.length === units.filter(unit => unit.kind === kind).length, `${chart.points.length} shares of every ${kind} are drawn`);
+            for (const point of chart.points) {
+              const cell = shareCell(chart, point.unit, how);
+              expect(point.text.includes(` ${cell} % `), `the shares say "${point.text}", the table ${cell}`);
+            }
+          }
+        show(chart, 'part', kinds[0]);
+        show(chart, 'how', 'saved');
       },
       // A table a model of its plane of temperature and top_k.
       sweep(chart) {
@@ -271,6 +319,30 @@ for (const [name, file] of Object.entries(pages)) {
   await opened.close();
 }
 
+// The full page has all that a page can have: what its fixture lost, the checks above would pass over.
+{
+  const {page, close} = await open(pages.full);
+  await drawAll(page);
+  note('full', await page.evaluate(() => {
+    const {charts, data} = window.halftone, chart = kind => charts.find(c => c.place.dataset.chart === kind);
+    const offers = (kind, menu, value) => [...chart(kind)?.selects.get(menu)?.options ?? []].some(option => option.value === value);
+    return [
+      ['a chart that is drawn in every place', charts.every(c => !c.place.hidden && c.points.length > 0)],
+      ['a box for the fields in which recipes differ', document.querySelector('#recipes input')],
+      ['a table where answers part', document.querySelector('.parting td [data-path]')],
+      ['a noise floor', data.noise_floor?.kl_mean > 0 && [...document.querySelectorAll('#method dt')].some(dt => dt.textContent === 'noise floor')],
+      ['a menu of lengths', offers('sweep', 'length', '1')],
+      ['advice', document.querySelector('.advice li [data-path]')],
+      ['shares of the KL in the map', offers('damage', 'show', 'share')],
+      ['shares of roles', offers('shares', 'part', 'role')],
+      ['energy as an axis', offers('frontier', 'x', 'energy')],
+      ['items that were skipped', document.querySelector('#tasks [data-path$="/skipped"]')],
+      ['layers, JS and shares of the top five', data.models[1].layers?.length > 0 && data.models[1].js_mean > 0 && data.models[1].top5_agreement > 0],
+    ].flatMap(([what, there]) => there ? [] : [`has not ${what}`]);
+  }));
+  await close();
+}
+
 // By keyboard: every control once, in the order of the page, each with a ring; and no trap.
 {
   const {page, close} = await open(pages.full);
@@ -306,15 +378,15 @@ for (const [name, file] of Object.entries(pages)) {
   // Another figure than the table's has a table of its own.
   await page.locator('[data-chart=damage] select').first().selectOption('bits');
   const bits = await page.evaluate(() => {
-    const chart = window.halftone.charts.find(c => c.place.dataset.chart === 'damage'), units = window.halftone.data.models[chart.model].units.filter(u => u.role && u.block !== null);
+    const chart = window.halftone.charts.find(c => c.place.dataset.chart === 'damage'), units = window.halftone.data.models[chart.model].weights.filter(u => u.block !== null);
     const rows = [...chart.fold.querySelectorAll('tbody tr')], head = [...chart.fold.querySelectorAll('thead th')].map(cell => cell.textContent);
     return units.filter(u => Math.abs(Number(rows.find(row => row.cells[0].textContent === String(u.block)).cells[head.indexOf(u.role)].textContent) - u.bits) > 0.006 * u.bits).length;
   });
   if (bits > 0) note('table', [`${bits} bits are not those of the data`]);
 
   // A link brings everything back, and so does the way back: what is chosen, what is open, the point the tip is on.
-  const state = () => window.halftone.charts.map(chart => [...[...chart.selects.values()].map(select => select.value), chart.at ?? null, chart.fold.open])
-    .concat([[...document.querySelectorAll('details:not(.data)')].map(fold => fold.open)], [[document.querySelector('#recipes input')?.checked]]);
+  const state = () => window.halftone.charts.map(chart => [...[...chart.selects.values()].filter(select => !select.parentElement.hidden).map(select => select.value), chart.at ?? null, chart.fold.open])
+    .concat([[...document.querySelectorAll('details:not(.data)')].map(fold => fold.open)], [[document.querySelector('#recipes input').checked]]);
   const settle = async p => {
     await p.waitForTimeout(100);  // toggle events and hashchange come later
     await p.evaluate(() => window.halftone.charts.forEach(chart => chart.draw()));
@@ -324,7 +396,7 @@ for (const [name, file] of Object.entries(pages)) {
   await page.evaluate(() => {
     document.querySelector('[data-chart=frontier] details').open = true;
     document.querySelector('#sweep > details').open = true;
-    document.querySelector('#recipes input')?.click();
+    document.querySelector('#recipes input').click();
   });
   await page.locator('[data-chart=sweep] select').first().selectOption({index: 1});
   await page.locator('[data-chart=frontier] .canvas').focus();
@@ -344,7 +416,8 @@ for (const [name, file] of Object.entries(pages)) {
   await close();
   const again = await open(pages.full, {hash});
   await settle(again.page);
-  if (JSON.stringify(await again.page.evaluate(state)) !== JSON.stringify(before)) note('fragment', [`${hash} does not bring the state back`]);
+  const after = await again.page.evaluate(state);
+  if (JSON.stringify(after) !== JSON.stringify(before)) note('fragment', [`${hash} does not bring the state back: ${before.flatMap((was, i) => JSON.stringify(was) === JSON.stringify(after[i]) ? [] : [`${JSON.stringify(was)} is ${JSON.stringify(after[i])}`])}`]);
   await again.close();
 }
 

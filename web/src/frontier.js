@@ -4,11 +4,12 @@ import {base, logAxis, seriesColour, symbolOf, valueAxis, whiskers} from './them
 
 export function frontier(chart) {
   const {data, theme, width} = chart, [reference, ...models] = data.models;
-  const some = get => models.some(m => finite(get(m)));
+  const some = get => models.some(m => finite(get(m))), source = visible(reference.energy?.source ?? '').split(/[ ,]/)[0];
   const xs = [
     ['size', 'size', 'MB', m => m.bytes / 1e6],
     ['memory', 'peak memory', 'MB', m => finite(m.peak_rss_bytes) ? m.peak_rss_bytes / 1e6 : null],
     ['time', 'decoding', 'ms per token', m => m.decode_tok_s > 0 ? 1e3 / m.decode_tok_s : null],
+    ['energy', `energy of decoding (${source})`, 'mJ per token', m => finite(m.energy?.decode_j_per_token) ? m.energy.decode_j_per_token * 1e3 : null],
   ].filter(([, , , get]) => some(get));
   const change = m => m.tasks?.length ? m.tasks.reduce((sum, t) => sum + t.change, 0) / m.tasks.length * 100 : null;
   const ys = [

@@ -32,7 +32,6 @@
 namespace halftone::cli {
 namespace {
 
-constexpr double kFolded = 0.01;         // difference of norms beyond rounding to 16 bits
 constexpr double kBetterWithBos = 0.95;  // of the perplexity without
 
 struct Options {
@@ -46,13 +45,13 @@ struct Reference {
   std::string name, from;
 };
 
-// As measured.json names it; else the model in the cache whose weights halftone.json has the hash
-// of. Where there is that hash, both are held to it.
-Reference remembered_reference(const pack::PackedModel& model, const Context& context) {
+// As measured.json names it; else the model in the cache whose weights halftone.json (`receipt`) has
+// the hash of. Where there is that hash, both are held to it.
+Reference remembered_reference(const pack::PackedModel& model, const Json& receipt,
+                               const Context& context) {
   const spec::Checkpoint& checkpoint = model.checkpoint();
   if (checkpoint.gguf) return {};
-  const std::string wanted =
-      read_receipt(checkpoint.path, context).value("/source/weights"_json_pointer, std::string());
+  const std::string wanted = receipt.value("/source/weights"_json_pointer, std::string());
   const auto is_source = [&](const std::string& name) {
     const spec::Checkpoint candidate = spec::open_checkpoint(name, context);
     return candidate.spec.family == checkpoint.spec.family &&
@@ -99,7 +98,6 @@ struct Files {
   std::vector<Finding> findings;
   Json weights = Json::array();
   std::optional<Code> broken;  // what is wrong with the first linear that cannot be run
-  bool related = true;         // no linear is further from the reference's than zeros are
 };
 
 Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* reference,
@@ -110,12 +108,11 @@ Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* ref
   const pack::WeightError* first = nullptr;
   const pack::PackedModel* const models[] = {&model};
   const auto rows = pack::weight_errors(models, reference, context);
-  for (const pack::WeightError& row : rows[0]) {
-    out.weights.push_back({{"op", row.op},
-                           {"role", row.role},
-                           {"relative_error", reference ? Json(row.relative) : Json()},
-                           {"weights", json_of(row.weights)},
-                           {"inputs", json_of(row.inputs)}});
+  out.weights = weights_of(model, rows[0], reference != nullptr);
+  for (size_t i = 0; i < rows[0].size(); ++i) {
+    const pack::WeightError& row = rows[0][i];
+    out.weights[i]["weights"] = json_of(row.weights);
+    out.weights[i]["inputs"] = json_of(row.inputs);
     if (row.refused) {
       if (!out.broken) out.broken = row.refused->code();
       out.findings.push_back(
@@ -129,7 +126,6 @@ Files look_at_files(const pack::PackedModel& model, const pack::PackedModel* ref
       if (unrelated++ == 0) first = &row;
     }
   }
-  out.related = unrelated == 0;
   if (first != nullptr)
     out.findings.push_back(
         {Finding::Level::warning, "weights",
@@ -151,13 +147,10 @@ void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model
   const eval::Divergence whole =
       eval::divergence(mixed.reference(), {&candidate, 1}, texts.ids, texts.protocol, context)[0];
   result["card"].update(to_json(whole));
-  const bool folded = pack::norm_difference(*reference, *model) > kFolded;
-  if (folded || !files.related)
+  const std::string why = why_only_blocks(*reference, *model, files.weights);
+  if (!why.empty())
     files.findings.push_back(
-        {Finding::Level::note, "folded",
-         (folded ? "its norms are not those of the reference: factors were folded into them"
-                 : "its weights are not the reference's, rounded") +
-             std::string(", so only whole blocks are exchanged")});
+        {Finding::Level::note, "folded", why + ", so only whole blocks are exchanged"});
   if (journal == nullptr) return;
   resumable([&] {
     add_units(result,
@@ -167,7 +160,7 @@ void measure(Json& result, const std::shared_ptr<const pack::PackedModel>& model
                .ids = texts.ids,
                .protocol = texts.protocol,
                .whole_kl = whole.kl_mean,
-               .blocks_only = folded || !files.related,
+               .blocks_only = !why.empty(),
                .memory = journal->memory()},
               context);
   });
@@ -226,8 +219,10 @@ int check_model(Session& session, Options options) {
   const Context& context = session.start();
   const auto model = pack::open_model(options.model, context);
   const spec::Checkpoint& checkpoint = model->checkpoint();
-  const Reference source = options.reference.empty() ? remembered_reference(*model, context)
-                                                     : Reference{options.reference, "--reference"};
+  const Json receipt = read_receipt(checkpoint.path, context);
+  const Reference source = options.reference.empty()
+                               ? remembered_reference(*model, receipt, context)
+                               : Reference{options.reference, "--reference"};
   std::shared_ptr<const pack::PackedModel> reference;
   if (!source.name.empty()) {
     reference = pack::open_model(source.name, context);
@@ -249,9 +244,11 @@ int check_model(Session& session, Options options) {
                    {"nominal_bits", bits.nominal},
                    {"layer_mean_bits", bits.layer_mean},
                    {"linear_bits", bits.linears}}}};
-  if (reference)
+  if (reference) {
+    result["card"]["reference_bytes"] = reference->weight_bytes();
     result["card"]["compression"] =
         static_cast<double>(reference->weight_bytes()) / static_cast<double>(model->weight_bytes());
+  }
   std::optional<RunJournal> journal;
   const bool speaks = checkpoint.spec.output == spec::ModelSpec::Output::language_model;
   if (!files.broken && speaks && (text || theirs)) {
@@ -295,7 +292,7 @@ int check_model(Session& session, Options options) {
   }
   result["findings"] = std::move(findings);
   result["weights"] = std::move(files.weights);
-  session.print(result, [&] { print_check(session.terminal, result); });
+  session.print(result, [&] { print_check(session.terminal, result, receipt); });
   if (journal) journal->remove();
   return files.broken ? static_cast<int>(exit_for(*files.broken)) : 0;
 }

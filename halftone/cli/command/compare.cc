@@ -45,7 +45,7 @@ Json row_of(const std::string& name, const pack::PackedModel& model, const eval:
               {"bytes", model.weight_bytes()},
               {"bits_per_weight", model.bits_per_weight()}};
   row.update(to_json(d));
-  for (const char* later : {"prefill_tok_s", "decode_tok_s", "peak_rss_bytes"})
+  for (const char* later : {"prefill_tok_s", "decode_tok_s", "peak_rss_bytes", "load_ms", "energy"})
     row[later] = nullptr;
   return row;
 }
@@ -77,6 +77,8 @@ void print_details(Terminal& t, const Json& result) {
   for (const Json& row : result["models"])
     if (row.contains("layers"))
       print_hidden_errors(t, row, "hidden states of " + row["name"].get<std::string>());
+  for (const Json& row : result["models"])
+    if (row.contains("advice")) print_advice(t, row["advice"], row["name"].get<std::string>());
 }
 
 void print_result(Terminal& t, const Json& result) {
@@ -179,6 +181,9 @@ void add_speed(Json& rows, const std::vector<std::string>& names,
     rows[i]["decode_tok_s"] = bench["decode"]["tok_s"];
     rows[i]["peak_rss_bytes"] = bench["peak_rss_bytes"];
     rows[i]["load_ms"] = bench["load_ms"];
+    const Json& energy = bench["energy"];
+    rows[i]["energy"] = {{"decode_j_per_token", energy["decode_j_per_token"]},
+                         {"source", energy["source"]}};
   }
 }
 
@@ -269,7 +274,7 @@ int compare_models(Session& session, Options& options) {
   if (answers) answers->run(models, memory, rows);
   add_layers(models, std::span(scored.ids).first(static_cast<size_t>(scored.window)), memory, rows,
              context);
-  if (options.damage) add_damage(models, scored.ids, memory, rows, context);
+  if (options.damage) add_damage(models, scored.ids, scored.window, memory, rows, context);
   Json result = {{"models", rows},
                  {"reference", options.reference},
                  {"protocol", protocol.name},
@@ -337,8 +342,8 @@ Command compare() {
         add_text(app, options->text, options->data);
         app.add_option("--report", options->report, "write a self-contained HTML page");
         app.add_flag("--damage", options->damage,
-                     "also measure what each block costs, by models that are mixed of both (takes "
-                     "minutes; halftone check tells more)");
+                     "also measure what each block, role and table costs, by models that are mixed "
+                     "of both, as halftone check does (minutes a candidate)");
         app.add_option("--sweep", options->sweep,
                        "folder of halftone sweep: its heat maps go into the page and the JSON");
         options->answers.declare(app);
