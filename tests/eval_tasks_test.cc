@@ -220,41 +220,21 @@ TEST_F(EvalTasks, AKilledRunGoesOnAndEndsTheSame) {
   undisturbed.emplace_back("--fresh");
   const Json whole = timeless(results(undisturbed, scratch.path("d")));
   ASSERT_THAT(journals(), testing::IsEmpty());
-  std::vector<std::string> killed = {"timeout",
-                                     "-s",
-                                     "KILL",
-                                     "",
-                                     halftone_path(),
-                                     "eval",
-                                     join_path(data_dir(), "models/stories260k"),
-                                     "--data",
-                                     scratch.path("d")};
+  std::vector<std::string> killed = {"eval", join_path(data_dir(), "models/stories260k"), "--data",
+                                     scratch.path("d"), "--json"};
   for (const std::string& word : with("killed_log")) killed.push_back(word);
-  // Machines differ: the kill comes later until it leaves something, then later still.
-  int kills = 0;
-  for (double seconds = 0.8; kills < 3 && seconds < 60; seconds *= 1.4) {
-    killed[3] = std::to_string(seconds);
-    const Outcome outcome = run(killed, environment);
-    if (outcome.exit == 0) break;  // it had time to end
-    if (journals().empty()) continue;
-    ++kills;
+  const auto torn = [&] {  // a power cut in the middle of a line
     EXPECT_FALSE(env->stat(scratch.path("killed_log")));
-    // A power cut in the middle of a line.
-    const std::string journal = "cache/eval/" + journals()[0];
+    const std::string journal = "cache/eval/" + journals().at(0);
     const std::string text = read(journal);
     write(journal, text + text.substr(0, text.size() / 3));
-  }
-  ASSERT_GE(kills, 1);
-  const Outcome resumed = eval(
-      [&] {
-        auto all = with("killed_log");
-        all.emplace_back("--json");
-        return all;
-      }(),
-      scratch.path("d"));
-  ASSERT_EQ(resumed.exit, 0) << resumed.err;
-  EXPECT_THAT(resumed.err, HasSubstr("going on with an earlier run: "));
-  EXPECT_EQ(timeless(parse_json(resumed.out, "out")["results"]), whole);
+  };
+  const StoppedRun run = stopped_and_resumed(
+      killed, {.folder = scratch.path("cache/eval"), .most = 3, .between = torn}, environment);
+  ASSERT_GE(run.stopped.size(), 1u);
+  ASSERT_EQ(run.last.exit, 0) << run.last.err;
+  EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(timeless(parse_json(run.last.out, "out")["results"]), whole);
   EXPECT_EQ(read("killed_log"), read("log"));
   EXPECT_THAT(journals(), testing::IsEmpty());
 }

@@ -315,24 +315,57 @@ TEST_F(Measure, ACompareThatIsKilledGoesOnAndEndsTheSame) {
           .exit,
       0);
   write("p", "Once upon a time\nLily and Ben went to the\n");
-  std::vector<std::string> words = {
-      "timeout",  "-s",  "KILL",      "600",        halftone_path(), "compare",
-      stories,    four,  "--data",    data_dir(),   "--windows",     "2",
-      "--window", "128", "--threads", "1",          "--prompts",     scratch.path("p"),
-      "--tokens", "16",  "--damage",  "--no-speed", "--json"};
-  const Outcome whole = run(words, {{"HALFTONE_CACHE", scratch.path("other")}});
+  const std::string text = env->read_text(join_path(data_dir(), "wikitext2/test.txt"), 1 << 24);
+  write("text.txt", text.substr(0, 20000));
+  const std::vector<std::string> words = {"compare",
+                                          stories,
+                                          four,
+                                          "--text",
+                                          scratch.path("text.txt"),
+                                          "--windows",
+                                          "24",
+                                          "--window",
+                                          "256",
+                                          "--threads",
+                                          "1",
+                                          "--prompts",
+                                          scratch.path("p"),
+                                          "--tokens",
+                                          "128",
+                                          "--damage",
+                                          "--no-speed",
+                                          "--json"};
+  const Outcome whole = halftone(words, {{"HALFTONE_CACHE", scratch.path("other")}});
   ASSERT_EQ(whole.exit, 0) << whole.err;
-  const std::map<std::string, std::string> cache = {{"HALFTONE_CACHE", scratch.path("cache")}};
-  int64_t resumed = 0;
-  Outcome outcome;
-  for (double seconds = 0.6; outcome.exit != 0 && seconds < 600; seconds *= 1.3) {
-    words[3] = std::to_string(seconds);
-    outcome = run(words, cache);
-    resumed += outcome.err.find("going on with an earlier run: ") != std::string::npos;
-  }
-  EXPECT_GE(resumed, 1);
-  EXPECT_EQ(outcome.out, whole.out);
+  const StoppedRun run =
+      stopped_and_resumed(words, {.folder = scratch.path("cache/eval"), .most = 100},
+                          {{"HALFTONE_CACHE", scratch.path("cache")}});
+  EXPECT_GE(run.stopped.size(), 1u);
+  EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(run.last.out, whole.out);
   EXPECT_THAT(env->list(scratch.path("cache/eval")), testing::IsEmpty());
+}
+
+// The draws of a noise are resumed as windows are.
+TEST_F(Measure, APerturbThatIsKilledGoesOnAndEndsTheSame) {
+  if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+  const std::string four = scratch.path("four");
+  ASSERT_EQ(halftone({"quantize", join_path(data_dir(), "models/stories260k"), "--recipe", "rtn",
+                      "-o", four, "--quiet", "--no-measure"})
+                .exit,
+            0);
+  const std::string text = env->read_text(join_path(data_dir(), "wikitext2/test.txt"), 1 << 24);
+  write("text.txt", text.substr(0, 20000));
+  const std::vector<std::string> words = {"perturb", four, "--text",    scratch.path("text.txt"),
+                                          "--seeds", "4",  "--threads", "1",
+                                          "--json"};
+  const Outcome whole = halftone(words, {{"HALFTONE_CACHE", scratch.path("other")}});
+  ASSERT_EQ(whole.exit, 0) << whole.err;
+  const StoppedRun run = stopped_and_resumed(words, {.folder = scratch.path("cache/eval")},
+                                             {{"HALFTONE_CACHE", scratch.path("cache")}});
+  EXPECT_EQ(run.stopped.size(), 1u);
+  EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(run.last.out, whole.out);
 }
 
 // Noise of no size is no noise; what it costs is told with its kind.
