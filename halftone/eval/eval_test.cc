@@ -58,6 +58,9 @@ TEST(Windows, GptqProtocolDropsTheTailAndScoresAllButTheFirst) {
   // WikiText-2 test under SmolLM2's tokenizer (docs/evaluation.md says how many tokens and why).
   const Protocol p = gptq_windows(304978, 2048);
   EXPECT_EQ(p.windows.size(), 148u);
+  EXPECT_EQ(p.dropped, 304978 - 148 * 2048);
+  EXPECT_EQ(gptq_windows(304978, 2048, 148).dropped, p.dropped);
+  EXPECT_EQ(gptq_windows(304978, 2048, 147).dropped, 0);  // asked for
   EXPECT_EQ(p.name, "gptq-2048");
   EXPECT_EQ(gptq_windows(304978, 2048, 20).windows.size(), 20u);
 }
@@ -72,6 +75,10 @@ TEST(Windows, StridedProtocolScoresEveryTokenOnce) {
   EXPECT_EQ(expected, 5000);
   EXPECT_EQ(p.windows[0].weight, 2047);  // labels kept minus one, as in the guide
   EXPECT_EQ(p.windows[1].weight, 511);
+  EXPECT_EQ(p.dropped, 0);
+  const Protocol one_more = strided_windows(2048 + 512 + 1, 2048, 512);
+  EXPECT_EQ(one_more.windows.size(), 2u);
+  EXPECT_EQ(one_more.dropped, 1);
 }
 
 TEST(Windows, AStrideWiderThanTheWindowIsRefused) {
@@ -144,6 +151,9 @@ class EveryTask : public Eval {
       {"wikitext2", "\n\n = A title = \n\n\n\n\n Some text , here . \n\n\n And more . \n"},
       {"ptb", "the first sentence\n\na second one of <unk> words"},
       {"c4", "A document,\ntwo lines. Another document here."}};
+  // What is not the whole published split says so.
+  const std::map<std::string, std::string> labels = {
+      {"wikitext2", "wikitext2 test"}, {"ptb", "ptb validation"}, {"c4", "c4-partial validation"}};
   files::testing_files::TempFolder folder;
 };
 
@@ -181,6 +191,8 @@ TEST_F(EveryTask, GivesThePerplexityOfItsTextSummedByHand) {
     EXPECT_EQ(result.json["tokens"], 11 * windows);
     EXPECT_EQ(result.json["windows"], windows);
     EXPECT_EQ(result.json["protocol"], "gptq-12");
+    EXPECT_EQ(result.json["tokens_dropped"], seen.size() % 12);
+    EXPECT_EQ(result.json["data"], labels.at(name));
     EXPECT_EQ(result.json["ci95"].size(), 2u);
     EXPECT_GE(result.json["seconds"], 0);
   }
