@@ -255,6 +255,33 @@ TEST_F(Eval, DivergenceEqualsTheDirectSum) {
   EXPECT_GE(d.kl_p99, d.kl_p90);
 }
 
+// What is asked of a source at once: the buffers that hold it do not grow with the windows, and with
+// the vocabulary only up to 16 MB, or one row of it.
+TEST_F(Eval, RowBuffersGrowNeitherWithTheWindowsNorWithTheVocabulary) {
+  struct Asked : ToySource {
+    using ToySource::ToySource;
+    int64_t next(std::span<float> rows) override {
+      most = std::max(most, rows.size_bytes());
+      return ToySource::next(rows);
+    }
+    size_t most = 0;
+  };
+  const auto most = [&](int64_t vocabulary, int64_t window) {
+    Asked a(vocabulary, 0, 64), b(vocabulary, 1, 3);
+    const Protocol protocol = gptq_windows(333, window, 1);
+    one(a, b, ids, protocol, context);
+    EXPECT_LE(b.most, a.most);
+    return a.most;
+  };
+  EXPECT_EQ(most(256, 4), 64 * 256 * sizeof(float));
+  EXPECT_EQ(most(256, 300), most(256, 4));
+  EXPECT_EQ(most(256 << 10, 2), size_t{16} << 20);
+  EXPECT_EQ(most(256 << 10, 4), size_t{16} << 20);
+  for (const int64_t vocabulary : {256, 49152, 256 << 10, 1 << 22})
+    EXPECT_LE(rows_per_chunk(vocabulary) * vocabulary, 1 << 22) << vocabulary;
+  EXPECT_EQ(rows_per_chunk((1 << 22) + 1), 1);
+}
+
 // From rows that agree to eight digits to rows that have nothing in common, of lengths around the
 // block: the direct sums in f64.
 TEST(Rows, DistancesEqualTheDirectSumsAtEverySize) {
