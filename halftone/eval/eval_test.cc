@@ -428,7 +428,9 @@ TEST(Bootstrap, CoversTheMeanOfASkewedSampleAboutNinetyFivePercentOfTheTime) {
 
 TEST_F(Eval, SourcesOfDifferentVocabulariesAreRefused) {
   ToySource a(50, 0, 16), b(51, 0, 16);
-  EXPECT_THROW(one(a, b, ids, gptq_windows(333, 32, 1), context), InputError);
+  EXPECT_EQ(
+      files::testing_files::line_of([&] { one(a, b, ids, gptq_windows(333, 32, 1), context); }),
+      "error[E_USAGE] toy: has a vocabulary of 51, the reference 50; compare models of one family");
 }
 
 }  // namespace
