@@ -298,23 +298,17 @@ TEST_F(Check, GoesOnWhereItWasKilledAndEndsTheSame) {
       0);
   const std::map<std::string, std::string> environment = {
       {"HALFTONE_CACHE", scratch.path("cache")}};
-  std::vector<std::string> words = {"check",     four,        "--reference", stories,    "--data",
-                                    data_dir(),  "--windows", "2",           "--window", "256",
-                                    "--threads", "1",         "--json"};
+  const std::vector<std::string> words = {
+      "check", four,       "--reference", stories,     "--data", data_dir(), "--windows",
+      "2",     "--window", "256",         "--threads", "1",      "--json"};
   const Outcome whole = halftone(words, environment);
   ASSERT_EQ(whole.exit, 0) << whole.err;
-  std::vector<std::string> killed = {"timeout", "-s", "KILL", "", halftone_path()};
-  killed.insert(killed.end(), words.begin(), words.end());
-  // Machines differ: the kill comes later until it leaves something.
-  const auto journals = [&] { return env->list(scratch.path("cache/eval")); };
-  for (double seconds = 0.7; journals().empty() && seconds < 60; seconds *= 1.3) {
-    killed[3] = std::to_string(seconds);
-    ASSERT_NE(run(killed, environment).exit, 0) << "it had time to end";
-  }
-  const Outcome resumed = halftone(words, environment);
-  EXPECT_THAT(resumed.err, HasSubstr("going on with an earlier run: "));
-  EXPECT_EQ(resumed.out, whole.out);
-  EXPECT_THAT(journals(), testing::IsEmpty());
+  const std::string journals = scratch.path("cache/eval");
+  const StoppedRun run = stopped_and_resumed(words, {.folder = journals}, environment);
+  EXPECT_EQ(run.stopped.size(), 1u);
+  EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(run.last.out, whole.out);
+  EXPECT_THAT(env->list(journals), testing::IsEmpty());
 }
 
 }  // namespace

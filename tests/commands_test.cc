@@ -31,8 +31,10 @@ TEST_F(Commands, EvalHasThePromisedShape) {
   EXPECT_EQ(result["tokens"], 5 * 31);
   EXPECT_EQ(result["protocol"], "gptq-32");
   EXPECT_GE(result["seconds"].get<double>(), 0);
-  EXPECT_EQ(keys_of(result), (std::set<std::string>{"perplexity", "tokens", "seconds", "protocol",
-                                                    "ci95", "mean_nll", "windows", "data"}));
+  EXPECT_EQ(keys_of(result),
+            (std::set<std::string>{"perplexity", "tokens", "tokens_dropped", "seconds", "protocol",
+                                   "ci95", "mean_nll", "windows", "data"}));
+  EXPECT_EQ(result["tokens_dropped"], 0);
   double sum = 0;
   std::istringstream log(env->read_text(scratch.path("log"), 1 << 20));
   int64_t lines = 0;
@@ -40,6 +42,30 @@ TEST_F(Commands, EvalHasThePromisedShape) {
     sum += parse_json(line, "log")["mean_nll"].get<double>();
   EXPECT_EQ(lines, 5);
   EXPECT_NEAR(result["perplexity"].get<double>(), std::exp(sum / 5), 1e-9 * std::exp(sum / 5));
+}
+
+// 160 characters are two windows of 64 and half of one, unless a limit asks for less.
+TEST_F(Commands, EvalSaysWhatItLeavesOut) {
+  write("data/c4/c4_fragments.jsonl", "\n" + Json({{"text", std::string(70, 'a')}}).dump() +
+                                          "\n \n" + Json({{"text", std::string(89, 'b')}}).dump() +
+                                          "\n");
+  const auto with = [&](const std::string& limit) {
+    return halftone({"eval", model, "--tasks", "c4", "--data", scratch.path("data"), "--window",
+                     "64", "--limit", limit, "--json"});
+  };
+  const Json all = parse_json(with("9").out, "all")["results"]["c4"],
+             one = parse_json(with("1").out, "one")["results"]["c4"];
+  EXPECT_EQ(all["windows"], 2);
+  EXPECT_EQ(all["tokens_dropped"], 32);
+  EXPECT_EQ(all["blank_lines"], 2);
+  EXPECT_EQ(one["tokens_dropped"], 0);
+  const Outcome text =
+      halftone({"eval", model, "--tasks", "c4", "--data", scratch.path("data"), "--window", "64"});
+  EXPECT_THAT(text.out, HasSubstr(" windows of c4-partial validation, the last 32 tokens dropped, "
+                                  "2 blank lines passed over, "));
+  write("data/c4/c4_fragments.jsonl", "{\"text\":\"a\"}\n{\"text\":\n");
+  EXPECT_THAT(with("1").err, HasSubstr("c4_fragments.jsonl:2: not valid JSON"));
+  EXPECT_THAT(with("1").err, HasSubstr("; mend or remove the line\n"));
 }
 
 TEST_F(Commands, EvalTakesSeveralTasksAndAStride) {

@@ -112,27 +112,50 @@ TEST_F(CompareTasks, MistakesAreOneLine) {
   refused({"--tasks", "arc_easy,mmlu"}, 3, "_test.csv: is not in the data folder ");
 }
 
-// Stopped by Ctrl-C in the middle of the first model's tasks, or later: machines differ.
+// By Ctrl-C, which says how to go on, or by kill -9; in the first model's tasks or the second's.
 TEST_F(CompareTasks, AStoppedRunGoesOnAndEndsTheSame) {
   write("d/piqa/valid.jsonl", piqa_lines(600));
-  const auto all = words({"--tasks", "piqa", "--threads", "1", "--json"}, scratch.path("d"));
+  const auto all =
+      words({"--tasks", "piqa", "--limit", "500", "--threads", "1", "--json"}, scratch.path("d"));
   const Json whole = result(halftone(all, {{"HALFTONE_CACHE", scratch.path("other")}}));
-  std::vector<std::string> stopped = {"timeout", "--preserve-status", "-s", "INT",
-                                      "",        halftone_path()};
-  stopped.insert(stopped.end(), all.begin(), all.end());
-  Outcome outcome;
-  const auto kept = [&] {
-    return env->stat(scratch.path("cache/eval")) && !env->list(scratch.path("cache/eval")).empty();
-  };
-  for (double seconds = 0.3; (outcome.exit != 7 || !kept()) && seconds < 60; seconds *= 1.25) {
-    stopped[4] = std::to_string(seconds);
-    outcome = run(stopped, environment);
-    ASSERT_NE(outcome.exit, 0) << "it had time to end";
+  for (const int signal : {SIGINT, SIGKILL}) {
+    const std::string cache = scratch.path(signal == SIGINT ? "stopped" : "killed");
+    const StoppedRun run = stopped_and_resumed(
+        all, {.folder = join_path(cache, "eval"), .signal = signal}, {{"HALFTONE_CACHE", cache}});
+    ASSERT_EQ(run.stopped.size(), 1u);
+    if (signal == SIGINT) {
+      EXPECT_THAT(run.stopped[0].err, HasSubstr("the same command goes on where this one stopped"));
+    }
+    EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+    EXPECT_EQ(result(run.last)["models"], whole["models"]);
   }
-  EXPECT_THAT(outcome.err, HasSubstr("the same command goes on where this one stopped"));
-  const Outcome resumed = halftone(all, environment);
-  EXPECT_THAT(resumed.err, HasSubstr("going on with an earlier run: "));
-  EXPECT_EQ(result(resumed)["models"], whole["models"]);
+}
+
+// verify measures quality anew and resumes its tasks.
+TEST_F(CompareTasks, AVerifyThatIsKilledGoesOnAndEndsTheSame) {
+  write("d/piqa/valid.jsonl", piqa_lines(300));
+  env->make_directories(scratch.path("d/wikitext2"));
+  write("d/wikitext2/test.txt", "Once upon a time there was a little girl named Lily.\n");
+  const std::string out = scratch.path("measured");
+  ASSERT_EQ(halftone({"quantize", model, "--recipe", "rtn_int2_g16", "-o", out, "--quiet", "--data",
+                      scratch.path("d"), "--measure-windows", "1"})
+                .exit,
+            0);
+  const std::string file = join_path(out, "measured.json");
+  const std::string before = env->read_text(file, 1 << 20);
+  const std::vector<std::string> all = {"verify",          out,         "--data",
+                                        scratch.path("d"), "--tasks",   "piqa",
+                                        "--no-speed",      "--threads", "1"};
+  ASSERT_EQ(halftone(all, {{"HALFTONE_CACHE", scratch.path("other")}}).exit, 0);
+  const std::string whole = env->read_text(file, 1 << 20);
+  write("measured/measured.json", before);
+  const StoppedRun run =
+      stopped_and_resumed(all, {.folder = scratch.path("cache/eval")}, environment);
+  ASSERT_EQ(run.stopped.size(), 1u);
+  EXPECT_EQ(run.last.exit, 0) << run.last.err;
+  EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(env->read_text(file, 1 << 20), whole);
+  EXPECT_NE(whole, before);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <sstream>
 
 #include "halftone/base/env.h"
@@ -203,6 +204,69 @@ TEST_F(EvalTasks, MistakesAreOneLine) {
           "is read by this command");
 }
 
+// What lm-eval begins an empty context with; a model without either answers all other items.
+TEST_F(EvalTasks, ATokenizerWithoutBosAndEosIsNamedWithTheLineThatNeedsOne) {
+  const std::string model = join_path(data_dir(), "models/stories260k");
+  env->make_directories(scratch.path("m"));
+  write("m/model.safetensors", env->read_text(join_path(model, "model.safetensors"), 1 << 26));
+  const auto changed = [&](const std::string& name, const std::string& absent,
+                           const std::map<std::string, std::string>& names) {
+    std::string text = env->read_text(join_path(model, name), 1 << 26);
+    for (const auto& [from, to] : names)
+      for (size_t at; (at = text.find(from)) != text.npos;) text.replace(at, from.size(), to);
+    Json json = parse_json(text, name);
+    json[absent] = nullptr;
+    write("m/" + name, json.dump());
+  };
+  changed("config.json", "eos_token_id", {});
+  // By these names they would be known without a tokenizer_config.json.
+  changed("tokenizer.json", "post_processor",
+          {{"\"<s>\"", "\"<one>\""}, {"\"</s>\"", "\"<two>\""}});
+  const auto of = [&](const std::string& task) {
+    return halftone({"eval", scratch.path("m"), "--data", kData, "--tasks", task}, environment);
+  };
+  const std::string remedy = "; name bos_token or eos_token in tokenizer_config.json\n";
+  refused(of("lambada_openai"), 3,
+          "error[E_MISSING] " + scratch.path("m/tokenizer.json") + ": " + kData +
+              "/lambada/lambada_openai_test.jsonl:3: there is neither a BOS nor an EOS token for "
+              "an empty context to begin with" +
+              remedy);
+  refused(of("wikitext"), 3,
+          scratch.path("m/tokenizer.json") +
+              ": there is neither a BOS nor an EOS token for each page of " + kData +
+              "/wikitext2/test.txt to begin with" + remedy);
+  EXPECT_EQ(of("arc_easy").exit, 0);
+}
+
+// Items without a score and blank lines: counted, said, named.
+TEST_F(EvalTasks, NothingIsLeftOutWithoutAWord) {
+  std::string lines = "\n";
+  for (int i = 0; i < 14; ++i)
+    lines += Json({{"goal", "g" + std::to_string(i)},
+                   {"sol1", "a"},
+                   {"sol2", i % 6 == 5 ? "b" : std::string(1200, 'x')},
+                   {"label", 0}})
+                 .dump() +
+             "\n \n";
+  write("d/piqa/valid.jsonl", lines);
+  const Json piqa = results({"--tasks", "piqa"}, scratch.path("d"))["piqa"];
+  EXPECT_EQ(piqa["n"], 2);
+  EXPECT_EQ(piqa["skipped"], 12);
+  EXPECT_EQ(piqa["blank_lines"], 15);
+  ASSERT_EQ(piqa["skipped_items"].size(), 12u);
+  EXPECT_THAT(piqa["skipped_items"][11].get<std::string>(),
+              StartsWith(scratch.path("d/piqa/valid.jsonl") +
+                         ":28: not scored: choice 1: the continuation has "));
+  const Outcome text = eval({"--tasks", "piqa"}, scratch.path("d"));
+  EXPECT_THAT(text.out,
+              HasSubstr(", 2 items of piqa validation, 12 items skipped, 15 blank lines, "));
+  EXPECT_THAT(text.err, HasSubstr("valid.jsonl:2: not scored: choice 1: "));
+  EXPECT_THAT(text.err, HasSubstr("valid.jsonl:22: not scored: choice 1: "));
+  EXPECT_THAT(text.err,
+              HasSubstr("2 more items are not scored: skipped_items of --json names all"));
+  EXPECT_FALSE(results({"--tasks", "arc_easy"})["arc_easy"].contains("blank_lines"));
+}
+
 // A run of some seconds on one thread, killed at several moments; what it left behind is torn, too.
 TEST_F(EvalTasks, AKilledRunGoesOnAndEndsTheSame) {
   write("d/piqa/valid.jsonl", piqa_lines(3000));
@@ -220,41 +284,21 @@ TEST_F(EvalTasks, AKilledRunGoesOnAndEndsTheSame) {
   undisturbed.emplace_back("--fresh");
   const Json whole = timeless(results(undisturbed, scratch.path("d")));
   ASSERT_THAT(journals(), testing::IsEmpty());
-  std::vector<std::string> killed = {"timeout",
-                                     "-s",
-                                     "KILL",
-                                     "",
-                                     halftone_path(),
-                                     "eval",
-                                     join_path(data_dir(), "models/stories260k"),
-                                     "--data",
-                                     scratch.path("d")};
+  std::vector<std::string> killed = {"eval", join_path(data_dir(), "models/stories260k"), "--data",
+                                     scratch.path("d"), "--json"};
   for (const std::string& word : with("killed_log")) killed.push_back(word);
-  // Machines differ: the kill comes later until it leaves something, then later still.
-  int kills = 0;
-  for (double seconds = 0.8; kills < 3 && seconds < 60; seconds *= 1.4) {
-    killed[3] = std::to_string(seconds);
-    const Outcome outcome = run(killed, environment);
-    if (outcome.exit == 0) break;  // it had time to end
-    if (journals().empty()) continue;
-    ++kills;
+  const auto torn = [&] {  // a power cut in the middle of a line
     EXPECT_FALSE(env->stat(scratch.path("killed_log")));
-    // A power cut in the middle of a line.
-    const std::string journal = "cache/eval/" + journals()[0];
+    const std::string journal = "cache/eval/" + journals().at(0);
     const std::string text = read(journal);
     write(journal, text + text.substr(0, text.size() / 3));
-  }
-  ASSERT_GE(kills, 1);
-  const Outcome resumed = eval(
-      [&] {
-        auto all = with("killed_log");
-        all.emplace_back("--json");
-        return all;
-      }(),
-      scratch.path("d"));
-  ASSERT_EQ(resumed.exit, 0) << resumed.err;
-  EXPECT_THAT(resumed.err, HasSubstr("going on with an earlier run: "));
-  EXPECT_EQ(timeless(parse_json(resumed.out, "out")["results"]), whole);
+  };
+  const StoppedRun run = stopped_and_resumed(
+      killed, {.folder = scratch.path("cache/eval"), .most = 3, .between = torn}, environment);
+  ASSERT_GE(run.stopped.size(), 1u);
+  ASSERT_EQ(run.last.exit, 0) << run.last.err;
+  EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(timeless(parse_json(run.last.out, "out")["results"]), whole);
   EXPECT_EQ(read("killed_log"), read("log"));
   EXPECT_THAT(journals(), testing::IsEmpty());
 }

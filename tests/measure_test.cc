@@ -248,6 +248,67 @@ TEST_F(Measure, VerifyAddsTasksToTheCard) {
   EXPECT_THAT(other.err, HasSubstr("tasks/piqa/lost was 7, measured again "));
 }
 
+// tests/tools/compare_kl.py recorded what transformers gives: float32 forward passes, all else in
+// float64. Its tolerances.
+TEST_F(Measure, DivergenceEqualsThatOfTransformers) {
+  if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+  const std::string stories = join_path(data_dir(), "models/stories260k"),
+                    fixture = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/eval/divergence",
+                    four = scratch.path("four");
+  const Json expected = parse_json(env->read_text(fixture + ".json", 1 << 16), "divergence.json");
+  ASSERT_EQ(
+      halftone({"quantize", stories, "--recipe", "rtn", "-o", four, "--quiet", "--no-measure"})
+          .exit,
+      0);
+  const Json result = json_of({"compare", stories, four, "--text", fixture + ".txt", "--windows",
+                               expected["windows"].dump(), "--window", expected["window"].dump(),
+                               "--mode", "exact", "--no-speed", "--no-noise-floor"});
+  EXPECT_EQ(result["positions"], expected["positions"]);
+  for (const auto& [name, value] : expected["figures"].items()) {
+    const double want = value;
+    const bool perplexity = name.find("perplexity") != name.npos,
+               share = name.ends_with("_agreement");
+    // Near-ties aside, which this text has none of, a share is a count.
+    const double relative = perplexity                 ? 1e-5
+                            : share                    ? 1e-12
+                            : name.ends_with("median") ? 8e-3  // the width of a bin
+                                                       : 1e-4;
+    EXPECT_NEAR(result["models"][1][name].get<double>(), want,
+                relative * want + (perplexity || share ? 0 : 1e-6))
+        << name;
+  }
+}
+
+// The newest 256 tokens of a quantized cache are floats: half of a window of 512 sees nothing else,
+// and of one of 256 all.
+TEST_F(Measure, WhatAQuantizedCacheLosesIsMeasuredThroughIt) {
+  if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+  const std::string stories = join_path(data_dir(), "models/stories260k"),
+                    story = env->read_text(
+                        std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/eval/divergence.txt",
+                        1 << 16);
+  write("text.txt", story + story);
+  double floor = 0;
+  const auto lost = [&](const char* kv, const char* window) {
+    const Json result =
+        json_of({"compare", stories, stories, "--kv", kv, "--text", scratch.path("text.txt"),
+                 "--windows", "1", "--window", window, "--no-speed"});
+    EXPECT_EQ(result["noise_floor"]["what"],
+              "the reference with keys and values in f16 instead of f32");
+    floor = result["noise_floor"]["kl_mean"];
+    EXPECT_GT(floor, 0);
+    return result["models"][1];
+  };
+  for (const Json& none : {lost("f32", "512"), lost("int4", "256")})
+    for (const char* figure : {"kl_mean", "kl_max", "js_max"}) EXPECT_EQ(none[figure], 0);
+  const Json two = lost("int2", "512"), four = lost("int4", "512");
+  // 256 of the 511 positions that are scored, so the median is one of them.
+  EXPECT_EQ(four["kl_median"], 0);
+  EXPECT_GT(four["kl_p90"].get<double>(), 10 * floor);
+  EXPECT_GT(four["kl_mean"].get<double>(), 10 * floor);
+  EXPECT_GT(two["kl_mean"].get<double>(), 2 * four["kl_mean"].get<double>());
+}
+
 // Killed again and again, wherever it is: windows, answers, weights, damage.
 TEST_F(Measure, ACompareThatIsKilledGoesOnAndEndsTheSame) {
   if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
@@ -258,24 +319,57 @@ TEST_F(Measure, ACompareThatIsKilledGoesOnAndEndsTheSame) {
           .exit,
       0);
   write("p", "Once upon a time\nLily and Ben went to the\n");
-  std::vector<std::string> words = {
-      "timeout",  "-s",  "KILL",      "600",        halftone_path(), "compare",
-      stories,    four,  "--data",    data_dir(),   "--windows",     "2",
-      "--window", "128", "--threads", "1",          "--prompts",     scratch.path("p"),
-      "--tokens", "16",  "--damage",  "--no-speed", "--json"};
-  const Outcome whole = run(words, {{"HALFTONE_CACHE", scratch.path("other")}});
+  const std::string text = env->read_text(join_path(data_dir(), "wikitext2/test.txt"), 1 << 24);
+  write("text.txt", text.substr(0, 20000));
+  const std::vector<std::string> words = {"compare",
+                                          stories,
+                                          four,
+                                          "--text",
+                                          scratch.path("text.txt"),
+                                          "--windows",
+                                          "24",
+                                          "--window",
+                                          "256",
+                                          "--threads",
+                                          "1",
+                                          "--prompts",
+                                          scratch.path("p"),
+                                          "--tokens",
+                                          "128",
+                                          "--damage",
+                                          "--no-speed",
+                                          "--json"};
+  const Outcome whole = halftone(words, {{"HALFTONE_CACHE", scratch.path("other")}});
   ASSERT_EQ(whole.exit, 0) << whole.err;
-  const std::map<std::string, std::string> cache = {{"HALFTONE_CACHE", scratch.path("cache")}};
-  int64_t resumed = 0;
-  Outcome outcome;
-  for (double seconds = 0.6; outcome.exit != 0 && seconds < 600; seconds *= 1.3) {
-    words[3] = std::to_string(seconds);
-    outcome = run(words, cache);
-    resumed += outcome.err.find("going on with an earlier run: ") != std::string::npos;
-  }
-  EXPECT_GE(resumed, 1);
-  EXPECT_EQ(outcome.out, whole.out);
+  const StoppedRun run =
+      stopped_and_resumed(words, {.folder = scratch.path("cache/eval"), .most = 100},
+                          {{"HALFTONE_CACHE", scratch.path("cache")}});
+  EXPECT_GE(run.stopped.size(), 1u);
+  EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(run.last.out, whole.out);
   EXPECT_THAT(env->list(scratch.path("cache/eval")), testing::IsEmpty());
+}
+
+// The draws of a noise are resumed as windows are.
+TEST_F(Measure, APerturbThatIsKilledGoesOnAndEndsTheSame) {
+  if (data_dir().empty()) GTEST_SKIP() << "HALFTONE_DATA is not set: stories260K is not here";
+  const std::string four = scratch.path("four");
+  ASSERT_EQ(halftone({"quantize", join_path(data_dir(), "models/stories260k"), "--recipe", "rtn",
+                      "-o", four, "--quiet", "--no-measure"})
+                .exit,
+            0);
+  const std::string text = env->read_text(join_path(data_dir(), "wikitext2/test.txt"), 1 << 24);
+  write("text.txt", text.substr(0, 20000));
+  const std::vector<std::string> words = {"perturb", four, "--text",    scratch.path("text.txt"),
+                                          "--seeds", "4",  "--threads", "1",
+                                          "--json"};
+  const Outcome whole = halftone(words, {{"HALFTONE_CACHE", scratch.path("other")}});
+  ASSERT_EQ(whole.exit, 0) << whole.err;
+  const StoppedRun run = stopped_and_resumed(words, {.folder = scratch.path("cache/eval")},
+                                             {{"HALFTONE_CACHE", scratch.path("cache")}});
+  EXPECT_EQ(run.stopped.size(), 1u);
+  EXPECT_THAT(run.last.err, HasSubstr("going on with an earlier run: "));
+  EXPECT_EQ(run.last.out, whole.out);
 }
 
 // Noise of no size is no noise; what it costs is told with its kind.

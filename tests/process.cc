@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
+#include <iterator>
 #include <stdexcept>
 #include <thread>
 
@@ -38,14 +40,24 @@ void add_folder(Env& env, const std::string& folder, const std::string& name, Ha
   }
 }
 
-}  // namespace
+uint64_t bytes_in(Env& env, const std::string& folder) {
+  uint64_t bytes = 0;
+  if (!env.stat(folder)) return bytes;
+  for (const std::string& name : env.list(folder))
+    if (const auto info = env.stat(join_path(folder, name))) bytes += info->size;
+  return bytes;
+}
 
-Outcome run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& extra) {
+// `signal`, if there is one, says every few milliseconds what the program and all that it started
+// is sent: 0 for nothing.
+Outcome run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& extra,
+            const std::function<int()>& signal) {
   int out[2], err[2];
   if (::pipe2(out, O_CLOEXEC) != 0 || ::pipe2(err, O_CLOEXEC) != 0)
     throw std::runtime_error("pipe");
   const pid_t child = ::fork();
   if (child == 0) {
+    if (signal) ::setpgid(0, 0);
     ::dup2(out[1], 1);
     ::dup2(err[1], 2);
     const int null = ::open("/dev/null", O_RDONLY);
@@ -60,14 +72,24 @@ Outcome run(const std::vector<std::string>& argv, const std::map<std::string, st
   ::close(out[1]);
   ::close(err[1]);
   Outcome outcome;
-  std::thread reader([&] { outcome.err = drain(err[0]); });
-  outcome.out = drain(out[0]);
-  reader.join();
+  std::thread out_reader([&] { outcome.out = drain(out[0]); }),
+      err_reader([&] { outcome.err = drain(err[0]); });
   int status = 0;
-  ::waitpid(child, &status, 0);
+  while (::waitpid(child, &status, signal ? WNOHANG : 0) == 0) {
+    if (const int now = signal()) ::kill(-child, now);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  out_reader.join();
+  err_reader.join();
   if (WIFEXITED(status)) outcome.exit = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) outcome.signal = WTERMSIG(status);
   return outcome;
+}
+
+}  // namespace
+
+Outcome run(const std::vector<std::string>& argv, const std::map<std::string, std::string>& extra) {
+  return run(argv, extra, {});
 }
 
 std::string halftone_path() { return std::string(HALFTONE_BIN_DIR) + "/halftone"; }
@@ -76,6 +98,31 @@ Outcome halftone(std::vector<std::string> arguments,
                  const std::map<std::string, std::string>& extra) {
   arguments.insert(arguments.begin(), halftone_path());
   return run(arguments, extra);
+}
+
+StoppedRun stopped_and_resumed(const std::vector<std::string>& arguments, const Stops& stops,
+                               const std::map<std::string, std::string>& extra) {
+  std::vector<std::string> argv = {halftone_path()};
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  const auto env = posix_env();
+  StoppedRun out;
+  while (std::ssize(out.stopped) < stops.most) {
+    const uint64_t before = bytes_in(*env, stops.folder);
+    bool sent = false;
+    Outcome outcome = run(argv, extra, [&] {
+      if (sent || bytes_in(*env, stops.folder) <= before + before / 2) return 0;
+      sent = true;
+      return stops.signal;
+    });
+    if (!sent || outcome.exit == 0) {
+      out.last = std::move(outcome);
+      return out;
+    }
+    out.stopped.push_back(std::move(outcome));
+    if (stops.between) stops.between();
+  }
+  out.last = run(argv, extra);
+  return out;
 }
 
 std::string data_dir() { return posix_env()->stat(data_folder()) ? data_folder() : ""; }

@@ -1,6 +1,9 @@
 // Runs the built programs as a user would, and looks at what they leave behind.
 #pragma once
 
+#include <csignal>
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -19,6 +22,22 @@ Outcome run(const std::vector<std::string>& argv,
 Outcome halftone(std::vector<std::string> arguments,
                  const std::map<std::string, std::string>& extra = {});
 std::string halftone_path();
+
+// How a run is stopped in the middle: `signal`, to it and all that it started, as soon as `folder`
+// holds half as many bytes again as when it began. So it has left something, on a machine of any
+// speed, and few stops are spread over all of a run.
+struct Stops {
+  std::string folder;
+  int64_t most = 1;
+  int signal = SIGKILL;
+  std::function<void()> between = {};  // what else happens to what it left
+};
+struct StoppedRun {
+  std::vector<Outcome> stopped;  // fewer than `most` where a run ends before there is more
+  Outcome last;                  // the same command, left to end
+};
+StoppedRun stopped_and_resumed(const std::vector<std::string>& arguments, const Stops& stops,
+                               const std::map<std::string, std::string>& extra = {});
 
 // The data folder (tests/support/data.h), "" when there is none.
 std::string data_dir();

@@ -17,7 +17,7 @@ class Score : public TinyModel {};
 
 TEST_F(Score, OfTextsHasThePromisedShape) {
   write("a.txt", "the cat sat on the mat\n\na dog ran home today\n");
-  write("b.jsonl", "{\"text\": \"a cat\"}\n{\"text\": \"x\"}\n{\"text\": \"dog\"}\n");
+  write("b.jsonl", "{\"text\": \"a cat\"}\n\n{\"text\": \"x\"}\n{\"text\": \"dog\"}\n");
   write("r.txt", "the cat sat on a mat\nnothing\na dog ran home today\n");
   const std::vector<std::string> words = {"score",       scratch.path("a.txt"),
                                           "--reference", scratch.path("r.txt"),
@@ -31,6 +31,7 @@ TEST_F(Score, OfTextsHasThePromisedShape) {
   EXPECT_EQ(both["items"], 3);
   EXPECT_EQ(both["empty"], 1);
   EXPECT_EQ(both["empty_references"], 1);
+  EXPECT_EQ(both["blank_lines"], 1);  // of b.jsonl
   EXPECT_EQ(keys_of(both["scores"]), (std::set<std::string>{"bleu", "chrf++", "rougeL"}));
   EXPECT_EQ(keys_of(both["scores"]["bleu"]),
             (std::set<std::string>{"title", "value", "ci95", "signature", "precisions",

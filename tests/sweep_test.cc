@@ -139,25 +139,23 @@ TEST_F(Sweep, AnEmptyPromptNeedsATokenizerThatBegins) {
                                   " adds no BOS; write at least one word, or take the line out"));
 }
 
-// Stopped by Ctrl-C after its first samples; machines differ.
-TEST_F(Sweep, AStoppedRunSaysHowToGoOnAndEndsTheSame) {
+// By Ctrl-C, which says how to go on, or twice by kill -9: before the first sample and later.
+TEST_F(Sweep, AStoppedRunGoesOnAndEndsTheSame) {
   const std::vector<std::string> more = {"--samples", "2",         "--speed-samples",
                                          "0",         "--threads", "1"};
   ASSERT_EQ(sweep("whole", more).exit, 0);
-  std::vector<std::string> stopped = {"timeout", "--preserve-status", "-s", "INT",
-                                      "",        halftone_path()};
-  const auto all = words("part", more, "prompts.txt");
-  stopped.insert(stopped.end(), all.begin(), all.end());
-  Outcome outcome;
-  for (double seconds = 0.15; outcome.exit != 7 && seconds < 60; seconds *= 1.3) {
-    stopped[4] = std::to_string(seconds);
-    outcome = run(stopped);
-    ASSERT_NE(outcome.exit, 0) << "it had time to end";
+  for (const int signal : {SIGINT, SIGKILL}) {
+    const std::string out = signal == SIGINT ? "stopped" : "killed";
+    const StoppedRun run = stopped_and_resumed(
+        words(out, more, "prompts.txt"),
+        {.folder = scratch.path(out), .most = signal == SIGINT ? 1 : 2, .signal = signal});
+    ASSERT_GE(run.stopped.size(), 1u);
+    if (signal == SIGINT) {
+      EXPECT_THAT(run.stopped[0].err, HasSubstr("the same command goes on where this one stopped"));
+    }
+    EXPECT_EQ(run.last.exit, 0) << run.last.err;
+    EXPECT_EQ(timeless(out + "/stories260k.jsonl"), timeless("whole/stories260k.jsonl"));
   }
-  EXPECT_THAT(outcome.err, HasSubstr("the same command goes on where this one stopped"));
-  const Outcome resumed = sweep("part", more);
-  EXPECT_EQ(resumed.exit, 0) << resumed.err;
-  EXPECT_EQ(timeless("part/stories260k.jsonl"), timeless("whole/stories260k.jsonl"));
 }
 
 }  // namespace

@@ -168,6 +168,8 @@ TaskComparison::Answers TaskComparison::answers_of(const Model& model, eval::Log
                    {"num_fewshot", result.json["num_fewshot"]},
                    {"data", result.json["data"]},
                    {"limit", one.limit > 0 ? Json(one.limit) : Json()}};
+    for (const char* key : {"skipped_items", "blank_lines"})
+      if (result.json.contains(key)) facts[name][key] = result.json[key];
     for (const eval::StageWork& stage : one.work) done_ += stage.bytes;
   }
   return out;
@@ -267,8 +269,11 @@ void print_tasks(Terminal& t, const Json& result) {
               " items have no score and are left out");
   }
   std::string norms;
-  for (const auto& [name, facts] : result["tasks"].items())
+  for (const auto& [name, facts] : result["tasks"].items()) {
     if (facts["metric"] == "acc_norm") norms += (norms.empty() ? "" : ", ") + name;
+    if (facts.contains("blank_lines"))
+      t.out(name + ": blank lines passed over: " + facts["blank_lines"].dump());
+  }
   t.out("% right (" + (norms.empty() ? "acc" : "acc; acc_norm of " + norms) + "), " +
         result["tasks"].begin().value()["num_fewshot"].dump() +
         "-shot; 95 %: paired bootstrap over items; verdict: exact McNemar, 0.05 after Holm over " +

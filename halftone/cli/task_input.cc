@@ -28,7 +28,8 @@ eval::TextCodec codec_of(const text::Tokenizer& tokenizer) {
       .encode = [&tokenizer](std::string_view s,
                              bool add_special) { return tokenizer.encode(s, add_special); },
       .prefix = special.bos ? special.bos : special.eos,
-      .prefix_text = {}};
+      .prefix_text = {},
+      .source = tokenizer.source()};
   if (codec.prefix) codec.prefix_text = tokenizer.decode({{*codec.prefix}}, false);
   return codec;
 }

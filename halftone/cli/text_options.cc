@@ -31,7 +31,7 @@ TextChoice::TextChoice(const std::string& file, const std::string& folder, Sessi
 
 eval::ScoredText TextChoice::encoded(
     const std::function<std::vector<int32_t>(std::string_view text)>& encode) const {
-  if (own_) return {own_->label, encode(own_->joined())};
+  if (own_) return {own_->label, encode(own_->joined()), own_->blank_lines};
   return eval::scored_text("wikitext2", files::Split::test, session_.places, encode,
                            session_.context);
 }
@@ -48,7 +48,8 @@ CutText cut(eval::ScoredText text, int64_t window, int64_t windows, int64_t stri
           .ids = std::move(text.ids),
           .window = window,
           .protocol = stride > 0 ? eval::strided_windows(tokens, window, stride, windows)
-                                 : eval::gptq_windows(tokens, window, windows)};
+                                 : eval::gptq_windows(tokens, window, windows),
+          .blank_lines = text.blank_lines};
 }
 
 }  // namespace halftone::cli

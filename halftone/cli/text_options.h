@@ -40,6 +40,7 @@ struct CutText {
   std::vector<int32_t> ids;
   int64_t window = 0;  // tokens
   eval::Protocol protocol;
+  int64_t blank_lines = 0;  // ScoredText's
   std::vector<std::vector<int32_t>> windows() const { return eval::texts_of(protocol, ids); }
 };
 // At most `windows` windows of `window` tokens, or of the whole text where it is shorter: GPTQ's, or

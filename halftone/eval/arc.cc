@@ -40,10 +40,10 @@ Item item_of(files::Document row) {
   return item;
 }
 
-std::vector<Item> read(const Context& context, std::span<const std::string> paths) {
-  std::vector<Item> items;
-  for (files::Document& row : files::read_jsonl(*context.env, paths[0], context.limits))
-    items.push_back(item_of(std::move(row)));
+Items read(const Context& context, std::span<const std::string> paths) {
+  files::Documents documents = files::read_jsonl(*context.env, paths[0], context.limits);
+  Items items{.blank_lines = documents.blank_lines};
+  for (files::Document& row : documents.rows) items.all.push_back(item_of(std::move(row)));
   return items;
 }
 

@@ -160,11 +160,17 @@ StageWork choice_work(const TaskInput& input, const ChoiceRun& run) {
 ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run) {
   const auto by_item = choice_requests(input, run);
   std::vector<Request> requests;
-  for (const auto& item : by_item) requests.insert(requests.end(), item.begin(), item.end());
-  const std::vector<Score> all = score(input.source, input.codec, requests, input.context,
-                                       {.stage = run.name, .memory = input.memory});
-  ChoiceScores out;
-  out.requests = std::ssize(requests);
+  std::vector<size_t> item_of;  // by request
+  for (const auto& item : by_item) {
+    item_of.insert(item_of.end(), item.size(), static_cast<size_t>(&item - by_item.data()));
+    requests.insert(requests.end(), item.begin(), item.end());
+  }
+  const std::vector<Score> all =
+      score(input.source, input.codec, requests, input.context,
+            {.stage = run.name, .memory = input.memory, .where = [&](size_t i) {
+               return run.items[item_of[i]].where;
+             }});
+  ChoiceScores out{.requests = std::ssize(requests), .blank_lines = run.blank_lines};
   size_t first = 0;
   for (size_t i = 0; i < run.items.size(); ++i) {
     const Item& item = run.items[i];
@@ -182,7 +188,7 @@ ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run) {
                        static_cast<double>(code_points(item.choices[c])));
     }
     if (!skipped.empty()) {
-      if (out.skipped++ == 0) input.context.warn(item.where + ": not scored: " + skipped);
+      out.skipped_items.push_back(item.where + ": not scored: " + skipped);
     } else {
       outcome.choice = first_largest(likely);
       outcome.choice_norm = first_largest(normed);
@@ -203,6 +209,7 @@ ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run) {
                                   .metrics = metrics,
                                   .skipped = skipped}));
   }
+  warn_of_skipped(out, input.context);
   if (out.truncated > 0)
     input.context.warn(
         run.name + ": " + std::to_string(out.truncated) + " of " + std::to_string(out.requests) +
@@ -266,9 +273,21 @@ void report(const std::string& name, const Accuracy& value, Json& json,
   metrics.push_back({name, value.value, value.ci95, value.standard_error});
 }
 
+ChoiceScores& ChoiceScores::operator+=(const ChoiceScores& other) {
+  acc.insert(acc.end(), other.acc.begin(), other.acc.end());
+  acc_norm.insert(acc_norm.end(), other.acc_norm.begin(), other.acc_norm.end());
+  requests += other.requests;
+  truncated += other.truncated;
+  skipped_items.insert(skipped_items.end(), other.skipped_items.begin(), other.skipped_items.end());
+  blank_lines += other.blank_lines;
+  return *this;
+}
+
 void report_counts(const TaskInput& input, const ChoiceScores& scores, Json& json) {
   json["n"] = scores.acc.size();
-  json["skipped"] = scores.skipped;
+  json["skipped"] = scores.skipped_items.size();
+  if (!scores.skipped_items.empty()) json["skipped_items"] = scores.skipped_items;
+  if (scores.blank_lines > 0) json["blank_lines"] = scores.blank_lines;
   json["truncated"] = scores.truncated;
   json["requests"] = scores.requests;
   json["num_fewshot"] = input.shots.value_or(0);
@@ -277,12 +296,23 @@ void report_counts(const TaskInput& input, const ChoiceScores& scores, Json& jso
 
 std::string counts_text(const ChoiceScores& scores) {
   const auto counted = [](int64_t n, const std::string& what) {
-    return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
+    return ", " + std::to_string(n) + " " + what + (n == 1 ? "" : "s");
   };
   std::string out;
-  if (scores.skipped > 0) out += ", " + counted(scores.skipped, "item") + " skipped";
-  if (scores.truncated > 0) out += ", " + counted(scores.truncated, "text") + " truncated";
+  if (!scores.skipped_items.empty())
+    out += counted(std::ssize(scores.skipped_items), "item") + " skipped";
+  if (scores.truncated > 0) out += counted(scores.truncated, "text") + " truncated";
+  if (scores.blank_lines > 0) out += counted(scores.blank_lines, "blank line");
   return out;
+}
+
+void warn_of_skipped(const ChoiceScores& scores, const Context& context) {
+  constexpr size_t kNamed = 10;
+  const auto& all = scores.skipped_items;
+  for (size_t i = 0; i < std::min(kNamed, all.size()); ++i) context.warn(all[i]);
+  if (all.size() > kNamed)
+    context.warn(std::to_string(all.size() - kNamed) +
+                 " more items are not scored: skipped_items of --json names all");
 }
 
 std::optional<std::vector<std::string>> split_paths(const Context& context,
@@ -314,14 +344,14 @@ void add_labels(const Context& context, std::vector<files::Document>& rows,
   }
 }
 
-std::vector<Item> read_items(const Context& context, const std::string& data_dir,
-                             const ChoiceData& data, files::Split split) {
+Items read_items(const Context& context, const std::string& data_dir, const ChoiceData& data,
+                 files::Split split) {
   const auto paths = split_paths(context, data_dir, data, split);
   if (!paths)
     throw FileError(Code::missing, data.splits.at(split)[0], "is not in the data folder", {},
                     "set HALFTONE_DATA or --data to the folder that holds it");
-  std::vector<Item> items = data.read(context, *paths);
-  for (const Item& item : items) check_item(item);
+  Items items = data.read(context, *paths);
+  for (const Item& item : items.all) check_item(item);
   return items;
 }
 
@@ -338,7 +368,7 @@ Shots shots_of(const TaskInput& input, const ChoiceTask& task, const std::vector
     if (!split_paths(input.context, input.places.data_dir, task.data, split)) continue;
     shots.pool = split == task.data.evaluated
                      ? evaluated
-                     : read_items(input.context, input.places.data_dir, task.data, split);
+                     : read_items(input.context, input.places.data_dir, task.data, split).all;
     if (split != files::Split::train)
       input.context.warn(task.name + ": examples come from the " +
                          std::string(files::split_name(split)) +
@@ -350,9 +380,8 @@ Shots shots_of(const TaskInput& input, const ChoiceTask& task, const std::vector
 }
 
 ChoiceRun run_of(const TaskInput& input, const ChoiceTask& task) {
-  ChoiceRun run{
-      .name = task.name,
-      .items = read_items(input.context, input.places.data_dir, task.data, task.data.evaluated)};
+  Items items = read_items(input.context, input.places.data_dir, task.data, task.data.evaluated);
+  ChoiceRun run{.name = task.name, .items = std::move(items.all), .blank_lines = items.blank_lines};
   run.normed = task.normed;
   run.shots = shots_of(input, task, run.items);
   if (input.limit > 0 && std::ssize(run.items) > input.limit)

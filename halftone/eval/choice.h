@@ -30,6 +30,12 @@ struct Item {
   std::optional<std::string> ending = {};
 };
 
+// Of one file, or several.
+struct Items {
+  std::vector<Item> all;
+  int64_t blank_lines = 0;  // passed over
+};
+
 // FileError naming the item unless 0 <= gold < choices and all that is scored has words.
 void check_item(const Item& item);
 
@@ -37,7 +43,7 @@ struct ChoiceData {
   // Files of one split below the data folder, in the order in which `read` gets their paths.
   std::map<files::Split, std::vector<std::string>> splits;
   files::Split evaluated = files::Split::validation;
-  std::function<std::vector<Item>(const Context& context, std::span<const std::string> paths)> read;
+  std::function<Items(const Context& context, std::span<const std::string> paths)> read;
 };
 
 // Items before the question, and how they are chosen.
@@ -54,11 +60,15 @@ struct ChoiceRun {
   std::string description;  // before everything
   std::vector<Item> items;
   Shots shots;
-  bool normed = true;  // acc_norm, too
+  bool normed = true;       // acc_norm, too
+  int64_t blank_lines = 0;  // between the items, in their file
 };
 struct ChoiceScores {
-  std::vector<double> acc, acc_norm;                 // of the items that have a score; 0 or 1
-  int64_t requests = 0, truncated = 0, skipped = 0;  // requests, requests, items
+  std::vector<double> acc, acc_norm;       // of the items that have a score; 0 or 1
+  int64_t requests = 0, truncated = 0;     // of them
+  std::vector<std::string> skipped_items;  // "FILE:LINE: not scored: why"
+  int64_t blank_lines = 0;
+  ChoiceScores& operator+=(const ChoiceScores& other);
 };
 ChoiceScores run_choices(const TaskInput& input, const ChoiceRun& run);
 
@@ -92,10 +102,12 @@ class Pool {
 void report(const std::string& name, const Accuracy& value, Json& json,
             std::vector<Metric>& metrics);
 // What every task of items says beside its metrics: n, skipped, truncated, requests, num_fewshot,
-// ...
+// ...; skipped_items and blank_lines where there are any.
 void report_counts(const TaskInput& input, const ChoiceScores& scores, Json& json);
-// ", 3 items skipped, 2 texts truncated"; empty when nothing was.
+// ", 3 items skipped, 2 texts truncated, 1 blank line"; empty when nothing was.
 std::string counts_text(const ChoiceScores& scores);
+// Names them in the log: the first ten, and how many more there are.
+void warn_of_skipped(const ChoiceScores& scores, const Context& context);
 
 // A whole task of one data set.
 struct ChoiceTask {
@@ -114,7 +126,7 @@ std::optional<std::vector<std::string>> split_paths(const Context& context,
                                                     const std::string& data_dir,
                                                     const ChoiceData& data, files::Split split);
 // All items of a split, gold checked. FileError{missing} when its files are not there.
-std::vector<Item> read_items(const Context& context, const std::string& data_dir,
-                             const ChoiceData& data, files::Split split);
+Items read_items(const Context& context, const std::string& data_dir, const ChoiceData& data,
+                 files::Split split);
 
 }  // namespace halftone::eval

@@ -85,8 +85,8 @@ TEST(EncodeRequest, BeginsAnEmptyContextWithThePrefix) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.line(),
-              "error[E_USAGE] tokenizer: has neither a BOS nor an EOS token, and an empty context "
-              "begins with one; name bos_token or eos_token in tokenizer_config.json");
+              "error[E_MISSING] tokenizer: there is neither a BOS nor an EOS token for an empty "
+              "context to begin with; name bos_token or eos_token in tokenizer_config.json");
   }
 }
 
@@ -312,7 +312,7 @@ TEST_F(Choice, ItemsWithoutAScoreAreCountedSaidAndLogged) {
   run.items = {item("Q", {std::string(80, 'x'), "a"}, 0), item("Q", {"a", "b"}, 0),
                item(std::string(80, 'q'), {"a", "b"}, 0)};
   const ChoiceScores scores = run_choices(input(), run);
-  EXPECT_EQ(scores.skipped, 1);
+  EXPECT_EQ(scores.skipped_items.size(), 1u);
   EXPECT_EQ(scores.truncated, 2);
   EXPECT_EQ(scores.acc.size(), 2u);
   EXPECT_THAT(log,

@@ -58,6 +58,9 @@ TEST(Windows, GptqProtocolDropsTheTailAndScoresAllButTheFirst) {
   // WikiText-2 test under SmolLM2's tokenizer (docs/evaluation.md says how many tokens and why).
   const Protocol p = gptq_windows(304978, 2048);
   EXPECT_EQ(p.windows.size(), 148u);
+  EXPECT_EQ(p.dropped, 304978 - 148 * 2048);
+  EXPECT_EQ(gptq_windows(304978, 2048, 148).dropped, p.dropped);
+  EXPECT_EQ(gptq_windows(304978, 2048, 147).dropped, 0);  // asked for
   EXPECT_EQ(p.name, "gptq-2048");
   EXPECT_EQ(gptq_windows(304978, 2048, 20).windows.size(), 20u);
 }
@@ -72,6 +75,10 @@ TEST(Windows, StridedProtocolScoresEveryTokenOnce) {
   EXPECT_EQ(expected, 5000);
   EXPECT_EQ(p.windows[0].weight, 2047);  // labels kept minus one, as in the guide
   EXPECT_EQ(p.windows[1].weight, 511);
+  EXPECT_EQ(p.dropped, 0);
+  const Protocol one_more = strided_windows(2048 + 512 + 1, 2048, 512);
+  EXPECT_EQ(one_more.windows.size(), 2u);
+  EXPECT_EQ(one_more.dropped, 1);
 }
 
 TEST(Windows, AStrideWiderThanTheWindowIsRefused) {
@@ -144,6 +151,9 @@ class EveryTask : public Eval {
       {"wikitext2", "\n\n = A title = \n\n\n\n\n Some text , here . \n\n\n And more . \n"},
       {"ptb", "the first sentence\n\na second one of <unk> words"},
       {"c4", "A document,\ntwo lines. Another document here."}};
+  // What is not the whole published split says so.
+  const std::map<std::string, std::string> labels = {
+      {"wikitext2", "wikitext2 test"}, {"ptb", "ptb validation"}, {"c4", "c4-partial validation"}};
   files::testing_files::TempFolder folder;
 };
 
@@ -181,6 +191,8 @@ TEST_F(EveryTask, GivesThePerplexityOfItsTextSummedByHand) {
     EXPECT_EQ(result.json["tokens"], 11 * windows);
     EXPECT_EQ(result.json["windows"], windows);
     EXPECT_EQ(result.json["protocol"], "gptq-12");
+    EXPECT_EQ(result.json["tokens_dropped"], seen.size() % 12);
+    EXPECT_EQ(result.json["data"], labels.at(name));
     EXPECT_EQ(result.json["ci95"].size(), 2u);
     EXPECT_GE(result.json["seconds"], 0);
   }
@@ -241,6 +253,33 @@ TEST_F(Eval, DivergenceEqualsTheDirectSum) {
   EXPECT_LT(d.kl_ci95[0], d.kl_mean);
   EXPECT_GT(d.kl_ci95[1], d.kl_mean);
   EXPECT_GE(d.kl_p99, d.kl_p90);
+}
+
+// What is asked of a source at once: the buffers that hold it do not grow with the windows, and with
+// the vocabulary only up to 16 MB, or one row of it.
+TEST_F(Eval, RowBuffersGrowNeitherWithTheWindowsNorWithTheVocabulary) {
+  struct Asked : ToySource {
+    using ToySource::ToySource;
+    int64_t next(std::span<float> rows) override {
+      most = std::max(most, rows.size_bytes());
+      return ToySource::next(rows);
+    }
+    size_t most = 0;
+  };
+  const auto most = [&](int64_t vocabulary, int64_t window) {
+    Asked a(vocabulary, 0, 64), b(vocabulary, 1, 3);
+    const Protocol protocol = gptq_windows(333, window, 1);
+    one(a, b, ids, protocol, context);
+    EXPECT_LE(b.most, a.most);
+    return a.most;
+  };
+  EXPECT_EQ(most(256, 4), 64 * 256 * sizeof(float));
+  EXPECT_EQ(most(256, 300), most(256, 4));
+  EXPECT_EQ(most(256 << 10, 2), size_t{16} << 20);
+  EXPECT_EQ(most(256 << 10, 4), size_t{16} << 20);
+  for (const int64_t vocabulary : {256, 49152, 256 << 10, 1 << 22})
+    EXPECT_LE(rows_per_chunk(vocabulary) * vocabulary, 1 << 22) << vocabulary;
+  EXPECT_EQ(rows_per_chunk((1 << 22) + 1), 1);
 }
 
 // From rows that agree to eight digits to rows that have nothing in common, of lengths around the
@@ -389,7 +428,9 @@ TEST(Bootstrap, CoversTheMeanOfASkewedSampleAboutNinetyFivePercentOfTheTime) {
 
 TEST_F(Eval, SourcesOfDifferentVocabulariesAreRefused) {
   ToySource a(50, 0, 16), b(51, 0, 16);
-  EXPECT_THROW(one(a, b, ids, gptq_windows(333, 32, 1), context), InputError);
+  EXPECT_EQ(
+      files::testing_files::line_of([&] { one(a, b, ids, gptq_windows(333, 32, 1), context); }),
+      "error[E_USAGE] toy: has a vocabulary of 51, the reference 50; compare models of one family");
 }
 
 }  // namespace

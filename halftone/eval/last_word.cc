@@ -34,6 +34,7 @@ Request request_of(const TaskInput& input, const std::string& text) {
 struct Passages {
   std::vector<files::Document> docs;
   std::vector<Request> requests;
+  int64_t blank_lines = 0;
 };
 
 Passages passages(const TaskInput& input, const std::string& name, const std::string& file) {
@@ -41,8 +42,10 @@ Passages passages(const TaskInput& input, const std::string& name, const std::st
     throw InputError("--num-fewshot", name + " has no part to take examples from",
                      "leave it out for this task");
   Passages out;
-  out.docs = files::read_jsonl(*input.context.env, join_path(input.places.data_dir, file),
-                               input.context.limits);
+  files::Documents read = files::read_jsonl(
+      *input.context.env, join_path(input.places.data_dir, file), input.context.limits);
+  out.docs = std::move(read.rows);
+  out.blank_lines = read.blank_lines;
   for (const files::Document& doc : out.docs)
     out.requests.push_back(request_of(input, passage(doc)));
   if (input.limit > 0 && std::ssize(out.docs) > input.limit) {
@@ -54,10 +57,13 @@ Passages passages(const TaskInput& input, const std::string& name, const std::st
 
 TaskResult run(const TaskInput& input, const std::string& name, const std::string& file) {
   const auto start = std::chrono::steady_clock::now();
-  const auto [docs, requests] = passages(input, name, file);
-  const std::vector<Score> scores = score(input.source, input.codec, requests, input.context,
-                                          {.stage = name, .memory = input.memory});
-  ChoiceScores counts{.requests = std::ssize(requests)};
+  const Passages all = passages(input, name, file);
+  const auto& docs = all.docs;
+  const auto& requests = all.requests;
+  const std::vector<Score> scores = score(
+      input.source, input.codec, requests, input.context,
+      {.stage = name, .memory = input.memory, .where = [&](size_t i) { return docs[i].where; }});
+  ChoiceScores counts{.requests = std::ssize(requests), .blank_lines = all.blank_lines};
   std::vector<double> likely;
   for (size_t i = 0; i < docs.size(); ++i) {
     const Score& s = scores[i];
@@ -71,8 +77,8 @@ TaskResult run(const TaskInput& input, const std::string& name, const std::strin
       likely.push_back(s.log_likelihood);
       counts.acc.push_back(s.greedy);
       metrics = {{"perplexity", s.log_likelihood}, {"acc", counts.acc.back()}};
-    } else if (counts.skipped++ == 0) {
-      input.context.warn(docs[i].where + ": not scored: " + s.skipped);
+    } else {
+      counts.skipped_items.push_back(docs[i].where + ": not scored: " + s.skipped);
     }
     if (input.log_sample)
       input.log_sample(sample_line({.task = name,
@@ -84,6 +90,7 @@ TaskResult run(const TaskInput& input, const std::string& name, const std::strin
                                     .metrics = metrics,
                                     .skipped = s.skipped}));
   }
+  warn_of_skipped(counts, input.context);
   TaskResult out;
   out.json = Json::object();
   if (!likely.empty()) {
@@ -119,9 +126,9 @@ Task last_word(const std::string& name, const std::string& file) {
           .files = [=](const std::string&) { return std::vector<std::string>{file}; },
           .check =
               [=](const Context& context, const std::string& data_dir, const std::string&) {
-                for (const files::Document& doc :
-                     files::read_jsonl(*context.env, join_path(data_dir, file), context.limits))
-                  passage(doc);
+                const files::Documents read =
+                    files::read_jsonl(*context.env, join_path(data_dir, file), context.limits);
+                for (const files::Document& doc : read.rows) passage(doc);
               },
           .of_items = true,
           .compared = "acc",

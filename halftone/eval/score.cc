@@ -48,9 +48,9 @@ std::vector<int32_t> TextCodec::operator()(std::string_view text) const {
 
 int32_t TextCodec::prefix_or_throw(std::string_view what_for) const {
   if (prefix) return *prefix;
-  throw InputError(
-      "tokenizer",
-      "has neither a BOS nor an EOS token, and " + std::string(what_for) + " begins with one",
+  throw FileError(
+      Code::missing, source,
+      "there is neither a BOS nor an EOS token for " + std::string(what_for) + " to begin with", {},
       "name bos_token or eos_token in tokenizer_config.json");
 }
 
@@ -100,8 +100,13 @@ std::vector<Score> score(LogitSource& source, const TextCodec& codec,
                          const ScoreOptions& options) {
   std::vector<EncodedRequest> encoded(requests.size());
   context.pool->each(std::ssize(requests), [&](int64_t i) {
-    encoded[static_cast<size_t>(i)] =
-        encode_request(codec, requests[static_cast<size_t>(i)], source.context());
+    const auto at = static_cast<size_t>(i);
+    try {
+      encoded[at] = encode_request(codec, requests[at], source.context());
+    } catch (Error& e) {
+      if (options.where) e.note(options.where(at));
+      throw;
+    }
   });
   return score(source, encoded, context, options);
 }

@@ -29,12 +29,13 @@ namespace halftone::eval {
 // The tokenizer as evaluation needs it.
 struct TextCodec {
   std::function<std::vector<int32_t>(std::string_view text, bool add_special)> encode;
-  std::optional<int32_t> prefix;  // BOS, or else EOS
-  std::string prefix_text;        // what it decodes to
+  std::optional<int32_t> prefix;     // BOS, or else EOS
+  std::string prefix_text;           // what it decodes to
+  std::string source = "tokenizer";  // the file it comes from, for errors
 
   // With the special tokens that the tokenizer adds, unless the text begins with the prefix's.
   std::vector<int32_t> operator()(std::string_view text) const;
-  // The prefix. InputError with the remedy when the tokenizer has neither.
+  // The prefix. FileError{missing} with the remedy when the tokenizer has neither.
   int32_t prefix_or_throw(std::string_view what_for) const;
 };
 
@@ -56,7 +57,7 @@ struct EncodedRequest {
   bool truncated = false;
   std::string skipped;
 };
-// InputError when the context is empty and the tokenizer has no prefix.
+// FileError{missing} when the context is empty and the tokenizer has no prefix.
 EncodedRequest encode_request(const TextCodec& codec, const Request& request, int64_t max_tokens);
 EncodedRequest encode_tokens(std::vector<int32_t> context, std::vector<int32_t> continuation,
                              int64_t max_tokens);
@@ -75,6 +76,8 @@ Json remembered(const RunMemory& memory, uint64_t key, FunctionRef<Json()> work)
 struct ScoreOptions {
   std::string stage;  // of progress: "piqa"
   RunMemory memory = {};
+  // FILE:LINE of a request, for what its encoding throws; may be empty.
+  std::function<std::string(size_t request)> where = {};
   // Texts one after the other instead of many at once: for long ones, of which all rows are wanted.
   bool one_by_one = false;
 };

@@ -69,15 +69,19 @@ Json identical(const SweepGrid& grid, const std::vector<Json>& samples) {
     groups[{p.prompt, p.length}].push_back(static_cast<int64_t>(i));
     ++count;
   }
-  Json differing = Json::array();
-  for (const auto& [key, members] : groups)
+  Json differing = Json::array(), cells = Json::array();
+  for (const auto& [key, members] : groups) {
+    cells.push_back(
+        {{"prompt", key.first}, {"length", grid.lengths[static_cast<size_t>(key.second)]}});
     for (const int64_t i : members)
       if (samples[static_cast<size_t>(i)]["text"] !=
           samples[static_cast<size_t>(members[0])]["text"]) {
         differing.push_back(members[0]);
         break;
       }
-  return {{"groups", groups.size()}, {"samples", count}, {"differing", differing}};
+  }
+  return {
+      {"groups", groups.size()}, {"samples", count}, {"differing", differing}, {"cells", cells}};
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ std::span<const SweepMeasure> sweep_measures();
 //   by_temperature, by_top_k, by_length  {MEASURE: [mean of each value]},
 //   temperature_top_k, length_temperature, length_top_k  {MEASURE: [row by the first][by the second]},
 //   by_length_temperature_top_k  {the first measure: [such a plane of each length]},
-//   identical {groups, samples, differing: [first index of each group that is not]}
+//   identical {groups, samples, differing: [first index of each group that is not],
+//              cells: [{prompt (its index), length} of each group]}
 Json sweep_summary(const SweepGrid& grid, const std::vector<Json>& samples);
 
 // Of `model` to `reference`, over the points that both have: {MEASURE: {mean, ci95}, same_text:

@@ -187,8 +187,14 @@ TEST_F(SweepFiles, SummariesListGreedyCellsAndPairModels) {
   fill(file);
   std::vector<Json> samples = file.samples();
   const Json summary = sweep_summary(small_grid(), samples);
-  EXPECT_EQ(summary["identical"],
-            (Json{{"groups", 4}, {"samples", 8}, {"differing", Json::array()}}));
+  EXPECT_EQ(summary["identical"], (Json{{"groups", 4},
+                                        {"samples", 8},
+                                        {"differing", Json::array()},
+                                        {"cells",
+                                         {{{"prompt", 0}, {"length", 5}},
+                                          {{"prompt", 0}, {"length", 20}},
+                                          {{"prompt", 1}, {"length", 5}},
+                                          {{"prompt", 1}, {"length", 20}}}}}));
   EXPECT_EQ(summary["mean"]["distinct_1"]["mean"], 0.5);
   EXPECT_EQ(summary["mean"]["distinct_3"]["without"], 16);
   EXPECT_EQ(summary["stops"]["length"], 16);

@@ -16,6 +16,7 @@
 #include "halftone/eval/bootstrap.h"
 #include "halftone/eval/logit_source.h"
 #include "halftone/eval/score.h"
+#include "halftone/eval/windows.h"
 #include "halftone/files/datasets.h"
 
 namespace halftone::eval {
@@ -101,9 +102,12 @@ TaskResult text_set_perplexity(const TaskInput& input, const std::string& set, f
 struct ScoredText {
   std::string label;
   std::vector<int32_t> ids;
+  int64_t blank_lines = 0;  // TextSet's
 };
 ScoredText scored_text(const std::string& set, files::Split split, const files::DataPlaces& places,
                        const std::function<std::vector<int32_t>(std::string_view)>& encode,
                        const Context& context);
+// ", the last 1874 tokens dropped, 2 blank lines passed over"; empty where all was scored.
+std::string left_out_text(const Protocol& protocol, int64_t blank_lines);
 
 }  // namespace halftone::eval

@@ -20,6 +20,16 @@ namespace {
 
 }  // namespace
 
+std::string left_out_text(const Protocol& protocol, int64_t blank_lines) {
+  const auto counted = [](int64_t n, const std::string& what) {
+    return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
+  };
+  std::string out;
+  if (protocol.dropped > 0) out += ", the last " + counted(protocol.dropped, "token") + " dropped";
+  if (blank_lines > 0) out += ", " + counted(blank_lines, "blank line") + " passed over";
+  return out;
+}
+
 std::vector<std::string> check_data(const Task& task, const files::DataPlaces& places, Env& env,
                                     const std::string& part) {
   std::vector<std::string> paths;
@@ -45,7 +55,7 @@ ScoredText scored_text(const std::string& set, files::Split split, const files::
                        const Context& context) {
   const auto found = files::find_text_set(*context.env, set, split, places, context.limits);
   if (!found) absent(set, split, places);
-  return {found->label, encode(found->joined())};
+  return {found->label, encode(found->joined()), found->blank_lines};
 }
 
 TaskResult text_set_perplexity(const TaskInput& input, const std::string& set, files::Split split) {
@@ -73,17 +83,21 @@ TaskResult text_set_perplexity(const TaskInput& input, const std::string& set, f
                         {"mean_nll", result.window_nll[i]}});
   const size_t windows = result.window_nll.size();
   const auto ci95 = windows > 1 ? std::optional(result.ci95) : std::nullopt;
+  Json json = {{"perplexity", result.perplexity},
+               {"ci95", ci95 ? Json(*ci95) : Json()},
+               {"mean_nll", result.mean_nll},
+               {"tokens", result.tokens},
+               {"tokens_dropped", protocol.dropped},
+               {"windows", windows},
+               {"seconds", result.seconds},
+               {"protocol", result.protocol},
+               {"data", text.label}};
+  if (text.blank_lines > 0) json["blank_lines"] = text.blank_lines;
   return {.metrics = {{"perplexity", result.perplexity, ci95}},
-          .basis = result.protocol + ", " + std::to_string(windows) + " windows of " + text.label,
+          .basis = result.protocol + ", " + std::to_string(windows) + " windows of " + text.label +
+                   left_out_text(protocol, text.blank_lines),
           .seconds = result.seconds,
-          .json = {{"perplexity", result.perplexity},
-                   {"ci95", ci95 ? Json(*ci95) : Json()},
-                   {"mean_nll", result.mean_nll},
-                   {"tokens", result.tokens},
-                   {"windows", windows},
-                   {"seconds", result.seconds},
-                   {"protocol", result.protocol},
-                   {"data", text.label}}};
+          .json = std::move(json)};
 }
 
 }  // namespace halftone::eval

@@ -8,9 +8,10 @@ namespace halftone::eval {
 
 Protocol gptq_windows(int64_t tokens, int64_t length, int64_t limit) {
   check(length >= 2, "a window needs two tokens");
-  int64_t count = tokens / length;
-  if (limit > 0) count = std::min(count, limit);
-  Protocol protocol{"gptq-" + std::to_string(length), {}};
+  const int64_t whole = tokens / length, count = limit > 0 ? std::min(whole, limit) : whole;
+  Protocol protocol{.name = "gptq-" + std::to_string(length),
+                    .windows = {},
+                    .dropped = count == whole ? tokens - whole * length : 0};
   for (int64_t i = 0; i < count; ++i)
     protocol.windows.push_back({i * length, (i + 1) * length, i * length + 1, 1.0});
   return protocol;
@@ -40,7 +41,8 @@ Protocol strided_windows(int64_t tokens, int64_t length, int64_t stride, int64_t
       break;
   }
   // A single new token has weight zero there; keep it out of the average as the guide does.
-  std::erase_if(protocol.windows, [](const Window& w) { return w.weight <= 0; });
+  protocol.dropped = static_cast<int64_t>(
+      std::erase_if(protocol.windows, [](const Window& w) { return w.weight <= 0; }));
   return protocol;
 }
 

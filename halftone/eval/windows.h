@@ -19,6 +19,8 @@ struct Window {
 struct Protocol {
   std::string name;  // "gptq-2048", "strided-2048-512"
   std::vector<Window> windows;
+  // Tokens at the end of the text that are too few for a window; not what a limit leaves out.
+  int64_t dropped = 0;
 };
 
 // floor(T / length) disjoint windows, every position but the first of each is scored; windows weigh

@@ -45,14 +45,14 @@ std::string text_of(const Document& row, const std::string& field) {
                   {}, kMend);
 }
 
-std::vector<Cell> of_jsonl(Env& env, const std::string& path, std::span<const std::string> fields,
-                           const Limits& limits) {
-  const std::vector<Document> rows = read_jsonl(env, path, limits);
+Cells of_jsonl(Env& env, const std::string& path, std::span<const std::string> fields,
+               const Limits& limits) {
+  const auto [rows, blank_lines] = read_jsonl(env, path, limits);
   std::vector<std::string> names;
   for (const auto& [name, value] : rows[0].fields.items()) names.push_back(name);
   const std::string& field = names[choose(names, fields, rows[0].where)];
-  std::vector<Cell> out;
-  for (const Document& row : rows) out.push_back({text_of(row, field), row.where});
+  Cells out{.all = {}, .blank_lines = blank_lines};
+  for (const Document& row : rows) out.all.push_back({text_of(row, field), row.where});
   return out;
 }
 
@@ -72,26 +72,28 @@ std::vector<Cell> of_table(const std::vector<CsvRow>& rows, std::span<const std:
 
 }  // namespace
 
-std::vector<Cell> read_column(Env& env, const std::string& path,
-                              std::span<const std::string> fields, const Limits& limits) {
-  std::vector<Cell> out;
+Cells read_column(Env& env, const std::string& path, std::span<const std::string> fields,
+                  const Limits& limits) {
+  Cells out;
   if (path.ends_with(".jsonl")) {
     out = of_jsonl(env, path, fields, limits);
   } else if (path.ends_with(".csv")) {
-    out = of_table(read_csv(env, path), fields);
+    const auto [rows, blank_lines] = read_csv(env, path);
+    out = {of_table(rows, fields), blank_lines};
   } else {
     const std::string text = read_text_of(env, path);
     std::vector<CsvRow> table;
     for (const std::string_view line : split_lines(text)) {
-      const std::string where = path + ":" + std::to_string(std::max(out.size(), table.size()) + 1);
+      const std::string where =
+          path + ":" + std::to_string(std::max(out.all.size(), table.size()) + 1);
       if (path.ends_with(".tsv"))
         table.push_back({split_tabs(without_return(line)), where});
       else
-        out.push_back({std::string(without_return(line)), where});
+        out.all.push_back({std::string(without_return(line)), where});
     }
-    if (!table.empty()) out = of_table(table, fields);
+    if (!table.empty()) out.all = of_table(table, fields);
   }
-  if (out.empty())
+  if (out.all.empty())
     throw FileError(Code::value, path, "holds no items", {}, "give a file with one item a line");
   return out;
 }

@@ -6,6 +6,7 @@
 // Errors: FileError naming FILE:LINE, as in documents.h.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,9 +21,14 @@ struct Cell {
   std::string where;  // "answers.jsonl:12"
 };
 
+struct Cells {
+  std::vector<Cell> all;    // one at least
+  int64_t blank_lines = 0;  // of .jsonl and .csv, passed over
+};
+
 // `fields`: the first of them that the file has is read from every item. Numbers and true/false of
 // .jsonl are given as they are written. Every line of a plain file is an item, the empty ones, too.
-std::vector<Cell> read_column(Env& env, const std::string& path,
-                              std::span<const std::string> fields, const Limits& limits = {});
+Cells read_column(Env& env, const std::string& path, std::span<const std::string> fields,
+                  const Limits& limits = {});
 
 }  // namespace halftone::files

@@ -15,7 +15,7 @@ class Column : public testing::Test {
     const std::string path = folder.write(name, bytes);
     std::string out;
     const std::string error = testing_files::line_of([&] {
-      for (const Cell& cell : read_column(folder.env(), path, fields)) {
+      for (const Cell& cell : read_column(folder.env(), path, fields).all) {
         EXPECT_TRUE(cell.where.starts_with(path + ":"));
         out += cell.text + "@" + cell.where.substr(path.size() + 1) + "|";
       }

@@ -4,7 +4,6 @@
 #include <span>
 
 #include "halftone/base/error.h"
-#include "halftone/base/json.h"
 #include "halftone/files/documents.h"
 #include "halftone/files/hub_cache.h"
 #include "halftone/files/recognise.h"
@@ -49,38 +48,23 @@ constexpr Known kKnown[] = {
     {"c4", Split::validation, "c4/c4_fragments.jsonl", Shape::jsonl, " ", true, "", "", ""},
 };
 
-std::vector<std::string> jsonl_rows(std::string_view text, const std::string& path,
-                                    const Limits& limits) {
-  std::vector<std::string> rows;
-  int64_t number = 0;
-  for (std::string_view line : split_lines(text)) {
-    ++number;
-    if (blank(line)) continue;
-    const std::string where = path + ":" + std::to_string(number);
-    const Json row = parse_json(line, where, limits);
-    if (!row.is_object() || !row.contains("text"))
-      throw FileError(Code::missing, where, "has no field \"text\"", {},
-                      "write {\"text\": ...} a line");
-    if (!row["text"].is_string()) throw FileError(Code::type, where, "field \"text\" is not text");
-    rows.push_back(row["text"].get<std::string>());
-  }
-  return rows;
+void add_jsonl(TextSet& set, std::string_view text, const Limits& limits) {
+  const Documents documents = parse_jsonl(text, set.path, limits);
+  for (const Document& row : documents.rows) set.rows.push_back(row.text("text"));
+  set.blank_lines = documents.blank_lines;
 }
 
-std::vector<std::string> rows_of(Shape shape, const std::string& text, const std::string& path,
-                                 const Limits& limits) {
-  if (shape == Shape::jsonl) return jsonl_rows(text, path, limits);
-  std::vector<std::string> rows;
+void add_rows(TextSet& set, Shape shape, std::string_view text, const Limits& limits) {
+  if (shape == Shape::jsonl) return add_jsonl(set, text, limits);
   for (std::string_view line : split_lines(text)) {
     if (shape == Shape::wikitext_lines) {
-      rows.push_back(blank(line) ? "" : std::string(line) + "\n");
+      set.rows.push_back(blank(line) ? "" : std::string(line) + "\n");
     } else {
       while (!line.empty() && (line.front() == ' ')) line.remove_prefix(1);
       while (!line.empty() && (line.back() == ' ' || line.back() == '\r')) line.remove_suffix(1);
-      rows.emplace_back(line);
+      set.rows.emplace_back(line);
     }
   }
-  return rows;
 }
 
 std::optional<std::string> in_hub_cache(Env& env, const Known& known, const std::string& hub) {
@@ -194,7 +178,7 @@ std::optional<TextSet> find_text_set(Env& env, const std::string& name, Split sp
   const std::string text = read_text_of(env, place->path);
   if (text.empty())
     throw FileError(Code::value, place->path, "holds no text", {}, "give a file with text in it");
-  set.rows = rows_of(place->known->shape, text, place->path, limits);
+  add_rows(set, place->known->shape, text, limits);
   return set;
 }
 
@@ -218,7 +202,7 @@ TextSet read_text_file(Env& env, const std::string& path, const ParquetReader& p
   }
   const std::string text = read_text_of(env, path);
   if (path.ends_with(".jsonl")) {
-    set.rows = jsonl_rows(text, path, limits);
+    add_jsonl(set, text, limits);
   } else {
     set.rows = {text};
   }

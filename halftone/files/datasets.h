@@ -23,8 +23,9 @@ struct TextSet {
   std::string path;
   std::vector<std::string>
       rows;  // wikitext2: one per line of the raw set, "" for blank ones, else with its newline
-  std::string joint;    // what the GPTQ scripts put between rows
-  std::string caution;  // a sentence for the user when this is not the split that was asked for
+  std::string joint;        // what the GPTQ scripts put between rows
+  std::string caution;      // a sentence for the user when this is not the split that was asked for
+  int64_t blank_lines = 0;  // of .jsonl, passed over
   std::string joined() const;
 };
 

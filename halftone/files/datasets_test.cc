@@ -108,12 +108,13 @@ TEST(TextSets, WhatIsNoTextIsNamed) {
   EXPECT_EQ(line("a.jsonl", " \n\n"),
             "error[E_VALUE] : holds no text; give a file with text in it");
   EXPECT_EQ(line("a.jsonl", "{\"text\":\"a\"}\n[]\n"),
-            "error[E_MISSING] :2: has no field \"text\"; write {\"text\": ...} a line");
-  EXPECT_EQ(line("a.jsonl", "{\"text\":7}\n"), "error[E_TYPE] :1: field \"text\" is not text");
+            "error[E_TYPE] :2: is not a JSON object; each line holds one item as {...}");
+  EXPECT_EQ(line("a.jsonl", "{\"text\":7}\n"),
+            "error[E_TYPE] :1: field \"text\" is not text; mend or remove the line");
   EXPECT_EQ(line("a.jsonl", "{\"text\":\"a\",\"text\":\"b\"}\n"),
-            "error[E_DUP] :1: key \"text\" appears twice");
+            "error[E_DUP] :1: key \"text\" appears twice; mend or remove the line");
   EXPECT_EQ(line("a.jsonl", std::string(100'000, '[')),
-            "error[E_DEPTH] :1: JSON nested deeper than 64");
+            "error[E_DEPTH] :1: JSON nested deeper than 64; mend or remove the line");
   EXPECT_THAT(line("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b"),
               testing::StartsWith("error[E_JSON] :2: not valid JSON"));
   EXPECT_THAT(line("a.jsonl", "{\"text\":\"\\ud800\"}\n"),
@@ -142,8 +143,7 @@ TEST(TextSets, JsonlMistakesNameTheLine) {
     read_text_file(*env, path, {});
     FAIL();
   } catch (const Error& e) {
-    EXPECT_EQ(e.line(), "error[E_MISSING] " + path +
-                            ":2: has no field \"text\"; write {\"text\": ...} a line");
+    EXPECT_EQ(e.line(), "error[E_MISSING] " + path + ":2: has no field \"text\"; it has \"txt\"");
   }
   env->remove(path);
 }

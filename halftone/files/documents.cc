@@ -105,13 +105,15 @@ int64_t Document::number(std::string_view field) const {
                   "mend or remove the line");
 }
 
-std::vector<Document> read_jsonl(Env& env, const std::string& path, const Limits& limits) {
-  const std::string text = read_text_of(env, path);
-  std::vector<Document> out;
+Documents parse_jsonl(std::string_view text, const std::string& path, const Limits& limits) {
+  Documents out;
   int64_t number = 0;
   for (const std::string_view line : split_lines(text)) {
     ++number;
-    if (blank(line)) continue;
+    if (blank(line)) {
+      ++out.blank_lines;
+      continue;
+    }
     const std::string where = at_line(path, number);
     Json row;
     try {
@@ -122,16 +124,21 @@ std::vector<Document> read_jsonl(Env& env, const std::string& path, const Limits
     if (!row.is_object())
       throw FileError(Code::type, where, "is not a JSON object", {},
                       "each line holds one item as {...}");
-    out.push_back({std::move(row), where});
+    out.rows.push_back({std::move(row), where});
   }
-  if (out.empty())
+  return out;
+}
+
+Documents read_jsonl(Env& env, const std::string& path, const Limits& limits) {
+  Documents out = parse_jsonl(read_text_of(env, path), path, limits);
+  if (out.rows.empty())
     throw FileError(Code::value, path, "holds no items", {}, "write one as {...} a line");
   return out;
 }
 
-std::vector<CsvRow> read_csv(Env& env, const std::string& path) {
+CsvTable read_csv(Env& env, const std::string& path) {
   const std::string text = read_text_of(env, path);
-  std::vector<CsvRow> out;
+  CsvTable out;
   int64_t line = 1;
   for (size_t i = 0; i < text.size();) {
     CsvRow row{.fields = {}, .where = at_line(path, line)};
@@ -156,9 +163,12 @@ std::vector<CsvRow> read_csv(Env& env, const std::string& path) {
       if (more) ++i;
     }
     if (i < text.size()) ++i, ++line;  // the newline
-    if (row.fields.size() > 1 || !blank(row.fields[0])) out.push_back(std::move(row));
+    if (row.fields.size() > 1 || !blank(row.fields[0]))
+      out.rows.push_back(std::move(row));
+    else
+      ++out.blank_lines;
   }
-  if (out.empty()) throw FileError(Code::value, path, "holds no rows", {}, "write one a line");
+  if (out.rows.empty()) throw FileError(Code::value, path, "holds no rows", {}, "write one a line");
   return out;
 }
 

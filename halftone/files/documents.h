@@ -35,15 +35,26 @@ struct CsvRow {
   std::string where;  // of its first line
 };
 
+// What a file holds, one item at least. Blank lines are passed over, and counted.
+struct Documents {
+  std::vector<Document> rows;
+  int64_t blank_lines = 0;
+};
+struct CsvTable {
+  std::vector<CsvRow> rows;
+  int64_t blank_lines = 0;
+};
+
 // A text file whole: UTF-8, and no archive or pointer that stands in its place.
 std::string read_text_of(Env& env, const std::string& path);
 // Without line ends; the last one may lack its newline. Views into `text`.
 std::vector<std::string_view> split_lines(std::string_view text);
 bool blank(std::string_view line);
 
-// Blank lines are passed over.
-std::vector<Document> read_jsonl(Env& env, const std::string& path, const Limits& limits = {});
+Documents read_jsonl(Env& env, const std::string& path, const Limits& limits = {});
+// The same of a text at hand, which may hold nothing; `path` names it in errors.
+Documents parse_jsonl(std::string_view text, const std::string& path, const Limits& limits = {});
 // RFC 4180: quotes, doubled quotes, line breaks inside quotes, LF or CRLF.
-std::vector<CsvRow> read_csv(Env& env, const std::string& path);
+CsvTable read_csv(Env& env, const std::string& path);
 
 }  // namespace halftone::files

@@ -15,8 +15,9 @@ TEST(Documents, OneJsonObjectALineWithItsPlace) {
   const testing_files::TempFolder folder;
   const std::string path =
       folder.write("a.jsonl", "{\"a\":\"x\",\"n\":\"12\"}\r\n \n{\"a\":[\"y\",\"z\"],\"n\":-3}");
-  const auto rows = read_jsonl(folder.env(), path);
+  const auto [rows, blank_lines] = read_jsonl(folder.env(), path);
   ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(blank_lines, 1);
   EXPECT_EQ(rows[0].text("a"), "x");
   EXPECT_EQ(rows[0].number("n"), 12);
   EXPECT_EQ(rows[1].where, path + ":3");
@@ -29,8 +30,9 @@ TEST(Documents, CsvKeepsQuotesCommasAndLineBreaks) {
   const testing_files::TempFolder folder;
   const std::string path =
       folder.write("a.csv", "a,\"b, \"\"c\"\"\",\r\n\"two\nlines\",x,\"\"\n\nlast,one,end");
-  const auto rows = read_csv(folder.env(), path);
+  const auto [rows, blank_lines] = read_csv(folder.env(), path);
   ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(blank_lines, 1);
   EXPECT_THAT(rows[0].fields, ElementsAre("a", "b, \"c\"", ""));
   EXPECT_THAT(rows[1].fields, ElementsAre("two\nlines", "x", ""));
   EXPECT_THAT(rows[2].fields, ElementsAre("last", "one", "end"));

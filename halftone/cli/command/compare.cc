@@ -81,7 +81,7 @@ void print_details(Terminal& t, const Json& result) {
     if (row.contains("advice")) print_advice(t, row["advice"], row["name"].get<std::string>());
 }
 
-void print_result(Terminal& t, const Json& result) {
+void print_result(Terminal& t, const Json& result, const std::string& left_out) {
   TextTable table{{"model", "size MB", "bits/w", "KL mean", "95 %", "same top %", "ppl",
                    "prefill tok/s", "decode tok/s", "peak MB"},
                   {}};
@@ -105,7 +105,7 @@ void print_result(Terminal& t, const Json& result) {
   }
   t.out(table.text());
   t.out(result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " +
-        result["data"].get<std::string>() + "; quality " +
+        result["data"].get<std::string>() + left_out + "; quality " +
         (result["simulated"] ? "simulated by torch"
                              : "in mode " + result["mode"].get<std::string>()) +
         (result["models"][0]["decode_tok_s"].is_null() ? "" : ", speed in mode int8") + ", " +
@@ -280,12 +280,14 @@ int compare_models(Session& session, Options& options) {
                  {"protocol", protocol.name},
                  {"windows", protocol.windows.size()},
                  {"positions", found[0].positions},
+                 {"tokens_dropped", protocol.dropped},
                  {"data", scored.label},
                  {"noise_floor", json_of(floor, floor.source ? &found.back() : nullptr)},
                  {"mode", options.logits.load.mode},
                  {"simulated", options.logits.engine == "torch"},
                  {"threads", context.threads},
                  {"isa", kernel::isa_name(kernel::choose_isa(std::getenv("HALFTONE_ISA")))}};
+  if (scored.blank_lines > 0) result["blank_lines"] = scored.blank_lines;
   if (answers) result["prompts"] = answers->facts();
   models.clear();
   floor.source.reset();
@@ -303,7 +305,9 @@ int compare_models(Session& session, Options& options) {
     page->finish();
     session.terminal.note("report: " + options.report);
   }
-  session.print(result, [&] { print_result(session.terminal, result); });
+  session.print(result, [&] {
+    print_result(session.terminal, result, eval::left_out_text(protocol, scored.blank_lines));
+  });
   journals.remove();
   return 0;
 }

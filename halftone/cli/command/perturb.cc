@@ -28,7 +28,7 @@ Json json_of(const eval::Spread& spread) {
   return {{"mean", spread.mean}, {"variance", spread.variance ? Json(*spread.variance) : Json()}};
 }
 
-void print_rows(Terminal& t, const Json& result) {
+void print_rows(Terminal& t, const Json& result, const std::string& left_out) {
   TextTable table{
       {"noise on", "of a step", "KL mean", "variance", "drop nats", "variance", "perplexity"}, {}};
   const double perplexity = result["perplexity"].get<double>();
@@ -45,7 +45,7 @@ void print_rows(Terminal& t, const Json& result) {
   t.out("without noise: perplexity " + significant(perplexity, 5) + "; " + result["seeds"].dump() +
         " draws each, " + result["windows"].dump() +
         (result["windows"] == 1 ? " window of " : " windows of ") + result["window"].dump() +
-        " tokens of " + result["data"].get<std::string>() + ", mode exact");
+        " tokens of " + result["data"].get<std::string>() + left_out + ", mode exact");
   t.out(
       "noise is uniform in +- that part of a step: of each weight's group; of inputs, what 8 bits "
       "for 64 of them would have. Variances are over draws.");
@@ -108,16 +108,15 @@ int perturb_model(Session& session, const Options& options) {
   };
   run("weights", on_weights);
   run("inputs", on_inputs);
-  const Json result = {{"model", options.model},
-                       {"data", scored.label},
-                       {"protocol", scored.protocol.name},
-                       {"windows", scored.protocol.windows.size()},
-                       {"window", scored.window},
-                       {"seeds", options.seeds},
-                       {"mode", "exact"},
-                       {"perplexity", perplexity},
-                       {"rows", rows}};
-  session.print(result, [&] { print_rows(session.terminal, result); });
+  Json result = {{"model", options.model},           {"data", scored.label},
+                 {"protocol", scored.protocol.name}, {"windows", scored.protocol.windows.size()},
+                 {"window", scored.window},          {"tokens_dropped", scored.protocol.dropped},
+                 {"seeds", options.seeds},           {"mode", "exact"},
+                 {"perplexity", perplexity},         {"rows", rows}};
+  if (scored.blank_lines > 0) result["blank_lines"] = scored.blank_lines;
+  session.print(result, [&] {
+    print_rows(session.terminal, result, eval::left_out_text(scored.protocol, scored.blank_lines));
+  });
   journal.remove();
   return 0;
 }

@@ -38,18 +38,20 @@ class Inputs {
   }
   std::vector<Cell> predictions, against;
   std::vector<std::vector<Cell>> gold;  // by file
+  int64_t blank_lines = 0;              // of all files, passed over
 
  private:
   std::vector<Cell> read(const std::string& path, const std::string& field,
-                         std::vector<std::string> fields) const {
+                         std::vector<std::string> fields) {
     if (!field.empty()) fields = {field};
-    std::vector<Cell> cells = files::read_column(*context_.env, path, fields, context_.limits);
+    auto [cells, blank] = files::read_column(*context_.env, path, fields, context_.limits);
+    blank_lines += blank;
     if (!predictions.empty() && cells.size() != predictions.size())
       throw FileError(Code::mismatch, path,
                       "has " + std::to_string(cells.size()) + " items, and " +
                           options_.predictions + " has " + std::to_string(predictions.size()),
                       {}, "give files with the same items in the same order");
-    return cells;
+    return std::move(cells);
   }
   const Options& options_;
   const Context& context_;
@@ -131,13 +133,19 @@ Json sample_of(const std::vector<Row>& rows, size_t item, const std::string& whe
   return line;
 }
 
+std::string blank_text(const Json& result) {
+  return result.contains("blank_lines")
+             ? ", blank lines passed over: " + result["blank_lines"].dump()
+             : "";
+}
+
 void print_texts(Terminal& t, const std::vector<Row>& rows, const Json& result) {
   for (const Row& row : rows) t.out(line_of(row));
   std::string said = count_text(result["items"].get<double>()) + " items";
   if (result["empty"] > 0) said += ", " + result["empty"].dump() + " without text";
   if (result["empty_references"] > 0)
     said += ", " + result["empty_references"].dump() + " references without text";
-  t.out(said + "; in brackets: 95 %, bootstrap over items");
+  t.out(said + blank_text(result) + "; in brackets: 95 %, bootstrap over items");
   if (!result.contains("against")) return;
   t.out("");
   TextTable table{{"against " + result["against"].get<std::string>(), "here", "there", "difference",
@@ -188,6 +196,7 @@ int score_texts(Session& session, const Options& options, const Inputs& inputs) 
                  {"empty", empty},
                  {"empty_references", empty_references},
                  {"scores", Json::object()}};
+  if (inputs.blank_lines > 0) result["blank_lines"] = inputs.blank_lines;
   if (paired) result["against"] = options.against;
   for (const Row& row : rows) result["scores"][row.metric.name] = json_of(row, paired);
 
@@ -253,6 +262,7 @@ int score_labels(Session& session, const Options& options, const Inputs& inputs)
   const eval::Classification c = eval::classify(right, first);
   Json result = {{"predictions", options.predictions}, {"right", options.labels}};
   result.update(json_of(c));
+  if (inputs.blank_lines > 0) result["blank_lines"] = inputs.blank_lines;
   std::optional<eval::Classification> other;
   eval::McNemar test;
   if (!options.against.empty()) {
@@ -266,6 +276,7 @@ int score_labels(Session& session, const Options& options, const Inputs& inputs)
   session.print(result, [&] {
     Terminal& t = session.terminal;
     print_classification(t, c);
+    if (inputs.blank_lines > 0) t.out(blank_text(result).substr(2));
     if (!other) return;
     t.out("against " + options.against + ": accuracy " + fixed(other->accuracy.value, 4) +
           interval(other->accuracy.ci95, 4) + "  macro F1 " + fixed(other->macro.f1.value, 4) +

@@ -29,9 +29,10 @@ std::string cleaned(std::string_view text) {
   return replace_all(without_brackets(out), "  ", " ");
 }
 
-std::vector<Item> read(const Context& context, std::span<const std::string> paths) {
-  std::vector<Item> items;
-  for (files::Document& row : files::read_jsonl(*context.env, paths[0], context.limits)) {
+Items read(const Context& context, std::span<const std::string> paths) {
+  files::Documents documents = files::read_jsonl(*context.env, paths[0], context.limits);
+  Items items{.blank_lines = documents.blank_lines};
+  for (files::Document& row : documents.rows) {
     Item item{.where = row.where, .choices = row.texts("endings"), .gold = row.number("label")};
     if (row.has("query")) {
       item.question = row.text("query");
@@ -41,7 +42,7 @@ std::vector<Item> read(const Context& context, std::span<const std::string> path
       for (std::string& choice : item.choices) choice = cleaned(choice);
     }
     item.doc = std::move(row.fields);
-    items.push_back(std::move(item));
+    items.all.push_back(std::move(item));
   }
   return items;
 }

@@ -80,26 +80,28 @@ Item item_of(const files::CsvRow& row, const std::string& subject) {
   return item;
 }
 
-std::vector<Item> read(const Context& context, const std::string& data_dir, const std::string& file,
-                       const std::string& subject) {
-  std::vector<Item> items;
-  for (const files::CsvRow& row : files::read_csv(*context.env, join_path(data_dir, file)))
-    items.push_back(item_of(row, subject));
+Items read(const Context& context, const std::string& data_dir, const std::string& file,
+           const std::string& subject) {
+  const auto [rows, blank_lines] = files::read_csv(*context.env, join_path(data_dir, file));
+  Items items{.blank_lines = blank_lines};
+  for (const files::CsvRow& row : rows) items.all.push_back(item_of(row, subject));
   return items;
 }
 
 ChoiceRun run_of(const TaskInput& input, const std::string& subject) {
   const std::string& data = input.places.data_dir;
-  std::vector<Item> items = read(input.context, data, test_file(subject), subject),
-                    examples = read(input.context, data, dev_file(subject), subject);
+  auto [items, blank_lines] = read(input.context, data, test_file(subject), subject);
+  Items examples = read(input.context, data, dev_file(subject), subject);
   if (input.limit > 0 && std::ssize(items) > input.limit)
     items.erase(items.begin() + input.limit, items.end());
-  return {.name = "mmlu_" + subject,
-          .description = "The following are multiple choice questions (with answers) about " +
-                         replace_all(subject, "_", " ") + ".\n\n",
-          .items = std::move(items),
-          .shots = {.count = input.shots.value_or(0), .pool = std::move(examples), .first = true},
-          .normed = false};
+  return {
+      .name = "mmlu_" + subject,
+      .description = "The following are multiple choice questions (with answers) about " +
+                     replace_all(subject, "_", " ") + ".\n\n",
+      .items = std::move(items),
+      .shots = {.count = input.shots.value_or(0), .pool = std::move(examples.all), .first = true},
+      .normed = false,
+      .blank_lines = blank_lines};
 }
 
 TaskResult run(const TaskInput& input) {
@@ -116,9 +118,7 @@ TaskResult run(const TaskInput& input) {
       const ChoiceScores scores = run_choices(input, run_of(input, subject));
       of_group.add(scores.acc);
       all.add(scores.acc);
-      counts.requests += scores.requests;
-      counts.truncated += scores.truncated;
-      counts.skipped += scores.skipped;
+      counts += scores;
       report("acc", accuracy(scores.acc), by_subject[subject], ignored);
       by_subject[subject]["n"] = scores.acc.size();
     }
@@ -126,7 +126,6 @@ TaskResult run(const TaskInput& input) {
     by_group[group.name]["n"] = of_group.values().size();
     group_metrics.push_back({group.name, of_group.value().value});
   }
-  counts.acc = all.values();
   out.json = Json::object();
   report("acc", all.value(), out.json, out.metrics);
   if (group_metrics.size() > 1)

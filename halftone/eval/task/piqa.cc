@@ -7,20 +7,20 @@
 namespace halftone::eval {
 namespace {
 
-std::vector<Item> read(const Context& context, std::span<const std::string> paths) {
-  std::vector<files::Document> rows = files::read_jsonl(*context.env, paths[0], context.limits);
+Items read(const Context& context, std::span<const std::string> paths) {
+  auto [rows, blank_lines] = files::read_jsonl(*context.env, paths[0], context.limits);
   if (!rows[0].has("label")) {
     const std::string stem = paths[0].substr(0, paths[0].rfind('.'));
     add_labels(context, rows, paths[0], stem + "-labels.lst");
   }
-  std::vector<Item> items;
+  Items items{.blank_lines = blank_lines};
   for (files::Document& row : rows) {
     Item item{.where = row.where,
               .question = "Question: " + row.text("goal") + "\nAnswer:",
               .choices = {row.text("sol1"), row.text("sol2")},
               .gold = row.number("label")};
     item.doc = std::move(row.fields);
-    items.push_back(std::move(item));
+    items.all.push_back(std::move(item));
   }
   return items;
 }

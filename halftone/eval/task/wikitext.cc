@@ -57,7 +57,7 @@ TaskResult run(const TaskInput& input) {
   std::vector<std::string> pages = wikitext_pages(text);
   if (input.limit > 0 && std::ssize(pages) > input.limit)
     pages.resize(static_cast<size_t>(input.limit));
-  const int32_t prefix = input.codec.prefix_or_throw("a page");
+  const int32_t prefix = input.codec.prefix_or_throw("each page of " + set->path);
   const int64_t most = input.window > 0 ? input.window : input.source.context();
   std::vector<EncodedRequest> windows;
   std::vector<size_t> page_of;

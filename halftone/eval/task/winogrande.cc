@@ -8,9 +8,10 @@
 namespace halftone::eval {
 namespace {
 
-std::vector<Item> read(const Context& context, std::span<const std::string> paths) {
-  std::vector<Item> items;
-  for (files::Document& row : files::read_jsonl(*context.env, paths[0], context.limits)) {
+Items read(const Context& context, std::span<const std::string> paths) {
+  files::Documents documents = files::read_jsonl(*context.env, paths[0], context.limits);
+  Items items{.blank_lines = documents.blank_lines};
+  for (files::Document& row : documents.rows) {
     const std::string sentence = row.text("sentence");
     const size_t gap = sentence.find('_');
     if (gap == std::string::npos)
@@ -22,7 +23,7 @@ std::vector<Item> read(const Context& context, std::span<const std::string> path
               .gold = row.number("answer") - 1,
               .ending = std::string(strip(sentence.substr(gap + 1)))};
     item.doc = std::move(row.fields);
-    items.push_back(std::move(item));
+    items.all.push_back(std::move(item));
   }
   return items;
 }
