@@ -114,9 +114,9 @@ TEST_F(CompareTasks, MistakesAreOneLine) {
 
 // By Ctrl-C, which says how to go on, or by kill -9; in the first model's tasks or the second's.
 TEST_F(CompareTasks, AStoppedRunGoesOnAndEndsTheSame) {
-  write("d/piqa/valid.jsonl", piqa_lines(600));
+  write("d/piqa/valid.jsonl", piqa_lines(1200));
   const auto all =
-      words({"--tasks", "piqa", "--limit", "500", "--threads", "1", "--json"}, scratch.path("d"));
+      words({"--tasks", "piqa", "--limit", "1000", "--threads", "1", "--json"}, scratch.path("d"));
   const Json whole = result(halftone(all, {{"HALFTONE_CACHE", scratch.path("other")}}));
   for (const int signal : {SIGINT, SIGKILL}) {
     const std::string cache = scratch.path(signal == SIGINT ? "stopped" : "killed");
@@ -133,7 +133,7 @@ TEST_F(CompareTasks, AStoppedRunGoesOnAndEndsTheSame) {
 
 // verify measures quality anew and resumes its tasks.
 TEST_F(CompareTasks, AVerifyThatIsKilledGoesOnAndEndsTheSame) {
-  write("d/piqa/valid.jsonl", piqa_lines(300));
+  write("d/piqa/valid.jsonl", piqa_lines(1000));
   env->make_directories(scratch.path("d/wikitext2"));
   write("d/wikitext2/test.txt", "Once upon a time there was a little girl named Lily.\n");
   const std::string out = scratch.path("measured");

@@ -361,7 +361,7 @@ TEST_F(Measure, APerturbThatIsKilledGoesOnAndEndsTheSame) {
   const std::string text = env->read_text(join_path(data_dir(), "wikitext2/test.txt"), 1 << 24);
   write("text.txt", text.substr(0, 20000));
   const std::vector<std::string> words = {"perturb", four, "--text",    scratch.path("text.txt"),
-                                          "--seeds", "4",  "--threads", "1",
+                                          "--seeds", "10", "--threads", "1",
                                           "--json"};
   const Outcome whole = halftone(words, {{"HALFTONE_CACHE", scratch.path("other")}});
   ASSERT_EQ(whole.exit, 0) << whole.err;

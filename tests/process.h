@@ -25,7 +25,8 @@ std::string halftone_path();
 
 // How a run is stopped in the middle: `signal`, to it and all that it started, as soon as `folder`
 // holds half as many bytes again as when it began. So it has left something, on a machine of any
-// speed, and few stops are spread over all of a run.
+// speed that takes longer than cli/run_journal.h waits before it writes (half a second), and few
+// stops are spread over all of a run.
 struct Stops {
   std::string folder;
   int64_t most = 1;
