@@ -390,6 +390,9 @@ TEST_F(Measure, PerturbAndBenchSayWhatAModelCosts) {
     EXPECT_EQ(row["kl_by_seed"].size(), 2u);
   }
   EXPECT_EQ(halftone({"perturb", model, "--data", scratch.path("data")}).exit, 2);
+  const std::string gguf = std::string(HALFTONE_SOURCE_DIR) + "/tests/fixtures/gguf/";
+  EXPECT_THAT(halftone({"perturb", gguf + "llama_f16.gguf", "--data", scratch.path("data")}).err,
+              HasSubstr("no quantized linears"));
 
   const Json bench = json_of({"bench", out, "--prefill", "16", "--decode", "8", "--repeat", "1",
                               "--threads", "1", "--speedup"});

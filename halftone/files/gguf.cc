@@ -100,7 +100,8 @@ namespace {
 
 class GgufSource : public TensorSource {
  public:
-  explicit GgufSource(std::shared_ptr<const GgufFile> file) : file_(std::move(file)) {
+  GgufSource(std::shared_ptr<const GgufFile> file, GgufRead what)
+      : file_(std::move(file)), what_(what) {
     for (const GgufTensor& tensor : file_->tensors) {
       const std::string& path = file_->parts[tensor.part]->path();
       if (!tensor.type->readable())
@@ -173,24 +174,27 @@ class GgufSource : public TensorSource {
     const uint64_t step = (64 * 1024) / block * block;
     std::vector<std::byte> buffer(std::min(size, step));
     float* target = out.as<float>().data();
+    const auto decode = what_ == GgufRead::values ? tensor.type->decode : tensor.type->steps;
     for (uint64_t done = 0; done < size;) {
       const uint64_t piece = std::min(step, size - done);
       file.read(tensor.offset + offset + done, std::span(buffer).first(piece));
       const auto blocks = static_cast<int64_t>(piece / block);
-      tensor.type->decode(buffer.data(), target, blocks);
+      decode(buffer.data(), target, blocks);
       target += blocks * tensor.type->elements;
       done += piece;
     }
   }
 
   std::shared_ptr<const GgufFile> file_;
+  GgufRead what_;
   std::vector<TensorInfo> infos_;  // same order as file_->tensors
 };
 
 }  // namespace
 
-std::shared_ptr<const TensorSource> gguf_tensors(std::shared_ptr<const GgufFile> file) {
-  return std::make_shared<GgufSource>(std::move(file));
+std::shared_ptr<const TensorSource> gguf_tensors(std::shared_ptr<const GgufFile> file,
+                                                 GgufRead what) {
+  return std::make_shared<GgufSource>(std::move(file), what);
 }
 
 }  // namespace halftone::files

@@ -108,6 +108,9 @@ std::shared_ptr<GgufFile> parse_gguf_header(std::span<const std::byte> bytes, ui
 void check_gguf_metadata(const GgufFile& file, const Limits& limits);
 
 // The tensors under GGUF names. UnsupportedError names the first tensor whose type has no decoder.
-std::shared_ptr<const TensorSource> gguf_tensors(std::shared_ptr<const GgufFile> file);
+// `steps`: instead of each weight of a block its BlockType::steps.
+enum class GgufRead : uint8_t { values, steps };
+std::shared_ptr<const TensorSource> gguf_tensors(std::shared_ptr<const GgufFile> file,
+                                                 GgufRead what = GgufRead::values);
 
 }  // namespace halftone::files

@@ -23,6 +23,9 @@ struct BlockType {
   // out[blocks * elements]; null: recognised, not decoded (lattice tables of IQ1/2/3, intermediate
   // Q8_1 and Q8_K) or dense.
   void (*decode)(const std::byte* in, float* out, int64_t blocks) = nullptr;
+  // The distance between the values that each weight may have in its block, where levels are uneven
+  // (IQ4, E2M1) the mean one. There where `decode` is.
+  void (*steps)(const std::byte* in, float* out, int64_t blocks) = nullptr;
 
   bool readable() const { return dense.has_value() || decode != nullptr; }
 };

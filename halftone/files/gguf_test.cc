@@ -63,6 +63,37 @@ TEST_F(GgufFileTest, BlockDecodersEqualThePackage) {
   EXPECT_GE(decoded, 24);
 }
 
+// The values of a block stand whole steps apart; of uneven levels (IQ4, E2M1) the step is the mean
+// distance of the levels, so the whole range is so many of them.
+TEST_F(GgufFileTest, BlocksHaveSteps) {
+  const auto file = open_gguf(fixture("blocks.gguf"), folder.context);
+  const auto values = gguf_tensors(file), steps = gguf_tensors(file, GgufRead::steps);
+  int64_t whole = 0, uneven = 0;
+  for (const TensorInfo& info : values->tensors()) {
+    const BlockType& type = *block_type(info.stored_as);
+    ASSERT_EQ(type.steps == nullptr, type.decode == nullptr) << type.name;
+    if (type.steps == nullptr) continue;
+    const HostTensor v = values->read(info.name), s = steps->read(info.name);
+    const bool levels = type.name.starts_with("iq4") || type.name.ends_with("fp4");
+    for (size_t i = 1; i < v.as<float>().size(); ++i) {
+      const auto step = static_cast<double>(s.as<float>()[i]);
+      ASSERT_GE(step, 0) << type.name;
+      if (step == 0 || i % 16 == 0) continue;  // groups are of 16 or more
+      const double a = static_cast<double>(v.as<float>()[i - 1]),
+                   b = static_cast<double>(v.as<float>()[i]), apart = std::abs(b - a) / step;
+      if (levels) {
+        ASSERT_LE(apart, 16.001) << type.name;
+        ++uneven;
+      } else if (std::abs(a) < 1e3 * step && std::abs(b) < 1e3 * step) {  // else f32 is too coarse
+        ASSERT_NEAR(apart, std::round(apart), 2e-3) << type.name;
+        ++whole;
+      }
+    }
+  }
+  EXPECT_GT(whole, 1000);
+  EXPECT_GT(uneven, 100);
+}
+
 TEST_F(GgufFileTest, RowsEqualTheWhole) {
   const auto tensors = gguf_tensors(open_gguf(fixture("blocks.gguf"), folder.context));
   for (const TensorInfo& info : tensors->tensors()) {

@@ -1,7 +1,6 @@
 #include "halftone/pack/dense_copy.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <utility>
 
@@ -42,7 +41,8 @@ class DenseCopy final : public PackedModel {
   DecoratedLinear linear(const spec::Op& op) const override {
     const DecoratedLinear from = model_->linear(*originals_.at(op.name));
     Matrix<float> w = effective_weight(from);
-    if (change_) change_(from, w);
+    if (change_)
+      if (const auto steps = model_->steps(*originals_.at(op.name))) change_(op.name, *steps, w);
     HostTensor values(DType::f32, {w.rows, w.cols});
     std::copy(w.data.begin(), w.data.end(), values.as<float>().begin());
     return {.name = from.name,
@@ -74,13 +74,6 @@ class DenseCopy final : public PackedModel {
 std::shared_ptr<const PackedModel> dense_copy(std::shared_ptr<const PackedModel> model, DType dtype,
                                               ChangeWeights change) {
   return std::make_shared<DenseCopy>(std::move(model), dtype, std::move(change));
-}
-
-float step_of(const DecoratedLinear& linear, int64_t n, int64_t k) {
-  const format::Codes& codes = linear.codes();
-  const float scale = std::abs(codes.scale(n, codes.group_of(k)));
-  return linear.input_scale.empty() ? scale
-                                    : scale * std::abs(linear.input_scale[static_cast<size_t>(k)]);
 }
 
 }  // namespace halftone::pack

@@ -102,6 +102,10 @@ class MixedModel final : public PackedModel {
     const auto taken = taken_.find(op.name);
     return taken == taken_.end() ? base_->linear(op) : other_->linear(*taken->second);
   }
+  std::optional<Matrix<float>> steps(const Op& op) const override {
+    const auto taken = taken_.find(op.name);
+    return taken == taken_.end() ? base_->steps(op) : other_->steps(*taken->second);
+  }
   std::optional<StoredLinear> stored(const Op& op) const override {
     const auto taken = taken_.find(op.name);
     if (taken == taken_.end()) return base_->stored(op);

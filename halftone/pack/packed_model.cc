@@ -1,10 +1,12 @@
 #include "halftone/pack/packed_model.h"
 
+#include <cmath>
 #include <map>
 #include <set>
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/files/gguf_blocks.h"
 #include "halftone/pack/read_linear.h"
 #include "halftone/pack/receipt.h"
 
@@ -49,6 +51,14 @@ class OpenModel final : public PackedModel {
                           std::get<spec::Linear>(op.params), found->second};
     return found->second.storage == Storage::gptq ? stored_gptq(file, gptq_version_)
                                                   : stored_compressed(file);
+  }
+
+  std::optional<Matrix<float>> steps(const spec::Op& op) const override {
+    if (!checkpoint_.gguf) return PackedModel::steps(op);
+    const auto& params = std::get<spec::Linear>(op.params);
+    const auto& info = *checkpoint_.tensors->find(params.weight.name);
+    if (files::block_type(info.stored_as)->steps == nullptr) return {};
+    return effective_weight(read_dense(*spec::gguf_steps(checkpoint_), op.name, params));
   }
 
   HostTensor tensor(const spec::TensorRef& ref) const override {
@@ -151,6 +161,20 @@ class OpenModel final : public PackedModel {
 };
 
 }  // namespace
+
+std::optional<Matrix<float>> PackedModel::steps(const spec::Op& op) const {
+  if (plan().find(op.name, Port::weight) == nullptr) return {};
+  const DecoratedLinear from = linear(op);
+  const format::Codes& codes = from.codes();
+  Matrix<float> out(from.out, from.in);
+  for (int64_t n = 0; n < out.rows; ++n)
+    for (int64_t k = 0; k < out.cols; ++k) {
+      out.at(n, k) = std::abs(codes.scale(n, codes.group_of(k)));
+      if (!from.input_scale.empty())
+        out.at(n, k) *= std::abs(from.input_scale[static_cast<size_t>(k)]);
+    }
+  return out;
+}
 
 std::shared_ptr<const PackedModel> open_model(const std::string& model, const Context& context) {
   return std::make_shared<OpenModel>(spec::open_checkpoint(model, context), context);

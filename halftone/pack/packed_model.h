@@ -30,6 +30,9 @@ class PackedModel {
   // The same where it can be taken as it is stored, else nothing: then `linear` gives it, or says
   // what is wrong. Thread-safe; spans live as long as checkpoint().tensors.
   virtual std::optional<StoredLinear> stored(const spec::Op& /*op*/) const { return {}; }
+  // The distance between neighbouring values that each weight of the linear `op` may have, [out, in]:
+  // |scale| of its group with the scale of its input. Nothing for a linear in floats. Thread-safe.
+  virtual std::optional<Matrix<float>> steps(const spec::Op& op) const;
   // Any other tensor of the spec (embeddings, norms), in its stored dtype.
   virtual HostTensor tensor(const spec::TensorRef& ref) const = 0;
   virtual uint64_t weight_bytes() const = 0;   // bytes on disk of the tensors it reads

@@ -26,18 +26,17 @@ uint64_t blocks_of(int64_t row) { return static_cast<uint64_t>((row + 3) / 4); }
 }  // namespace
 
 pack::ChangeWeights weight_noise(double fraction, uint64_t seed) {
-  return [fraction, seed](const pack::DecoratedLinear& from, Matrix<float>& w) {
-    if (!from.quantized() || fraction == 0) return;
-    const CounterRng rng(seed + hash64(std::as_bytes(std::span(from.name))), 1);
+  return [fraction, seed](const std::string& name, const Matrix<float>& steps, Matrix<float>& w) {
+    if (fraction == 0) return;
+    const CounterRng rng(seed + hash64(std::as_bytes(std::span(name))), 1);
     for (int64_t n = 0; n < w.rows; ++n) {
       const auto row = w.row(n);
-      each_uniform(
-          rng, static_cast<uint64_t>(n) * blocks_of(w.cols), w.cols, [&](int64_t k, double u) {
-            float& value = row[static_cast<size_t>(k)];
-            value =
-                static_cast<float>(static_cast<double>(value) +
-                                   fraction * u * static_cast<double>(pack::step_of(from, n, k)));
-          });
+      each_uniform(rng, static_cast<uint64_t>(n) * blocks_of(w.cols), w.cols,
+                   [&](int64_t k, double u) {
+                     float& value = row[static_cast<size_t>(k)];
+                     value = static_cast<float>(static_cast<double>(value) +
+                                                fraction * u * static_cast<double>(steps.at(n, k)));
+                   });
     }
   };
 }

@@ -47,4 +47,8 @@ Checkpoint open_checkpoint(const std::string& model, const Context& context);
 // The same for a path that is known to be GGUF (spec/gguf_checkpoint.cc).
 Checkpoint open_gguf(const std::string& model, const std::string& path, const Context& context);
 
+// Of an open GGUF: tensors of the same names and shapes as checkpoint.tensors, with the distance
+// between the values that each weight may have in place of the weight (files::BlockType::steps).
+std::shared_ptr<const files::TensorSource> gguf_steps(const Checkpoint& checkpoint);
+
 }  // namespace halftone::spec

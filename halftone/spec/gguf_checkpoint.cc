@@ -206,4 +206,10 @@ Checkpoint open_gguf(const std::string& model, const std::string& path, const Co
   return checkpoint;
 }
 
+std::shared_ptr<const files::TensorSource> gguf_steps(const Checkpoint& checkpoint) {
+  return std::make_shared<GgufAsHf>(files::gguf_tensors(checkpoint.gguf, files::GgufRead::steps),
+                                    family_of(*checkpoint.gguf).entry, checkpoint.config,
+                                    checkpoint.spec, checkpoint.path);
+}
+
 }  // namespace halftone::spec

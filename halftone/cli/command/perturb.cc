@@ -54,9 +54,11 @@ void print_rows(Terminal& t, const Json& result, const std::string& left_out) {
 int perturb_model(Session& session, const Options& options) {
   const Context& context = session.start();
   const auto packed = pack::open_model(options.model, context);
-  if (packed->plan().ports.empty())
+  const auto linears = spec::linears(packed->checkpoint().spec);
+  if (std::none_of(linears.begin(), linears.end(),
+                   [&](const auto& ref) { return packed->steps(*ref.op).has_value(); }))
     throw InputError(options.model, "has no quantized linears, so there is no step",
-                     "give a folder that halftone quantize or another quantizer wrote");
+                     "give a model that halftone quantize or another quantizer wrote");
   if (packed->checkpoint().spec.output != spec::ModelSpec::Output::language_model)
     throw InputError(options.model, "is no language model: it has no next token to get wrong");
   const TextChoice choice(options.text, options.data, session);
@@ -127,12 +129,12 @@ Command perturb() {
   return {.summary = "how robust a quantized model is to noise on its weights and activations",
           .examples =
               "  halftone perturb out/gptq4\n"
+              "  halftone perturb SmolLM2-Q4_K_M.gguf --seeds 2\n"
               "  halftone perturb out/gptq4 --fractions 0.5,1 --seeds 20 --windows 4 --json\n"
               "A run that was killed goes on when the same command is given again.",
           .declare = [](CLI::App& app, Session& session) -> std::function<int()> {
             auto options = std::make_shared<Options>();
-            app.add_option("MODEL", options->model, "a quantized model in any layout but GGUF")
-                ->required();
+            app.add_option("MODEL", options->model, "a quantized model in any layout")->required();
             app.add_option(
                    "--fractions", options->fractions,
                    "noise, in parts of a step (default 0.1,0.25,0.5; rounding itself is 0.5)")
