@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 
@@ -27,6 +28,27 @@ void normalise(std::vector<TokenProbability>& kept) {
   double sum = 0;
   for (const auto& t : kept) sum += t.probability;
   for (auto& t : kept) t.probability /= sum;
+}
+
+// The k-th largest of `scores`, or -inf where fewer are larger than that. One pass that keeps the
+// best so far, at most 2k of them: it costs little more than reading a vocabulary. `best`: room.
+float kth_largest(std::span<const float> scores, size_t k, std::vector<float>& best) {
+  float least = -std::numeric_limits<float>::infinity();
+  const auto shorten = [&] {
+    const auto kth = best.begin() + static_cast<std::ptrdiff_t>(k - 1);
+    std::nth_element(best.begin(), kth, best.end(), std::greater<>());
+    best.resize(k);
+    least = best.back();
+  };
+  best.clear();
+  best.reserve(std::min(2 * k, scores.size()));  // once: a step allocates nothing
+  for (const float s : scores) {
+    if (!(s > least)) continue;
+    best.push_back(s);
+    if (best.size() == 2 * k) shorten();
+  }
+  if (best.size() >= k) shorten();
+  return least;
 }
 
 // Shortens `kept` to the most probable tokens whose sum reaches p. Sorts only as far as needed: the
@@ -108,12 +130,8 @@ std::span<const TokenProbability> Sampler::distribution(std::span<const float> l
 
   kept_.reserve(scores.size());  // once: how many stay differs from step to step
   float least = -std::numeric_limits<float>::infinity();
-  if (options_.top_k > 0 && options_.top_k < static_cast<int64_t>(scores.size())) {
-    sorted_.assign(scores.begin(), scores.end());
-    const auto kth = sorted_.begin() + (options_.top_k - 1);
-    std::nth_element(sorted_.begin(), kth, sorted_.end(), std::greater<>());
-    least = *kth;
-  }
+  if (options_.top_k > 0 && options_.top_k < static_cast<int64_t>(scores.size()))
+    least = kth_largest(scores, static_cast<size_t>(options_.top_k), best_);
   for (size_t i = 0; i < scores.size(); ++i) {
     const float s = scores[i];
     if (!(s >= least) || !std::isfinite(s)) continue;

@@ -62,7 +62,7 @@ class Sampler {
 
  private:
   SamplerOptions options_;
-  std::vector<float> scores_, sorted_;  // scratch
+  std::vector<float> scores_, best_;  // scratch
   std::vector<uint8_t> penalised_;
   std::vector<TokenProbability> kept_;
 };

@@ -4,11 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
 
 #include "halftone/base/error.h"
+#include "halftone/base/rng.h"
 
 namespace halftone::runtime {
 namespace {
@@ -54,6 +56,33 @@ TEST(Sampler, TopKKeepsTiesWithTheLastOne) {
   expect_near(of({.temperature = 1, .top_k = 2}), {{1, 4.0 / 7}, {3, 3.0 / 7}});
   expect_near(of({.temperature = 1, .top_k = 9}), {{0, 0.2}, {1, 0.4}, {2, 0.1}, {3, 0.3}});
   expect_near(of({.temperature = 1, .top_k = 1}, {2, 2, 1}), {{0, 0.5}, {1, 0.5}});
+}
+
+// Against a sort: any order of the scores, ties, scores that no token may have.
+TEST(Sampler, TopKKeepsWhatASortWouldKeep) {
+  for (uint32_t round = 0; round < 60; ++round) {
+    const CounterRng rng(round);
+    std::vector<float> logits(50 + 40 * round);
+    for (size_t i = 0; i < logits.size(); ++i) {
+      const auto r = static_cast<float>(rng.uniform(i));
+      logits[i] = round % 3 == 0   ? std::round(8 * r)  // ties
+                  : round % 3 == 1 ? (r < 0.9F ? -std::numeric_limits<float>::infinity() : r)
+                                   : r;
+    }
+    if (round % 4 == 1) std::sort(logits.begin(), logits.end());
+    if (round % 4 == 2) std::sort(logits.rbegin(), logits.rend());
+    std::vector<float> sorted = logits;
+    std::sort(sorted.rbegin(), sorted.rend());
+    for (const int64_t k : {1, 5, 40, 49}) {
+      std::vector<int32_t> want, got;
+      for (size_t i = 0; i < logits.size(); ++i)
+        if (std::isfinite(logits[i]) && logits[i] >= sorted[static_cast<size_t>(k - 1)])
+          want.push_back(static_cast<int32_t>(i));
+      Sampler sampler({.temperature = 1, .top_k = k});
+      for (const auto& t : sampler.distribution(logits, {})) got.push_back(t.id);
+      EXPECT_EQ(got, want) << round << " " << k;
+    }
+  }
 }
 
 TEST(Sampler, TopPKeepsTheTokenThatReachesIt) {
