@@ -81,6 +81,20 @@ void print_details(Terminal& t, const Json& result) {
     if (row.contains("advice")) print_advice(t, row["advice"], row["name"].get<std::string>());
 }
 
+// What a model costs besides speed and memory. Energy is measured or modelled: `source` says which.
+void print_costs(Terminal& t, const Json& rows) {
+  TextTable table{{"cost", "load ms", "mJ a decoded token", "energy"}, {}};
+  const auto figure = [](const Json& value, double factor) {
+    return value.is_null() ? std::string("-") : significant(factor * value.get<double>());
+  };
+  for (const Json& row : rows)
+    table.rows.push_back({row["name"].get<std::string>(), figure(row["load_ms"], 1),
+                          figure(row["energy"]["decode_j_per_token"], 1e3),
+                          row["energy"]["source"].get<std::string>()});
+  t.out("");
+  t.out(table.text());
+}
+
 void print_result(Terminal& t, const Json& result, const std::string& left_out) {
   TextTable table{{"model", "size MB", "bits/w", "KL mean", "95 %", "same top %", "ppl",
                    "prefill tok/s", "decode tok/s", "peak MB"},
@@ -111,6 +125,7 @@ void print_result(Terminal& t, const Json& result, const std::string& left_out) 
         (result["models"][0]["decode_tok_s"].is_null() ? "" : ", speed in mode int8") + ", " +
         result["threads"].dump() + " threads, " + result["isa"].get<std::string>());
   print_details(t, result);
+  if (!result["models"][0]["energy"].is_null()) print_costs(t, result["models"]);
   if (result.contains("tasks")) print_tasks(t, result);
   if (result.contains("prompts")) print_answers(t, result);
 }
