@@ -369,7 +369,8 @@ Command compare() {
         options->tasks.declare(app);
         options->tasks.not_full.push_back(windows);
         app.add_flag("--no-noise-floor", options->no_noise_floor,
-                     "do not measure the reference against itself in another float type");
+                     "leave out the noise floor: the reference against itself, only the dtype of "
+                     "its cache changed");
         app.add_flag("--fresh", options->fresh,
                      "forget what earlier runs of these models measured");
         app.add_flag("--no-speed", options->no_speed, "quality only");
