@@ -1,4 +1,4 @@
-// The reference against itself with keys and values in another float type: a KL that is not a loss.
+// The reference against itself with keys and values in another dtype: a KL that is not a loss.
 // The number of threads changes no bit (runtime/model.h), so it has no floor.
 #pragma once
 

@@ -266,7 +266,7 @@ int compare_models(Session& session, Options& options) {
   const eval::Protocol& protocol = scored.protocol;
   NoiseFloor floor{.what = "left out by --no-noise-floor"};
   if (!models[0].model)
-    floor.what = "the torch engine has one float type";
+    floor.what = "the torch engine has one dtype for keys and values";
   else if (!options.no_noise_floor)
     floor = noise_floor(*models[0].model, std::ssize(protocol.windows), context);
   // Kept until all of it is whole: a killed run does what is left, whatever it was doing.
