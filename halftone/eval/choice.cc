@@ -7,6 +7,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/base/numbers.h"
 #include "halftone/base/rng.h"
 #include "halftone/eval/python_text.h"
 #include "halftone/eval/sample_log.h"
@@ -295,14 +296,11 @@ void report_counts(const TaskInput& input, const ChoiceScores& scores, Json& jso
 }
 
 std::string counts_text(const ChoiceScores& scores) {
-  const auto counted = [](int64_t n, const std::string& what) {
-    return ", " + std::to_string(n) + " " + what + (n == 1 ? "" : "s");
-  };
   std::string out;
   if (!scores.skipped_items.empty())
-    out += counted(std::ssize(scores.skipped_items), "item") + " skipped";
-  if (scores.truncated > 0) out += counted(scores.truncated, "text") + " truncated";
-  if (scores.blank_lines > 0) out += counted(scores.blank_lines, "blank line");
+    out += ", " + counted(std::ssize(scores.skipped_items), "item") + " skipped";
+  if (scores.truncated > 0) out += ", " + counted(scores.truncated, "text") + " truncated";
+  if (scores.blank_lines > 0) out += ", " + counted(scores.blank_lines, "blank line");
   return out;
 }
 
