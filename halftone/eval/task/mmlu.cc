@@ -7,7 +7,9 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/base/numbers.h"
+#include "halftone/eval/accuracy.h"
 #include "halftone/eval/choice.h"
+#include "halftone/eval/items.h"
 #include "halftone/eval/python_text.h"
 
 namespace halftone::eval {
