@@ -51,6 +51,12 @@ TEST(Numbers, KeepTheirSignificantDigits) {
   EXPECT_EQ(significant(INFINITY), "inf");
 }
 
+TEST(Numbers, CountThings) {
+  EXPECT_EQ(counted(0, "window"), "0 windows");
+  EXPECT_EQ(counted(1, "window"), "1 window");
+  EXPECT_EQ(counted(2, "blank line"), "2 blank lines");
+}
+
 TEST(Names, AreListedAndTheNearestIsAskedFor) {
   const std::vector<std::string> names = {"nearest", "gptq", "obq"};
   EXPECT_EQ(listed(names), "nearest, gptq, obq");

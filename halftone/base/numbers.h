@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,9 @@ namespace halftone {
 std::string significant(double x, int digits = 3);
 std::string fixed(double x, int digits);   // that many behind the point
 double rounded(double x, int digits = 3);  // what significant() says, as a number
+
+// "1 window", "2 windows".
+std::string counted(int64_t n, const std::string& thing);
 
 // Places that UTF-8 text takes in a line: bytes that go on with a character take none.
 size_t columns(std::string_view text);

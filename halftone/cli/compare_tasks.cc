@@ -5,6 +5,7 @@
 #include <map>
 
 #include "halftone/base/error.h"
+#include "halftone/base/numbers.h"
 #include "halftone/eval/paired.h"
 
 namespace halftone::cli {
@@ -277,8 +278,7 @@ void print_tasks(Terminal& t, const Json& result) {
   t.out("% right (" + (norms.empty() ? "acc" : "acc; acc_norm of " + norms) + "), " +
         result["tasks"].begin().value()["num_fewshot"].dump() +
         "-shot; 95 %: paired bootstrap over items; verdict: exact McNemar, 0.05 after Holm over " +
-        std::to_string(result["tasks"].size()) +
-        (result["tasks"].size() == 1 ? " task" : " tasks"));
+        counted(std::ssize(result["tasks"]), "task"));
 }
 
 }  // namespace halftone::cli

@@ -56,4 +56,10 @@ void print_sweep(Terminal& t, const Json& result) {
   }
 }
 
+void print_speed(Terminal& t, const Json& result) {
+  for (const Json& row : result["samples"])
+    t.out(row["index"].dump() + "  " + row["tokens"].dump() + " tokens  " +
+          significant(row["tok_s"].is_null() ? 0 : row["tok_s"].get<double>()) + " tok/s");
+}
+
 }  // namespace halftone::cli

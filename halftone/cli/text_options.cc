@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "halftone/base/error.h"
+#include "halftone/base/numbers.h"
 
 namespace halftone::cli {
 
@@ -40,10 +41,10 @@ CutText cut(eval::ScoredText text, int64_t window, int64_t windows, int64_t stri
   const auto tokens = std::ssize(text.ids);
   window = std::min(window, tokens);
   if (window < 2)
-    throw InputError(text.label,
-                     "is shorter than one window: " + std::to_string(tokens) +
-                         (tokens == 1 ? " token" : " tokens") + ", and two are scored at least",
-                     "give more text");
+    throw InputError(
+        text.label,
+        "is shorter than one window: " + counted(tokens, "token") + ", and two are scored at least",
+        "give more text");
   return {.label = std::move(text.label),
           .ids = std::move(text.ids),
           .window = window,

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "halftone/base/error.h"
+#include "halftone/eval/choice_task.h"
+#include "halftone/eval/items.h"
 
 namespace halftone::eval {
 namespace {

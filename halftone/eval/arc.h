@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "halftone/eval/choice.h"
+#include "halftone/eval/task.h"
 
 namespace halftone::eval {
 

@@ -11,6 +11,7 @@
 
 #include "halftone/base/error.h"
 #include "halftone/base/threads.h"
+#include "halftone/eval/accuracy.h"
 #include "halftone/eval/python_text.h"
 #include "halftone/eval/sample_log.h"
 #include "halftone/eval/test_source.h"

@@ -6,6 +6,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/eval/accuracy.h"
 #include "halftone/eval/choice.h"
 #include "halftone/eval/python_text.h"
 #include "halftone/eval/sample_log.h"

@@ -10,6 +10,8 @@
 #include "halftone/base/json.h"
 #include "halftone/base/rng.h"
 #include "halftone/base/threads.h"
+#include "halftone/eval/bleu.h"
+#include "halftone/eval/bleu_words.h"
 #include "halftone/eval/classification.h"
 #include "halftone/eval/fidelity.h"
 #include "halftone/eval/paired.h"

@@ -2,6 +2,7 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/base/numbers.h"
 #include "halftone/eval/perplexity.h"
 #include "halftone/eval/task.h"
 
@@ -21,9 +22,6 @@ namespace {
 }  // namespace
 
 std::string left_out_text(const Protocol& protocol, int64_t blank_lines) {
-  const auto counted = [](int64_t n, const std::string& what) {
-    return std::to_string(n) + " " + what + (n == 1 ? "" : "s");
-  };
   std::string out;
   if (protocol.dropped > 0) out += ", the last " + counted(protocol.dropped, "token") + " dropped";
   if (blank_lines > 0) out += ", " + counted(blank_lines, "blank line") + " passed over";

@@ -16,7 +16,6 @@
 //     const TextScore score = text_score(bleu, rows);    // score.value, score.ci95
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -26,6 +25,7 @@
 #include <vector>
 
 #include "halftone/base/context.h"
+#include "halftone/eval/bleu_words.h"
 #include "halftone/eval/bootstrap.h"
 
 namespace halftone::eval {
@@ -34,14 +34,6 @@ struct TextItem {
   std::string text;                     // UTF-8, as all texts
   std::vector<std::string> references;  // one at least; an empty one is a reference without words
 };
-
-// How BLEU cuts a line into words. v13a: as mteval-v13a, the default of sacrebleu and WMT;
-// character: every character; none: at spaces, for text that is tokenized already; international: as
-// mteval-v14, by the punctuation and symbols of all scripts.
-enum class Words : uint8_t { v13a, character, none, international };
-std::vector<std::string> words_names();   // "13a", "char", "none", "intl"
-Words words_from(std::string_view name);  // InputError when it is none of them
-std::vector<std::string> split_words(std::string_view line, Words words);
 
 struct TextMetric {
   std::string name;       // as it is asked for
@@ -56,14 +48,6 @@ struct TextMetric {
 std::vector<std::string> text_metric_names();
 // InputError, with the nearest name, for one that there is not. `words`: of BLEU.
 TextMetric text_metric(std::string_view name, Words words = Words::v13a);
-
-// BLEU with its parts, from a row or from sums.
-struct Bleu {
-  double score = 0, brevity_penalty = 1;
-  std::array<double, 4> precisions{};        // percent
-  int64_t length = 0, reference_length = 0;  // words
-};
-Bleu bleu(std::span<const double> sums, bool effective_order);
 
 // [items, metric.sums], in parallel. The metric and the items stay as they are.
 std::vector<double> count_items(const TextMetric& metric, std::span<const TextItem> items,

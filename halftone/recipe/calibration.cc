@@ -6,6 +6,7 @@
 
 #include "halftone/base/error.h"
 #include "halftone/base/hash.h"
+#include "halftone/base/numbers.h"
 #include "halftone/base/rng.h"
 
 namespace halftone::recipe {
@@ -86,10 +87,6 @@ Corpus read_corpus(const std::string& data, const files::DataPlaces& places,
   if (data == "wikitext2") return {set->label, articles(*set), true, set->joint};
   if (data == "ptb") return {set->label, {set->joined()}, true, set->joint};
   return {set->label, std::move(set->rows), false, set->joint};
-}
-
-std::string counted(int64_t n, const std::string& thing) {
-  return std::to_string(n) + " " + thing + (n == 1 ? "" : "s");
 }
 
 class Maker {

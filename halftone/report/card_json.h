@@ -13,9 +13,6 @@ namespace halftone::report {
 inline std::string words(const Json& object, const char* key) {
   return object.value(key, std::string());
 }
-inline std::string counted(int64_t n, const std::string& thing) {
-  return std::to_string(n) + " " + thing + (n == 1 ? "" : "s");
-}
 
 // Two texts of a kind share phrases; more than this is a text that was seen.
 inline bool overlaps(const Json& overlap) {

@@ -1,6 +1,7 @@
 #include <map>
 
 #include "halftone/base/json_fields.h"
+#include "halftone/base/numbers.h"
 #include "halftone/report/comparison_sections.h"
 #include "halftone/report/html.h"
 
@@ -75,8 +76,7 @@ std::string tasks_section(const Json& result) {
         "<h3>" + name + "</h3>" + chart_place("tasks", "data-model=\"" + std::to_string(m) + "\"");
     if (!differ.empty()) body += html_table("tasks that differ, " + name, head, differ);
     if (!same.empty())
-      body += folded(std::to_string(same.size()) + (same.size() == 1 ? " task" : " tasks") +
-                         ": no difference shown",
+      body += folded(counted(std::ssize(same), "task") + ": no difference shown",
                      html_table("tasks without a difference, " + name, head, same),
                      differ.empty() && same.size() <= 8);
     body += flips;

@@ -11,7 +11,7 @@
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
 #include "halftone/base/threads.h"
-#include "halftone/eval/choice.h"
+#include "halftone/eval/accuracy.h"
 #include "halftone/eval/task.h"
 #include "halftone/runtime/logit_source.h"
 #include "halftone/text/load.h"

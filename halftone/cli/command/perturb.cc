@@ -43,9 +43,9 @@ void print_rows(Terminal& t, const Json& result, const std::string& left_out) {
          significant(perplexity * std::exp(row["drop"]["mean"].get<double>()), 5)});
   t.out(table.text());
   t.out("without noise: perplexity " + significant(perplexity, 5) + "; " + result["seeds"].dump() +
-        " draws each, " + result["windows"].dump() +
-        (result["windows"] == 1 ? " window of " : " windows of ") + result["window"].dump() +
-        " tokens of " + result["data"].get<std::string>() + left_out + ", mode exact");
+        " draws each, " + counted(result["windows"].get<int64_t>(), "window") + " of " +
+        result["window"].dump() + " tokens of " + result["data"].get<std::string>() + left_out +
+        ", mode exact");
   t.out(
       "noise is uniform in +- that part of a step: of each weight's group; of inputs, what 8 bits "
       "for 64 of them would have. Variances are over draws.");

@@ -6,6 +6,8 @@
 #include "halftone/cli/classification_text.h"
 #include "halftone/cli/output_file.h"
 #include "halftone/cli/session.h"
+#include "halftone/eval/bleu.h"
+#include "halftone/eval/bleu_words.h"
 #include "halftone/eval/classification.h"
 #include "halftone/eval/python_text.h"
 #include "halftone/eval/text_scores.h"

@@ -2,7 +2,8 @@
 // Data: the original {"activity_label", "ctx_a", "ctx_b", "endings", "label"}, cleaned here as
 // lm-eval does; or {"query", "endings", "label"}, which somebody cleaned before and is taken as it
 // is (the copies in circulation lost the border of ctx_a and ctx_b, so that ctx_b keeps its case).
-#include "halftone/eval/choice.h"
+#include "halftone/eval/choice_task.h"
+#include "halftone/eval/items.h"
 #include "halftone/eval/python_text.h"
 
 namespace halftone::eval {

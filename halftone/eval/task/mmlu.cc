@@ -6,7 +6,10 @@
 
 #include "halftone/base/env.h"
 #include "halftone/base/error.h"
+#include "halftone/base/numbers.h"
+#include "halftone/eval/accuracy.h"
 #include "halftone/eval/choice.h"
+#include "halftone/eval/items.h"
 #include "halftone/eval/python_text.h"
 
 namespace halftone::eval {
@@ -134,9 +137,7 @@ TaskResult run(const TaskInput& input) {
   out.json["groups"] = by_group;
   out.json["subjects"] = by_subject;
   out.basis = std::to_string(shots) + "-shot, " + std::to_string(counts.acc.size()) + " items of " +
-              std::to_string(by_subject.size()) +
-              (by_subject.size() == 1 ? " subject" : " subjects") + " of mmlu test" +
-              counts_text(counts);
+              counted(std::ssize(by_subject), "subject") + " of mmlu test" + counts_text(counts);
   out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   out.json["seconds"] = out.seconds;
   out.json["protocol"] = "lm-eval-0.4";

@@ -2,7 +2,8 @@
 // Data: {"goal", "sol1", "sol2"} a line with the labels in NAME-labels.lst beside it (the original
 // files), or with "label" in the line.
 #include "halftone/base/error.h"
-#include "halftone/eval/choice.h"
+#include "halftone/eval/choice_task.h"
+#include "halftone/eval/items.h"
 
 namespace halftone::eval {
 namespace {

@@ -2,7 +2,8 @@
 // Partial evaluation (Trinh, Le 2018): the sentence up to the gap with each option is a context,
 // and the rest of the sentence is scored behind each.
 #include "halftone/base/error.h"
-#include "halftone/eval/choice.h"
+#include "halftone/eval/choice_task.h"
+#include "halftone/eval/items.h"
 #include "halftone/eval/python_text.h"
 
 namespace halftone::eval {
