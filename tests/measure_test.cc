@@ -62,6 +62,11 @@ TEST_F(Measure, CompareHasThePromisedShape) {
   }
   for (const Json& row : result["models"])
     EXPECT_THAT(row["channel_ranges"], testing::SizeIs(weights.size()));
+  // As a person reads it: all that the JSON has of each model's cost.
+  const Outcome text = halftone({"compare", model, small, "--text", scratch.path("text.txt"),
+                                 "--window", "32", "--windows", "1", "--threads", "1"});
+  for (const char* column : {"prefill tok/s", "peak MB", "load ms", "mJ a decoded token", "energy"})
+    EXPECT_THAT(text.out, HasSubstr(column));
 }
 
 TEST_F(Measure, CompareShowsAStudyOnlyIfItIsOne) {
