@@ -20,6 +20,7 @@ class OpenModel final : public PackedModel {
   OpenModel(spec::Checkpoint checkpoint, const Context& context)
       : checkpoint_(std::move(checkpoint)) {
     if (checkpoint_.quantized) read_config(context);
+    if (checkpoint_.gguf) steps_ = spec::gguf_steps(checkpoint_);
     weight_bytes_ = bytes_read();
     if (!checkpoint_.gguf)
       checkpoint_.tensors = verified(
@@ -54,11 +55,11 @@ class OpenModel final : public PackedModel {
   }
 
   std::optional<Matrix<float>> steps(const spec::Op& op) const override {
-    if (!checkpoint_.gguf) return PackedModel::steps(op);
+    if (!steps_) return PackedModel::steps(op);
     const auto& params = std::get<spec::Linear>(op.params);
     const auto& info = *checkpoint_.tensors->find(params.weight.name);
     if (files::block_type(info.stored_as)->steps == nullptr) return {};
-    return effective_weight(read_dense(*spec::gguf_steps(checkpoint_), op.name, params));
+    return effective_weight(read_dense(*steps_, op.name, params));
   }
 
   HostTensor tensor(const spec::TensorRef& ref) const override {
@@ -153,6 +154,7 @@ class OpenModel final : public PackedModel {
   }
 
   spec::Checkpoint checkpoint_;
+  std::shared_ptr<const files::TensorSource> steps_;  // of a GGUF
   format::Plan plan_;
   std::optional<QuantizationConfig> config_;
   std::map<std::string, Scheme> schemes_;

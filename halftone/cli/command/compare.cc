@@ -50,14 +50,15 @@ Json row_of(const std::string& name, const pack::PackedModel& model, const eval:
   return row;
 }
 
+std::string figure(const Json& value, double factor = 1, int digits = 3) {
+  return value.is_null() ? std::string("-") : significant(factor * value.get<double>(), digits);
+}
+
 // What the first table has no room for.
 void print_details(Terminal& t, const Json& result) {
   TextTable table{{"against the reference", "KL median", "p90", "p99", "max", "JS mean",
                    "same top 5 %", "ppl ratio", "+-"},
                   {}};
-  const auto figure = [](const Json& value, double factor = 1, int digits = 3) {
-    return value.is_null() ? std::string("-") : significant(factor * value.get<double>(), digits);
-  };
   for (size_t i = 1; i < result["models"].size(); ++i) {
     const Json& row = result["models"][i];
     table.rows.push_back({row["name"].get<std::string>(), figure(row["kl_median"]),
@@ -84,11 +85,8 @@ void print_details(Terminal& t, const Json& result) {
 // What a model costs besides speed and memory. Energy is measured or modelled: `source` says which.
 void print_costs(Terminal& t, const Json& rows) {
   TextTable table{{"cost", "load ms", "mJ a decoded token", "energy"}, {}};
-  const auto figure = [](const Json& value, double factor) {
-    return value.is_null() ? std::string("-") : significant(factor * value.get<double>());
-  };
   for (const Json& row : rows)
-    table.rows.push_back({row["name"].get<std::string>(), figure(row["load_ms"], 1),
+    table.rows.push_back({row["name"].get<std::string>(), figure(row["load_ms"]),
                           figure(row["energy"]["decode_j_per_token"], 1e3),
                           row["energy"]["source"].get<std::string>()});
   t.out("");
@@ -100,22 +98,16 @@ void print_result(Terminal& t, const Json& result, const std::string& left_out) 
                    "prefill tok/s", "decode tok/s", "peak MB"},
                   {}};
   for (const Json& row : result["models"]) {
-    const auto mega = [](const Json& bytes) {
-      return bytes.is_null() ? std::string("-") : significant(bytes.get<double>() / 1e6, 4);
-    };
-    const auto rate = [&](const char* key) {
-      return row[key].is_null() ? std::string("-") : significant(row[key].get<double>(), 4);
-    };
-    table.rows.push_back({row["name"].get<std::string>(), mega(row["bytes"]),
-                          significant(row["bits_per_weight"].get<double>()),
-                          significant(row["kl_mean"].get<double>()),
-                          result["windows"] == 1
-                              ? "-"
-                              : significant(row["kl_ci95"][0].get<double>(), 2) + ".." +
-                                    significant(row["kl_ci95"][1].get<double>(), 2),
-                          significant(100 * row["top1_agreement"].get<double>()),
-                          significant(row["perplexity"].get<double>(), 5), rate("prefill_tok_s"),
-                          rate("decode_tok_s"), mega(row["peak_rss_bytes"])});
+    table.rows.push_back(
+        {row["name"].get<std::string>(), figure(row["bytes"], 1e-6, 4),
+         significant(row["bits_per_weight"].get<double>()),
+         significant(row["kl_mean"].get<double>()),
+         result["windows"] == 1 ? "-"
+                                : significant(row["kl_ci95"][0].get<double>(), 2) + ".." +
+                                      significant(row["kl_ci95"][1].get<double>(), 2),
+         significant(100 * row["top1_agreement"].get<double>()),
+         significant(row["perplexity"].get<double>(), 5), figure(row["prefill_tok_s"], 1, 4),
+         figure(row["decode_tok_s"], 1, 4), figure(row["peak_rss_bytes"], 1e-6, 4)});
   }
   t.out(table.text());
   t.out(result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " +
