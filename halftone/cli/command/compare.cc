@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "halftone/base/error.h"
+#include "halftone/base/numbers.h"
 #include "halftone/cli/check_text.h"
 #include "halftone/cli/child.h"
 #include "halftone/cli/compare_answers.h"
@@ -110,7 +111,8 @@ void print_result(Terminal& t, const Json& result, const std::string& left_out) 
          figure(row["decode_tok_s"], 1, 4), figure(row["peak_rss_bytes"], 1e-6, 4)});
   }
   t.out(table.text());
-  t.out(result["protocol"].get<std::string>() + ", " + result["windows"].dump() + " windows of " +
+  t.out(result["protocol"].get<std::string>() + ", " +
+        counted(result["windows"].get<int64_t>(), "window") + " of " +
         result["data"].get<std::string>() + left_out + "; quality " +
         (result["simulated"] ? "simulated by torch"
                              : "in mode " + result["mode"].get<std::string>()) +
